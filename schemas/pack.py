@@ -1,0 +1,90 @@
+"""The protocol every domain pack fulfils: pure functions from a publisher's bytes to records or refusals.
+
+A pack never sees Kafka, a clock or a file. The laws it must keep are a test suite (`tests/laws/test_packs.py`):
+
+- unpacking is a function of the submission alone; twice gives the same;
+- every record of a submission is either a `Record` or a `Refusal`, in order, and `count` is their number;
+- a submission of no records, or one that cannot be read, is one `Refusal` (index 0);
+- `original` of a refusal, and `payload` of a record under `CANONICAL_TYPE`, are submissions of their own: unpacked
+  alone they give that one refusal (same codes) or record (same digest);
+- no input raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from schemas.errors import Finding
+
+CANONICAL_TYPE = "application/vnd.waybill.record+json"
+"""Content type of a record's canonical payload, which every pack accepts as a submission of one record."""
+
+
+class Submission(NamedTuple):
+    """One message on `raw`, as the publisher wrote it."""
+
+    value: bytes | None
+    content_type: str | None = None
+    """`content-type` header; None: the pack sniffs."""
+    source: str | None = None
+    """`waybill-source` header: a file name, device or feed; matched by `sources:` patterns."""
+    site: str | None = None
+
+
+class Record(NamedTuple):
+    """A valid record."""
+
+    fields: Mapping[str, str]
+    """Every field that `idempotency`, `partition_by`, `group_by` and `ordering` of a pipeline may name, as text."""
+    event_time: int
+    """The record's own time, ms since epoch, UTC."""
+    payload: bytes
+    """Canonical JSON."""
+    digest: bytes
+    """SHA-256 of payload."""
+    warnings: tuple[Finding, ...] = ()
+
+
+class Refusal(NamedTuple):
+    """A record that may not pass, with every finding, and itself as a submission of its own."""
+
+    findings: tuple[Finding, ...]
+    original: bytes
+    content_type: str
+    canonical: bool = False
+    """True: `original` is not the publisher's bytes but a canonical form that unpacks to the same refusal."""
+
+
+class Unpacked(Protocol):
+    """A submission read to its end: well-formed as a whole, its count known (VA2)."""
+
+    content_type: str
+    count: int
+    """Number of records, at least 1."""
+    notes: Mapping[str, int]
+    """What is no record but was seen, by kind (for example `event_rows`)."""
+
+    def records(self, start: int = 0) -> Iterator[Record | Refusal]:
+        """The records from index `start` on, in order."""
+        ...
+
+
+class Pack(Protocol):
+    """The rules of a domain."""
+
+    name: str
+    version: str
+    """Goes with every record as its schema version (VAL-04)."""
+    fields: frozenset[str]
+    """Names that a pipeline may use in `idempotency`, `partition_by`, `group_by` and `ordering`."""
+    settings: Mapping[str, Any]
+    """Every option in force, for `waybill config`."""
+
+    def unpack(self, submission: Submission) -> Unpacked:
+        """Never raises: what cannot be read is an `Unpacked` of one `Refusal`."""
+        ...
+
+    def summarize(self, payloads: Sequence[bytes]) -> Mapping[str, Any]:
+        """Facts about a batch computed from its records' payloads in order, as JSON values without floats."""
+        ...

@@ -1,0 +1,20 @@
+"""The domain packs, by the name a pipeline's YAML uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, cast
+
+from schemas.pack import Pack
+
+PACKS: Mapping[str, str] = {"cold_chain": "schemas.packs.cold_chain"}
+
+
+def load_pack(name: str, options: Mapping[str, Any], profile: str) -> Pack:
+    """The pack `name`, configured. `options` is the pack's own part of the pipeline file.
+
+    Raises KeyError for an unknown pack and pydantic.ValidationError for wrong options.
+    """
+    build = cast(Callable[..., Pack], import_module(PACKS[name]).build)
+    return build(options=options, profile=profile)

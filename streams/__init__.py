@@ -1,0 +1,1 @@
+"""How messages move: the graph, the three agents, their pure cores, and the runtime below them."""

@@ -1,0 +1,1 @@
+"""Clients, transactions, tables, rebalances and the worker: everything that touches Kafka."""

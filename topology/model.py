@@ -1,0 +1,309 @@
+"""The frozen models behind a pipeline's YAML. Every field says what it is, in which unit, and why it exists.
+
+Three words that must not be mixed: `product` is a set of temperature limits (an option of the cold-chain pack),
+`batching` says when a batch is full, `profile` says how strict validation is.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
+
+
+class Frozen(BaseModel):
+    """Unknown keys are refused and nothing changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Batching(Frozen):
+    """When a window is sealed (BA5). The named presets are the two profiles of trap T9."""
+
+    max_records: int = Field(5000, ge=1, le=100_000, description="records in a batch; cut exactly here")
+    max_bytes: int = Field(8 * 2**20, ge=1024, le=24 * 2**20, description="bytes of the members' messages")
+    linger: float = Field(
+        10.0,
+        gt=0,
+        le=86_400,
+        description="seconds of stream time from a window's first record to its sealing",
+    )
+    idle: float | None = Field(
+        None, gt=0, description="seconds of wall clock after which an idle window closes; default 2 x linger"
+    )
+    max_open_bytes: int = Field(
+        256 * 2**20,
+        ge=2**20,
+        description="bytes held in all open windows of a worker before the oldest is sealed",
+    )
+    max_reread: int | None = Field(
+        None,
+        ge=1,
+        description="records between the oldest open one and the newest; required with deterministic",
+    )
+
+
+BATCHING_PRESETS = {
+    "telemetry-default": Batching(max_records=5000, linger=10.0),
+    "telemetry-run": Batching(max_records=2000, linger=15.0),
+}
+
+
+class Chunking(Frozen):
+    """What a stage takes from Kafka in one go and commits in one transaction."""
+
+    records: int = Field(20_000, ge=1, description="messages in a chunk at most")
+    bytes: int = Field(
+        32 * 2**20, ge=1024, description="message bytes in a chunk at most, checked between slices"
+    )
+    linger: float = Field(
+        0.05, ge=0, le=5, description="seconds to wait for more once a first message is there"
+    )
+    seconds: float = Field(
+        5.0, gt=0, le=60, description="work on one chunk is cut here; the rest opens the next"
+    )
+
+
+class Topic(Frozen):
+    """Settings of the pipeline's input topic."""
+
+    topic: Name | None = Field(None, description="name of the raw topic; default <pipeline>.raw")
+    timestamps: Literal["log-append", "create"] = Field(
+        "log-append", description="message.timestamp.type of raw; create is clamped to max_ahead (VA5)"
+    )
+    max_ahead: float = Field(
+        60.0, ge=0, description="seconds a create-time stamp may lie ahead of the worker's clock"
+    )
+    retention: float | None = Field(None, gt=0, description="seconds raw is kept; none: for ever")
+    max_message_bytes: int = Field(32 * 2**20, ge=1024, le=256 * 2**20, description="largest submission")
+
+
+class PartnerRule(Frozen):
+    """Chooses the partner from one field of the record; fields listed here must be among group_by."""
+
+    by: str = Field(description="the field to look at")
+    map: dict[str, Name] = Field(description="value -> partner")
+    default: Name = Field(description="partner of every other value")
+
+
+class ObjectStorePartner(Frozen):
+    """A folder or bucket; objects are created, never overwritten (DEL-04, IDM-05)."""
+
+    kind: Literal["object-store"]
+    url: str = Field(
+        description="file:///path, s3://bucket, az://container, gs://bucket; relative file:path allowed"
+    )
+    prefix: str = Field(
+        "coldchain", pattern=r"^[A-Za-z0-9._/-]*$", description="first part of every object's path"
+    )
+    options: dict[str, str] = Field(
+        default_factory=dict,
+        description="obstore settings, e.g. endpoint, region; ${ENV} is taken from the environment",
+    )
+    timeout: float = Field(
+        30.0, gt=0, description="seconds for one attempt, after which its outcome is unknown"
+    )
+    key_retention: float | None = Field(
+        None, description="seconds; none: an object name is remembered for ever"
+    )
+
+
+class HttpPartner(Frozen):
+    """An HTTP API that takes one batch per request."""
+
+    kind: Literal["http"]
+    url: str = Field(pattern=r"^https?://", description="where a batch is sent")
+    method: Literal["POST", "PUT"] = "POST"
+    headers: dict[str, str] = Field(
+        default_factory=dict, description="sent with each request; ${ENV} is expanded"
+    )
+    timeout: float = Field(
+        30.0, gt=0, description="seconds for one attempt (DEL-02), then its outcome is unknown"
+    )
+    connections: int = Field(8, ge=1, le=1000, description="pooled connections of the one client")
+    key_retention: float | None = Field(
+        None, gt=0, description="seconds the partner remembers an idempotency key; none: for ever"
+    )
+
+
+Partner = Annotated[ObjectStorePartner | HttpPartner, Field(discriminator="kind")]
+
+BackoffPreset = Literal["documents", "inventory", "packets"]
+
+
+class Retry(Frozen):
+    """Attempts and waits of deliveries."""
+
+    backoff: BackoffPreset = Field("packets", description="waits between attempts (RTY-02..RTY-04)")
+    attempts: int = Field(
+        3, ge=1, le=100, description="attempts with a known failure before a dead letter (RTY-01)"
+    )
+    unknown_attempts: int = Field(
+        10,
+        ge=1,
+        le=1000,
+        description="further attempts while the outcome is unknown, before dying as outcome_unknown",
+    )
+    seed: int | None = Field(None, description="seed of the jitter; none: from the system")
+
+
+class Pipeline(Frozen):
+    """One flow from raw to sent, described by one YAML file."""
+
+    pipeline: Name = Field(description="name of the flow; the topics' names begin with it")
+    version: int = Field(1, ge=1, description="topology version, raised by every change")
+    application: Name = Field(
+        "waybill", description="prefix of every topic but raw, and of the consumer groups"
+    )
+    region: Name | None = Field(
+        None, description="prefix of every topic, for data that must stay in a region"
+    )
+    pack: str = Field(description="rules of the domain")
+    profile: Literal["strict", "lenient", "schema"] = Field("strict", description="how strict validation is")
+    options: dict[str, Any] = Field(default_factory=dict, description="the pack's own settings")
+    raw: Topic = Field(default_factory=Topic)
+    lanes: list[Literal["high", "standard", "low"]] = Field(
+        default=["standard"],
+        min_length=1,
+        max_length=1,
+        description="priority lanes; one lane in this version",
+    )
+    partitions: int = Field(4, ge=1, le=1024, description="partitions of every topic of the pipeline")
+    replication: int = Field(1, ge=1, le=9, description="replication factor of the topics")
+    partition_by: list[str] = Field(
+        min_length=1, description="fields that choose the partition of `validated`"
+    )
+    idempotency: list[str] = Field(min_length=1, description="fields that make the idempotency key")
+    group_by: list[str] = Field(default_factory=list, description="fields that make a group; none: one group")
+    on_conflict: Literal["conflict", "supersede"] = Field(
+        "conflict", description="same key, other content: refuse it, or let it replace the older version"
+    )
+    ordering_by: str | None = Field(None, description="field that orders versions of a key under supersede")
+    keep: float = Field(
+        7 * 86_400.0, gt=0, description="seconds of stream time in which a repeated record is known"
+    )
+    batching: Batching = Field(default_factory=Batching)
+    chunk: Chunking = Field(default_factory=Chunking)
+    partner: Name | PartnerRule = Field(description="where batches go")
+    retry: Retry = Field(default_factory=Retry)
+    ordering: Literal["group", "none"] = Field("group", description="whether a blocked batch holds its group")
+    acks: Literal["record", "batch"] = Field("record", description="one ack per record, or one per batch")
+    deterministic: bool = Field(False, description="law 6: batches depend on content and recorded time alone")
+    store: Literal["memory", "rocksdb"] = Field("memory", description="local store of the compacted tables")
+    registry: str | None = Field(
+        None, description="URL of a schema registry; none: Avro single-object encoding"
+    )
+    partners: dict[str, Partner] = Field(default_factory=dict, description="filled in from partners.yaml")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _presets(cls, data: Any) -> Any:
+        """`batching: telemetry-run` is short for that preset; `batching: {base: telemetry-run, linger: 5}` edits it."""
+        if isinstance(data, dict) and "batching" in data:
+            batching = data["batching"]
+            base, changes = (batching, {}) if isinstance(batching, str) else (None, batching)
+            if isinstance(batching, dict) and "base" in batching:
+                changes = {key: value for key, value in batching.items() if key != "base"}
+                base = batching["base"]
+            if base is not None:
+                if base not in BATCHING_PRESETS:
+                    raise ValueError(
+                        f"batching: {base!r} is no preset; allowed: {', '.join(BATCHING_PRESETS)}"
+                    )
+                data = {**data, "batching": {**BATCHING_PRESETS[base].model_dump(), **changes}}
+        return data
+
+    @model_validator(mode="after")
+    def _rules(self) -> Pipeline:
+        """Rules between fields; each names the law or rule it keeps."""
+        wrong = []
+        if stray := [f for f in self.partition_by if f not in self.idempotency]:
+            wrong.append(f"partition_by: {stray} must be among idempotency {self.idempotency} (BA1)")
+        if self.on_conflict == "supersede":
+            if stray := [f for f in self.group_by if f not in self.idempotency]:
+                wrong.append(f"group_by: {stray} must be among idempotency with on_conflict: supersede (BA6)")
+            if self.ordering != "group":
+                wrong.append("ordering: must be `group` with on_conflict: supersede (BA6)")
+            if self.ordering_by is None:
+                wrong.append("ordering_by: required with on_conflict: supersede (BA2)")
+        if isinstance(self.partner, PartnerRule) and self.partner.by not in self.group_by:
+            wrong.append(
+                f"partner.by: {self.partner.by!r} must be among group_by, so that a batch has one partner"
+            )
+        if self.deterministic:
+            if self.raw.timestamps != "log-append":
+                wrong.append("deterministic: needs raw.timestamps: log-append (law 6)")
+            if self.batching.max_reread is None:
+                wrong.append("deterministic: needs batching.max_reread (law 6)")
+            if self.partitions != 1:
+                wrong.append("deterministic: needs partitions: 1 (law 6)")
+        if self.keep <= 2 * self.batching.linger:
+            wrong.append("keep: must be more than twice batching.linger, or open windows could expire (BA9)")
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+    # Names. One place, so that no two parts of the program spell a topic differently.
+
+    def _regional(self, name: str) -> str:
+        return f"{self.region}.{name}" if self.region else name
+
+    @property
+    def raw_topic(self) -> str:
+        """The input topic: publishers know it, so it carries no application."""
+        return self.raw.topic or self._regional(f"{self.pipeline}.raw")
+
+    def topic(self, short: str) -> str:
+        """Full name of a topic of this pipeline, from its short name (`validated`, `dead-letter`, ...)."""
+        if short == "raw":
+            return self.raw_topic
+        if short not in SHORT_NAMES:
+            raise KeyError(f"{short!r} is no topic of a pipeline; there are raw, {', '.join(SHORT_NAMES)}")
+        return self._regional(f"{self.application}.{self.pipeline}.{short}")
+
+    def group_id(self, stage: str) -> str:
+        """Consumer group of a stage (TX2)."""
+        return self._regional(f"{self.application}.{self.pipeline}.{stage}")
+
+    def transactional_id(self, stage: str, slot: int, thread: int = 0) -> str:
+        """Stable over restarts, so that a restarted worker clears its predecessor's open transaction (TX2)."""
+        return f"{self.group_id(stage)}.{slot}.{thread}"
+
+    # Decisions made once, in validate (VA1).
+
+    def group_of(self, fields: dict[str, str]) -> str:
+        """The group of a record: its group_by values joined by `|`; `all` where there are none."""
+        return "|".join(fields[name] for name in self.group_by) or "all"
+
+    def partner_of(self, fields: dict[str, str]) -> str:
+        """The partner of a record."""
+        if isinstance(self.partner, str):
+            return self.partner
+        return self.partner.map.get(fields[self.partner.by], self.partner.default)
+
+    @property
+    def partner_names(self) -> list[str]:
+        """Every partner this pipeline may send to, sorted."""
+        if isinstance(self.partner, str):
+            return [self.partner]
+        return sorted({*self.partner.map.values(), self.partner.default})
+
+
+EVENT_TOPICS = ("validated", "batched", "sent", "dead-letter", "review", "parked", "audit")
+TABLES = ("idempotency", "windows", "heads", "delivery")
+SHORT_NAMES = EVENT_TOPICS + TABLES
+CONTROL_TOPIC = "waybill.control"
+
+
+def partition_for(key: str, partitions: int) -> int:
+    """The partition of a key: CRC-32 of its UTF-8 bytes modulo the count, as librdkafka's `consistent` does."""
+    return zlib.crc32(key.encode()) % partitions
+
+
+def is_name(text: str) -> bool:
+    """Whether a text may name a pipeline or partner."""
+    return re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,99}", text) is not None

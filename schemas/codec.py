@@ -86,9 +86,7 @@ class SingleObjectCodec:
         try:
             name, schema = self._readers[data[:10]]
         except KeyError:
-            raise WireError(
-                f"unknown message header {data[:10].hex()}: not written by this version"
-            ) from None
+            raise WireError(f"unknown message header {data[:10].hex()}: not written by this version") from None
         source = BytesIO(data)
         source.seek(10)
         try:

@@ -62,9 +62,7 @@ class Finding(NamedTuple):
 CODES: dict[str, Code] = {}
 
 
-def register(
-    name: str, error_class: ErrorClass, meaning: str, reason: Reason = Reason.SCHEMA_VIOLATION
-) -> str:
+def register(name: str, error_class: ErrorClass, meaning: str, reason: Reason = Reason.SCHEMA_VIOLATION) -> str:
     """Adds a code and returns its name. Raises ValueError if it is taken with another meaning."""
     code = Code(name, error_class, reason, meaning)
     if CODES.setdefault(name, code) != code:
@@ -114,9 +112,7 @@ MALFORMED_CSV = register("MALFORMED_CSV", FATAL, "a row that does not match its 
 UNKNOWN_CONTENT = register("UNKNOWN_CONTENT", FATAL, "content of a type this pipeline does not read")
 EMPTY_SUBMISSION = register("EMPTY_SUBMISSION", FATAL, "well-formed, but holds no record")
 TOO_LARGE = register("TOO_LARGE", FATAL, "larger than the pipeline allows")
-PARSER_FAILED = register(
-    "PARSER_FAILED", FATAL, "the reader crashed or ran out of time or memory on this input, twice"
-)
+PARSER_FAILED = register("PARSER_FAILED", FATAL, "the reader crashed or ran out of time or memory on this input, twice")
 
 # Fields.
 MISSING_FIELD = register("MISSING_FIELD", FATAL, "a required field is absent")

@@ -57,15 +57,9 @@ class Chunking(Frozen):
     """What a stage takes from Kafka in one go and commits in one transaction."""
 
     records: int = Field(20_000, ge=1, description="messages in a chunk at most")
-    bytes: int = Field(
-        32 * 2**20, ge=1024, description="message bytes in a chunk at most, checked between slices"
-    )
-    linger: float = Field(
-        0.05, ge=0, le=5, description="seconds to wait for more once a first message is there"
-    )
-    seconds: float = Field(
-        5.0, gt=0, le=60, description="work on one chunk is cut here; the rest opens the next"
-    )
+    bytes: int = Field(32 * 2**20, ge=1024, description="message bytes in a chunk at most, checked between slices")
+    linger: float = Field(0.05, ge=0, le=5, description="seconds to wait for more once a first message is there")
+    seconds: float = Field(5.0, gt=0, le=60, description="work on one chunk is cut here; the rest opens the next")
 
 
 class Topic(Frozen):
@@ -75,9 +69,7 @@ class Topic(Frozen):
     timestamps: Literal["log-append", "create"] = Field(
         "log-append", description="message.timestamp.type of raw; create is clamped to max_ahead (VA5)"
     )
-    max_ahead: float = Field(
-        60.0, ge=0, description="seconds a create-time stamp may lie ahead of the worker's clock"
-    )
+    max_ahead: float = Field(60.0, ge=0, description="seconds a create-time stamp may lie ahead of the worker's clock")
     retention: float | None = Field(None, gt=0, description="seconds raw is kept; none: for ever")
     max_message_bytes: int = Field(32 * 2**20, ge=1024, le=256 * 2**20, description="largest submission")
 
@@ -94,22 +86,14 @@ class ObjectStorePartner(Frozen):
     """A folder or bucket; objects are created, never overwritten (DEL-04, IDM-05)."""
 
     kind: Literal["object-store"]
-    url: str = Field(
-        description="file:///path, s3://bucket, az://container, gs://bucket; relative file:path allowed"
-    )
-    prefix: str = Field(
-        "coldchain", pattern=r"^[A-Za-z0-9._/-]*$", description="first part of every object's path"
-    )
+    url: str = Field(description="file:///path, s3://bucket, az://container, gs://bucket; relative file:path allowed")
+    prefix: str = Field("coldchain", pattern=r"^[A-Za-z0-9._/-]*$", description="first part of every object's path")
     options: dict[str, str] = Field(
         default_factory=dict,
         description="obstore settings, e.g. endpoint, region; ${ENV} is taken from the environment",
     )
-    timeout: float = Field(
-        30.0, gt=0, description="seconds for one attempt, after which its outcome is unknown"
-    )
-    key_retention: float | None = Field(
-        None, description="seconds; none: an object name is remembered for ever"
-    )
+    timeout: float = Field(30.0, gt=0, description="seconds for one attempt, after which its outcome is unknown")
+    key_retention: float | None = Field(None, description="seconds; none: an object name is remembered for ever")
 
 
 class HttpPartner(Frozen):
@@ -118,12 +102,8 @@ class HttpPartner(Frozen):
     kind: Literal["http"]
     url: str = Field(pattern=r"^https?://", description="where a batch is sent")
     method: Literal["POST", "PUT"] = "POST"
-    headers: dict[str, str] = Field(
-        default_factory=dict, description="sent with each request; ${ENV} is expanded"
-    )
-    timeout: float = Field(
-        30.0, gt=0, description="seconds for one attempt (DEL-02), then its outcome is unknown"
-    )
+    headers: dict[str, str] = Field(default_factory=dict, description="sent with each request; ${ENV} is expanded")
+    timeout: float = Field(30.0, gt=0, description="seconds for one attempt (DEL-02), then its outcome is unknown")
     connections: int = Field(8, ge=1, le=1000, description="pooled connections of the one client")
     key_retention: float | None = Field(
         None, gt=0, description="seconds the partner remembers an idempotency key; none: for ever"
@@ -139,9 +119,7 @@ class Retry(Frozen):
     """Attempts and waits of deliveries."""
 
     backoff: BackoffPreset = Field("packets", description="waits between attempts (RTY-02..RTY-04)")
-    attempts: int = Field(
-        3, ge=1, le=100, description="attempts with a known failure before a dead letter (RTY-01)"
-    )
+    attempts: int = Field(3, ge=1, le=100, description="attempts with a known failure before a dead letter (RTY-01)")
     unknown_attempts: int = Field(
         10,
         ge=1,
@@ -156,12 +134,8 @@ class Pipeline(Frozen):
 
     pipeline: Name = Field(description="name of the flow; the topics' names begin with it")
     version: int = Field(1, ge=1, description="topology version, raised by every change")
-    application: Name = Field(
-        "waybill", description="prefix of every topic but raw, and of the consumer groups"
-    )
-    region: Name | None = Field(
-        None, description="prefix of every topic, for data that must stay in a region"
-    )
+    application: Name = Field("waybill", description="prefix of every topic but raw, and of the consumer groups")
+    region: Name | None = Field(None, description="prefix of every topic, for data that must stay in a region")
     pack: str = Field(description="rules of the domain")
     profile: Literal["strict", "lenient", "schema"] = Field("strict", description="how strict validation is")
     options: dict[str, Any] = Field(default_factory=dict, description="the pack's own settings")
@@ -174,18 +148,14 @@ class Pipeline(Frozen):
     )
     partitions: int = Field(4, ge=1, le=1024, description="partitions of every topic of the pipeline")
     replication: int = Field(1, ge=1, le=9, description="replication factor of the topics")
-    partition_by: list[str] = Field(
-        min_length=1, description="fields that choose the partition of `validated`"
-    )
+    partition_by: list[str] = Field(min_length=1, description="fields that choose the partition of `validated`")
     idempotency: list[str] = Field(min_length=1, description="fields that make the idempotency key")
     group_by: list[str] = Field(default_factory=list, description="fields that make a group; none: one group")
     on_conflict: Literal["conflict", "supersede"] = Field(
         "conflict", description="same key, other content: refuse it, or let it replace the older version"
     )
     ordering_by: str | None = Field(None, description="field that orders versions of a key under supersede")
-    keep: float = Field(
-        7 * 86_400.0, gt=0, description="seconds of stream time in which a repeated record is known"
-    )
+    keep: float = Field(7 * 86_400.0, gt=0, description="seconds of stream time in which a repeated record is known")
     batching: Batching = Field(default_factory=Batching)
     chunk: Chunking = Field(default_factory=Chunking)
     partner: Name | PartnerRule = Field(description="where batches go")
@@ -194,9 +164,7 @@ class Pipeline(Frozen):
     acks: Literal["record", "batch"] = Field("record", description="one ack per record, or one per batch")
     deterministic: bool = Field(False, description="law 6: batches depend on content and recorded time alone")
     store: Literal["memory", "rocksdb"] = Field("memory", description="local store of the compacted tables")
-    registry: str | None = Field(
-        None, description="URL of a schema registry; none: Avro single-object encoding"
-    )
+    registry: str | None = Field(None, description="URL of a schema registry; none: Avro single-object encoding")
     partners: dict[str, Partner] = Field(default_factory=dict, description="filled in from partners.yaml")
 
     @model_validator(mode="before")
@@ -211,9 +179,7 @@ class Pipeline(Frozen):
                 base = batching["base"]
             if base is not None:
                 if base not in BATCHING_PRESETS:
-                    raise ValueError(
-                        f"batching: {base!r} is no preset; allowed: {', '.join(BATCHING_PRESETS)}"
-                    )
+                    raise ValueError(f"batching: {base!r} is no preset; allowed: {', '.join(BATCHING_PRESETS)}")
                 data = {**data, "batching": {**BATCHING_PRESETS[base].model_dump(), **changes}}
         return data
 
@@ -231,9 +197,7 @@ class Pipeline(Frozen):
             if self.ordering_by is None:
                 wrong.append("ordering_by: required with on_conflict: supersede (BA2)")
         if isinstance(self.partner, PartnerRule) and self.partner.by not in self.group_by:
-            wrong.append(
-                f"partner.by: {self.partner.by!r} must be among group_by, so that a batch has one partner"
-            )
+            wrong.append(f"partner.by: {self.partner.by!r} must be among group_by, so that a batch has one partner")
         if self.deterministic:
             if self.raw.timestamps != "log-append":
                 wrong.append("deterministic: needs raw.timestamps: log-append (law 6)")

@@ -23,7 +23,7 @@ class RawPosition(NamedTuple):
     incarnation: int
     partition: int
     offset: int
-    index: int
+    index: int  # type: ignore[assignment]  # the field hides tuple.index, on purpose
 
     @property
     def submission(self) -> tuple[str, int, int, int]:

@@ -1,0 +1,129 @@
+"""The contract between a stage's pure core and whatever moves its messages: Kafka, or the in-memory log.
+
+A stage never sees Kafka, a clock or a socket. It gets a chunk, answers with a `Work` in which everything commits
+together (law 2), and learns through `committed` that it did. On any doubt the runner calls `forget` and `restore`
+instead (TX1), so a stage may change its in-memory state freely while processing: nobody reads it after an abort.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+Header = tuple[str, bytes]
+
+
+class Message(NamedTuple):
+    """One message read from a stage's input topic."""
+
+    partition: int
+    offset: int
+    timestamp: int
+    """Broker time, ms since epoch."""
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[Header, ...] = ()
+
+
+class Output(NamedTuple):
+    """One message to produce. Rows of tables are outputs too; a tombstone has no value."""
+
+    topic: str
+    """Short name (`validated`, `idempotency`, ...), see `topology.model.SHORT_NAMES`."""
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[Header, ...] = ()
+
+
+@dataclass(slots=True)
+class Chunk:
+    """What a stage gets in one go. `messages` are in offset order within each partition."""
+
+    messages: list[Message]
+    now: int
+    """Wall clock, ms since epoch: for observation and waits, never for content (law 6)."""
+    answers: list[Any] = field(default_factory=list)
+    """Dispatch only: (envelope, outcome) pairs that came in from partners."""
+
+
+@dataclass(slots=True)
+class Work:
+    """What processing a chunk came to; all of it commits in one transaction, or none."""
+
+    outputs: list[Output] = field(default_factory=list)
+    offsets: dict[int, int] = field(default_factory=dict)
+    """Next offset to commit, per input partition; sent with every transaction, even unchanged (DI1)."""
+    effects: list[Any] = field(default_factory=list)
+    """Dispatch only: envelopes to send, once and only if the transaction has committed (write-ahead)."""
+    resume: dict[int, int] = field(default_factory=dict)
+    """Partitions to go back to: the stage was cut here (VA2) and wants this offset again in the next chunk."""
+
+    @property
+    def empty(self) -> bool:
+        """Nothing to commit: the chunk only rebuilt what was known."""
+        return not self.outputs
+
+
+class TableStore(Protocol):
+    """The local copy of one partition of a compacted table. It holds committed rows only."""
+
+    position: int
+    """Next changelog offset to read: every row below it is in the store. 0 in a new store."""
+
+    def apply(self, rows: Iterable[tuple[bytes, bytes | None]], position: int) -> None:
+        """Rows from the changelog, in order; a row without value deletes. Idempotent."""
+        ...
+
+    def items(self) -> Iterable[tuple[bytes, bytes]]:
+        """Every row as it stands in the changelog: row key and value."""
+        ...
+
+    def clear(self) -> None:
+        """Back to a new store."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Stage(Protocol):
+    """One of validate, batch, dispatch, for all partitions assigned to one thread."""
+
+    name: str
+    input: str
+    """Short name of the input topic."""
+    tables: tuple[str, ...]
+    """Tables whose partition p must be at hand before partition p is worked on; `heads` is always among them."""
+
+    def store(self, table: str, partition: int) -> TableStore:
+        """A new or reopened store for one partition of one of `tables`."""
+        ...
+
+    def restore(self, partition: int, stores: Mapping[str, TableStore], committed: int | None, now: int) -> int:
+        """Takes over a partition from restored stores; `committed` is the group's stable committed offset.
+
+        Returns the input offset to read on from. Raises streams.runtime.log.LogGap where records could be skipped
+        (TX3).
+        """
+        ...
+
+    def forget(self, partition: int) -> None:
+        """Drops all in-memory state of a partition: windows, open requests, pending changes. Never raises."""
+        ...
+
+    def process(self, chunk: Chunk) -> Work:
+        """Works a chunk. No record's content makes it raise (law 5)."""
+        ...
+
+    def committed(self, work: Work, now: int) -> None:
+        """The transaction of `work` has committed: now the local stores follow (step 6)."""
+        ...
+
+    def due(self, now: int) -> bool:
+        """Whether `process` should be called although no message came (a wait has run out)."""
+        ...
+
+    def drain(self, now: int, ending: bool) -> Work:
+        """What is left to write when no more input comes: `ending` at the end of a bounded run, else at a stop."""
+        ...

@@ -16,8 +16,8 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 MARKER = b"\xc3\x01"
 NAMES = (
-    "validated", "release", "retain", "replay", "batched", "batched_again", "sent", "sent_batch", "dead_letter", "review",
-    "idempotency", "window", "head", "delivery", "control",
+    "validated", "release", "retain", "replay", "batched", "batched_again", "sent", "sent_batch", "dead_letter",
+    "review", "idempotency", "window", "head", "delivery", "control",
 )  # fmt: skip
 """Every schema in `schemas/wire/`. The audit block's schema belongs to `audit`."""
 

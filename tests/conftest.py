@@ -1,0 +1,74 @@
+"""What tests share: one real Kafka broker per run, names of their own, the folder of public cases.
+
+Nothing is skipped silently: a test that needs Kafka or the cases is skipped with one line, and fails instead where
+CI=true (or, for Kafka, WAYBILL_REQUIRE_KAFKA=1) says that this machine must have them.
+"""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import hypothesis
+import pytest
+
+from tests.support import Names, unique_names
+from waybill.broker import Broker, BrokerUnavailable
+
+ROOT = Path(__file__).resolve().parent.parent
+IN_CI = os.environ.get("CI") == "true"
+
+hypothesis.settings.register_profile("local", deadline=None)  # shared cores: time says nothing about correctness
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("ci" if IN_CI else "local")
+
+
+def missing(what: str, required: bool) -> NoReturn:
+    """Skip with one line, or fail where it is required."""
+    if required:
+        pytest.fail(f"{what} (required here: CI=true or WAYBILL_REQUIRE_KAFKA=1)", pytrace=False)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """The broker of this run, started when the first test asks for it. Shared: a test that stops it makes its own."""
+    broker = Broker(tmp_path_factory.mktemp("kafka"))
+    before = signal.signal(signal.SIGTERM, _ended)  # `timeout pytest` must not leave a broker behind
+    try:
+        broker.start()
+    except BrokerUnavailable as absent:
+        missing(str(absent), IN_CI or os.environ.get("WAYBILL_REQUIRE_KAFKA") == "1")
+    try:
+        yield broker
+    finally:
+        broker.stop()
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="session")
+def kafka(kafka_broker: Broker) -> str:
+    """The bootstrap address of this run's real broker."""
+    bootstrap = kafka_broker.status().bootstrap
+    assert bootstrap is not None, f"the broker of this run is gone: see {kafka_broker.log_file}"
+    return bootstrap
+
+
+@pytest.fixture
+def names() -> Names:
+    """Topic, group and application names of this test alone: `names("raw")`, `names.prefix`."""
+    return unique_names()
+
+
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    """The folder of public cases: WAYBILL_CASES, else ../shared/data beside the repository."""
+    folder = Path(os.environ.get("WAYBILL_CASES") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        missing(f"no public cases at {folder}: set WAYBILL_CASES to their folder", IN_CI)
+    return folder
+
+
+def _ended(number: int, frame: object) -> NoReturn:
+    pytest.exit("ended by SIGTERM", returncode=143)

@@ -15,10 +15,18 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
 
 
+class RulesBroken(ValueError):
+    """Rules between fields that a file breaks: where, and which rule."""
+
+    def __init__(self, rules: list[tuple[tuple[str, ...], str]]) -> None:
+        self.rules = rules
+        super().__init__("; ".join(f"{'.'.join(at)}: {what}" for at, what in rules))
+
+
 class Frozen(BaseModel):
     """Unknown keys are refused and nothing changes after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Batching(Frozen):
@@ -179,36 +187,47 @@ class Pipeline(Frozen):
                 base = batching["base"]
             if base is not None:
                 if base not in BATCHING_PRESETS:
-                    raise ValueError(f"batching: {base!r} is no preset; allowed: {', '.join(BATCHING_PRESETS)}")
+                    what = f"{base!r} is no preset; allowed: {', '.join(BATCHING_PRESETS)}"
+                    raise RulesBroken([(("batching",), what)])
                 data = {**data, "batching": {**BATCHING_PRESETS[base].model_dump(), **changes}}
         return data
 
     @model_validator(mode="after")
     def _rules(self) -> Pipeline:
         """Rules between fields; each names the law or rule it keeps."""
-        wrong = []
+        wrong: list[tuple[tuple[str, ...], str]] = []
         if stray := [f for f in self.partition_by if f not in self.idempotency]:
-            wrong.append(f"partition_by: {stray} must be among idempotency {self.idempotency} (BA1)")
+            wrong.append((("partition_by",), f"{stray} must be among idempotency {self.idempotency} (BA1)"))
         if self.on_conflict == "supersede":
             if stray := [f for f in self.group_by if f not in self.idempotency]:
-                wrong.append(f"group_by: {stray} must be among idempotency with on_conflict: supersede (BA6)")
+                wrong.append((("group_by",), f"{stray} must be among idempotency with on_conflict: supersede (BA6)"))
             if self.ordering != "group":
-                wrong.append("ordering: must be `group` with on_conflict: supersede (BA6)")
+                wrong.append((("ordering",), "must be `group` with on_conflict: supersede (BA6)"))
             if self.ordering_by is None:
-                wrong.append("ordering_by: required with on_conflict: supersede (BA2)")
+                wrong.append((("ordering_by",), "required with on_conflict: supersede (BA2)"))
         if isinstance(self.partner, PartnerRule) and self.partner.by not in self.group_by:
-            wrong.append(f"partner.by: {self.partner.by!r} must be among group_by, so that a batch has one partner")
+            what = f"{self.partner.by!r} must be among group_by, so that a batch has one partner"
+            wrong.append((("partner", "by"), what))
         if self.deterministic:
             if self.raw.timestamps != "log-append":
-                wrong.append("deterministic: needs raw.timestamps: log-append (law 6)")
+                wrong.append((("raw", "timestamps"), "deterministic needs log-append (law 6)"))
             if self.batching.max_reread is None:
-                wrong.append("deterministic: needs batching.max_reread (law 6)")
+                wrong.append((("batching", "max_reread"), "required with deterministic (law 6)"))
             if self.partitions != 1:
-                wrong.append("deterministic: needs partitions: 1 (law 6)")
+                wrong.append((("partitions",), "deterministic needs 1 (law 6)"))
         if self.keep <= 2 * self.batching.linger:
-            wrong.append("keep: must be more than twice batching.linger, or open windows could expire (BA9)")
+            what = f"must be more than twice batching.linger ({self.batching.linger:g} s), or open windows could expire"
+            wrong.append((("keep",), f"{what} (BA9)"))
+        own = [self.topic(short) for short in SHORT_NAMES]
+        if self.raw_topic in [*own, CONTROL_TOPIC]:
+            wrong.append(
+                (("raw", "topic"), f"{self.raw_topic!r} is written by the pipeline itself; it would read its own")
+            )
+        longest = max([*own, self.raw_topic], key=len)
+        if len(longest) > 249:
+            wrong.append((("pipeline",), f"topic {longest} has {len(longest)} characters; Kafka allows 249"))
         if wrong:
-            raise ValueError("; ".join(wrong))
+            raise RulesBroken(wrong)
         return self
 
     # Names. One place, so that no two parts of the program spell a topic differently.

@@ -1,0 +1,187 @@
+"""From a partner's answer, or the lack of one, to an Outcome: the answer table of DESIGN.md as one pure function each.
+
+When in doubt the answer is UNKNOWN: the retry carries the same key and costs nothing; a wrong "delivered" costs a
+record, and a wrong "failed" releases a key whose batch may have taken effect.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import re
+from collections.abc import Collection, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple
+
+from streams.delivery.protocol import Outcome, OutcomeKind
+
+EXCERPT = 200
+"""Characters of a partner's text that go into acks and audit."""
+DEFAULT_PAUSE = 5.0
+"""Seconds to pause after a 429 that does not say how long."""
+MAX_PAUSE = 3600.0
+"""Seconds a partner can pause us at most; then it is asked again."""
+
+IN_PROGRESS = frozenset({"inprogress", "processing", "pending", "locked"})
+"""Words, without case and punctuation, by which a 409 says that another attempt is still being worked on."""
+
+
+class Answer(NamedTuple):
+    """An HTTP answer as far as it was read."""
+
+    status: int
+    reason: str
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    body: bytes
+    complete: bool | None
+    """True: read to the end it declared; False: cut off, or longer than we read; None: it declared no end (neither
+    a length nor chunks), so that a lost connection looks like the end."""
+
+
+def judge(
+    answer: Answer,
+    digest: bytes,
+    now: float,
+    *,
+    not_done: Collection[int] = (),
+    secrets: Collection[str] = (),
+) -> Outcome:
+    """The outcome of an answered attempt.
+
+    `digest`: SHA-256 of the bytes sent. `now`: seconds since the epoch, for a Retry-After that is a date.
+    `not_done`: 5xx statuses which the partner declares to mean that nothing was done. `secrets`: texts that must
+    not appear in the answer kept.
+    """
+    status = answer.status
+    text = line(answer, secrets)
+    parsed = _json(answer)
+    stored = _stored_digest(parsed)
+
+    if stored is not None and stored != digest and (status in (409, 422) or 200 <= status < 300):
+        return Outcome(OutcomeKind.CONFLICT, f"{text} [stored digest {stored.hex()} differs from {digest.hex()}]")
+    if status == 207:
+        # Outcomes per record are not read by this version, so the batch as a whole has no known outcome.
+        return Outcome(OutcomeKind.UNKNOWN, f"{text} [207: outcomes per record are not understood]")
+    if 200 <= status < 300:
+        if fault := _unreadable(answer, parsed):
+            return Outcome(OutcomeKind.UNKNOWN, f"{text} [{fault}]")
+        return Outcome(OutcomeKind.DELIVERED, text)
+    if status == 409:
+        return _conflict(answer, parsed, text)
+    if status in (429, 503):
+        pause = retry_after(answer.headers.get("retry-after"), now)
+        if pause is not None or status == 429:
+            return Outcome(OutcomeKind.PAUSED, text, DEFAULT_PAUSE if pause is None else pause)
+    if status in (401, 403):
+        return Outcome(OutcomeKind.STOPPED, text)
+    if 300 <= status < 500:
+        # 413, 400 and 422 are refused as a whole; other 4xx and redirects, which are never followed, for good.
+        return Outcome(OutcomeKind.REFUSED, text)
+    if 500 <= status < 600 and status in not_done:
+        return Outcome(OutcomeKind.FAILED, text)
+    return Outcome(OutcomeKind.UNKNOWN, text)
+
+
+def fault(error: BaseException, *, sent: bool, secrets: Collection[str] = ()) -> Outcome:
+    """The outcome of an attempt that ended without an answer. `sent`: a byte of the request may have left us."""
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if sent:
+        return Outcome(OutcomeKind.UNKNOWN, excerpt(f"no answer: {what}", secrets))
+    return Outcome(OutcomeKind.FAILED, excerpt(f"not sent: {what}", secrets))
+
+
+def retry_after(value: str | None, now: float) -> float | None:
+    """Seconds a Retry-After header asks for (delta or HTTP date), between 0 and MAX_PAUSE; None if absent or
+    unreadable."""
+    if value is None:
+        return None
+    value = value.strip()
+    if re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,9})?", value):
+        seconds = float(value)
+    else:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - now
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return min(max(seconds, 0.0), MAX_PAUSE) if math.isfinite(seconds) else None
+
+
+def line(answer: Answer, secrets: Collection[str] = ()) -> str:
+    """Status line and the beginning of the body."""
+    head = f"{answer.status} {answer.reason}".strip()
+    body = excerpt(answer.body[: 4 * EXCERPT].decode("utf-8", "replace"), secrets)
+    return f"{excerpt(head, secrets)}: {body}" if body else excerpt(head, secrets)
+
+
+def excerpt(text: str, secrets: Collection[str] = ()) -> str:
+    """At most EXCERPT printable characters, with secrets blotted out before the cut, so that none is left in part."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        if secret:
+            text = text.replace(secret, "***")
+    text = " ".join(text.split())
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:EXCERPT])
+
+
+def _conflict(answer: Answer, parsed: Any, text: str) -> Outcome:
+    """409: the partner has it already (IDM-09, trap T16), unless it says that it is still at it."""
+    if problem := _unreadable(answer, parsed):
+        return Outcome(OutcomeKind.UNKNOWN, f"{text} [{problem}]")
+    words = []
+    if isinstance(parsed, dict):
+        words = [parsed.get(name) for name in ("status", "state", "code", "error", "title")]
+    said = {re.sub(r"[^a-z]", "", word.lower()) for word in words if isinstance(word, str)}
+    if said & IN_PROGRESS or "retry-after" in answer.headers:
+        # What is in progress may take effect after all, so this is no known failure (law 4).
+        return Outcome(OutcomeKind.UNKNOWN, f"{text} [in progress at the partner]")
+    return Outcome(OutcomeKind.DELIVERED, text)
+
+
+def _unreadable(answer: Answer, parsed: Any) -> str | None:
+    """Why the body cannot be trusted to be whole, or None."""
+    encoding = answer.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        return f"body unreadable: content-encoding {encoding!r} was not asked for"
+    if answer.complete is False:
+        return "body incomplete"
+    if parsed is _NOT_JSON and (answer.complete is None or _says_json(answer)):
+        return "body unreadable: not whole JSON"
+    return None
+
+
+_NOT_JSON = object()
+
+
+def _says_json(answer: Answer) -> bool:
+    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
+
+
+def _json(answer: Answer) -> Any:
+    """The parsed body, whatever its declared type, or _NOT_JSON."""
+    if answer.complete is False:
+        return _NOT_JSON
+    try:
+        return json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return _NOT_JSON
+
+
+def _stored_digest(parsed: Any) -> bytes | None:
+    """The SHA-256 a partner reports for what it holds: `digest` or `body_digest` in a JSON object, as hex, as
+    `sha256:<hex>` or as RFC 9530 `sha-256=:<base64>:`. Anything else is no digest we can compare: None."""
+    if not isinstance(parsed, dict):
+        return None
+    given = parsed.get("body_digest", parsed.get("digest"))
+    if not isinstance(given, str):
+        return None
+    if match := re.fullmatch(r"(?:sha-?256:)?([0-9a-fA-F]{64})", given.strip()):
+        return bytes.fromhex(match[1])
+    if match := re.fullmatch(r"sha-256=:([A-Za-z0-9+/=]{44}):", given.strip()):
+        try:
+            return base64.b64decode(match[1], validate=True)
+        except binascii.Error:
+            return None
+    return None

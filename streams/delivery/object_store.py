@@ -1,0 +1,208 @@
+"""Owns one folder or bucket: objects are created, never overwritten (DEL-04, IDM-05), through obstore.
+
+What "delivered" promises: the object is whole or absent at any moment. A bucket's PUT is atomic by its protocol. In a
+folder obstore writes `<name>#1` and links it to its name, so a crash leaves at most such a staging file, which no
+listing shows. obstore does not sync; this module syncs the file and its folders before it says DELIVERED. A power cut
+before that may leave a short object under the name: the retry finds it, and it is a CONFLICT, never a silent success.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, cast
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import LocalStore, ObjectStore, from_url
+
+from schemas.canonical import canonical_json
+from streams.delivery import answers
+from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
+from topology.model import ObjectStorePartner
+
+CLIENT_OPTIONS = frozenset(
+    {"allow_http", "allow_invalid_certificates", "connect_timeout", "proxy_url", "proxy_excludes", "root_certificate"}
+)
+"""Names in `options` that concern the HTTP client; every other one is a setting of the store."""
+
+
+def object_path(prefix: str, date: str, batch_id_hex: str) -> str:
+    """Where a batch lies (DEL-04): `<prefix>/year=YYYY/month=MM/day=DD/batch_<id>.json`, from its event date
+    (YYYY-MM-DD) and its id alone, so that a retry writes to the same place. Raises ValueError for another date."""
+    match = re.fullmatch(r"(\d{4})-(\d{2})-(\d{2})", date, re.ASCII)
+    if match is None:
+        raise ValueError(f"date {date!r} of batch {batch_id_hex}: expected YYYY-MM-DD")
+    parts = [part for part in prefix.split("/") if part]
+    return "/".join([*parts, f"year={match[1]}", f"month={match[2]}", f"day={match[3]}", f"batch_{batch_id_hex}.json"])
+
+
+def sidecar_path(path: str) -> str:
+    """Where the metadata of an object lies in a store that keeps no attributes."""
+    return path.removesuffix(".json") + ".meta.json"
+
+
+class ObjectStoreSink:
+    """Writes each batch as one object, create-only. Metadata (DEL-05) are the object's attributes where the store
+    has them, else a sidecar beside it, written after it; of several attempts the first one's metadata stay."""
+
+    def __init__(self, name: str, partner: ObjectStorePartner) -> None:
+        """Opens nothing yet. Raises ValueError for a URL or option that obstore does not know (not for a folder or
+        server that is away: that is an outcome)."""
+        self.name = name
+        self._partner = partner
+        self._secrets = _secrets(partner)
+        self._folder = _folder(partner.url)
+        self._store: ObjectStore | None = None if self._folder else _bucket(name, partner)
+
+    async def send(self, envelope: Envelope) -> Outcome:
+        """See Sink. The whole attempt takes at most `partner.timeout` seconds."""
+        try:
+            async with asyncio.timeout(self._partner.timeout):
+                return await self._send(envelope)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001  (law 5: whatever the client raises is this attempt's outcome)
+            # What is known about a failed put is judged where it is done; anything else may follow a good put.
+            return self._unknown(error)
+
+    async def close(self) -> None:
+        self._store = None if self._folder else self._store
+
+    async def _send(self, envelope: Envelope) -> Outcome:
+        try:
+            store = self._store = self._store or LocalStore(self._folder, mkdir=True)
+        except Exception as error:  # noqa: BLE001  (obstore raises several kinds; nothing was written)
+            return answers.fault(error, sent=False, secrets=self._secrets)
+        local = isinstance(store, LocalStore)
+        attributes = None if local else {"Content-Type": envelope.content_type, **envelope.metadata}
+        try:
+            await obstore.put_async(store, envelope.path, envelope.body, mode="create", attributes=attributes)
+            said = "created"
+        except AlreadyExistsError:
+            try:
+                difference = await _difference(store, envelope)
+            except FileNotFoundError:
+                # S3 answers 409 while another write to the name is under way: it may yet take effect.
+                return Outcome(OutcomeKind.UNKNOWN, f"{envelope.path}: another write is in progress")
+            if difference:
+                return Outcome(OutcomeKind.CONFLICT, f"{envelope.path}: {difference}")
+            said = "already there"
+        except (asyncio.CancelledError, TimeoutError):
+            raise
+        except Exception as error:  # noqa: BLE001  (obstore raises several kinds, told apart below)
+            return self._put_failed(error, local=local)
+        if local:
+            await self._write_sidecar(store, envelope)
+            await asyncio.to_thread(self._sync, envelope.path)
+        return Outcome(OutcomeKind.DELIVERED, f"{said}: {envelope.path}")
+
+    async def _write_sidecar(self, store: ObjectStore, envelope: Envelope) -> None:
+        meta = canonical_json({"content_type": envelope.content_type, **envelope.metadata})
+        try:
+            await obstore.put_async(store, sidecar_path(envelope.path), meta, mode="create")
+        except AlreadyExistsError:
+            return  # an earlier attempt wrote it; its clock stays
+
+    def _put_failed(self, error: Exception, *, local: bool) -> Outcome:
+        """What is known after a put that raised."""
+        text = answers.excerpt(_cause(error), self._secrets)
+        if isinstance(error, PermissionDeniedError | UnauthenticatedError | PermissionError):
+            return Outcome(OutcomeKind.STOPPED, text)
+        if local:
+            # The object gets its name by the last step, which did not happen.
+            return Outcome(OutcomeKind.FAILED, text)
+        status, detail = _http_status(error)
+        if status == 404:
+            # A PUT finds no bucket: that is our configuration, and no fault of this batch.
+            return Outcome(OutcomeKind.STOPPED, text)
+        if status == 429 or (status == 503 and "<Code>SlowDown</Code>" in detail):
+            return Outcome(OutcomeKind.PAUSED, text, answers.DEFAULT_PAUSE)
+        if status is not None and 300 <= status < 500:
+            return Outcome(OutcomeKind.REFUSED, text)
+        if status is None and re.search(r"inner: Http\(\n\s+HttpError \{\n\s+kind: Connect,\n", detail):
+            return Outcome(OutcomeKind.FAILED, text)
+        return Outcome(OutcomeKind.UNKNOWN, text)
+
+    def _unknown(self, error: Exception) -> Outcome:
+        return Outcome(OutcomeKind.UNKNOWN, answers.excerpt(f"no answer: {_cause(error)}", self._secrets))
+
+    def _sync(self, path: str) -> None:
+        """Makes an object, its sidecar and the folders that name them survive a power cut. Raises OSError."""
+        assert self._folder is not None
+        root = self._folder
+        for name in (root / path, root / sidecar_path(path), *((root / path).parents)):
+            descriptor = os.open(name, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            if name == root:
+                return
+
+
+async def _difference(store: ObjectStore, envelope: Envelope) -> str | None:
+    """How the stored object differs from the envelope's body; None if it holds the same bytes."""
+    found = await obstore.get_async(store, envelope.path)
+    size, expected = found.meta["size"], len(envelope.body)
+    if size != expected:
+        return f"stored object has {size} bytes, ours {expected}"
+    stored = sha256(await found.bytes_async()).digest()
+    if stored != envelope.body_digest:
+        return f"stored digest {stored.hex()} differs from {envelope.body_digest.hex()}"
+    return None
+
+
+def _http_status(error: Exception) -> tuple[int | None, str]:
+    """The HTTP status behind an obstore error, if an answer came, and the error's debug text. obstore gives both as
+    text only. The last part counts, in which a server's words stand escaped on one line and cannot imitate ours."""
+    detail = str(error).rpartition("\n\nDebug source:\n")[2]
+    match = re.search(r"inner: Status \{\n\s+status: (\d{3}),\n", detail)
+    return (int(match[1]) if match else None), detail
+
+
+def _cause(error: Exception) -> str:
+    """What a person needs to know of an obstore error: not the long URL in front, not the debug text behind, but the
+    system's own words out of it where the request was not answered."""
+    shown, _, detail = str(error).partition("\n\nDebug source:\n")
+    place, _, cause = shown.partition(" - ")
+    system = re.search(r'\b(?:message|error): "([^"]*)"', detail) if "HTTP error" in cause else None
+    return f"{cause or place} ({system[1]})" if system else cause or place or type(error).__name__
+
+
+def _secrets(partner: ObjectStorePartner) -> frozenset[str]:
+    """Values of options that no ack may show."""
+    secret = re.compile("secret|token|key|sas|pass", re.IGNORECASE)
+    return frozenset(value for name, value in partner.options.items() if secret.search(name) and len(value) >= 6)
+
+
+def _folder(url: str) -> Path | None:
+    """The absolute folder behind `file:///abs` or `file:relative`; None for a bucket."""
+    if not url.startswith("file:"):
+        return None
+    path = url.removeprefix("file:")
+    return Path(path.removeprefix("//") if path.startswith("//") else path).absolute()
+
+
+def _bucket(name: str, partner: ObjectStorePartner) -> ObjectStore:
+    options = {key.lower(): value for key, value in partner.options.items()}
+    client: dict[str, Any] = {key: options.pop(key) for key in CLIENT_OPTIONS & options.keys()}
+    for switch in ("allow_http", "allow_invalid_certificates"):
+        if switch in client:
+            client[switch] = client[switch].lower() in ("true", "1", "yes")
+    if options.get("endpoint", "").startswith("http://"):
+        client.setdefault("allow_http", True)
+    client["timeout"] = timedelta(seconds=partner.timeout)
+    # One attempt is one request: a retry inside would turn "unknown, then refused connection" into a known failure.
+    try:
+        build = cast(Any, from_url)
+        return cast(
+            ObjectStore, build(partner.url, config=options, client_options=client, retry_config={"max_retries": 0})
+        )
+    except (BaseError, ValueError, TypeError) as error:
+        text = answers.excerpt(str(error), _secrets(partner))
+        raise ValueError(f"partner {name}: {partner.url} with options {sorted(options)}: {text}") from None

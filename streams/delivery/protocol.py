@@ -1,0 +1,70 @@
+"""What a delivery attempt is and what may come of it: the contract between dispatch, the engine and every sink."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+
+class Envelope(NamedTuple):
+    """One attempt to deliver one frozen batch. Everything but `attempt`, `life` and `metadata` is the same for every
+    attempt of a batch (law 3)."""
+
+    batch_id: bytes
+    """32 bytes (BA7)."""
+    idempotency_key: str
+    """The batch id in hex; the same for every attempt and every life (law 7)."""
+    partner: str
+    path: str
+    """Object path below the root of an object store, see `object_store.object_path`; HTTP partners ignore it."""
+    body: bytes
+    body_digest: bytes
+    """SHA-256 of `body`, as recorded by the write-ahead (DI3)."""
+    content_type: str
+    metadata: Mapping[str, str]
+    """`batch_digest`, `record_count`, `flush_utc` (DEL-05). What depends on the clock stands here and never in the
+    body, which a retry must repeat byte for byte (trap T6)."""
+    attempt: int
+    life: int
+
+
+class OutcomeKind(StrEnum):
+    """What is known after an attempt. Only DELIVERED is success (law 4)."""
+
+    DELIVERED = "delivered"
+    """The partner has exactly these bytes."""
+    REFUSED = "refused"
+    """Known and permanent: the partner does not want this batch. Dead letter, no retry (RTY-07)."""
+    FAILED = "failed"
+    """Known not done: no byte was sent, or the partner said so. Retried; uses the budget."""
+    UNKNOWN = "unknown"
+    """The batch may or may not have taken effect. Retried with the same key; sticky (DI2)."""
+    PAUSED = "paused"
+    """The partner asks to wait (429, 503 with Retry-After). No attempt is used (trap T14)."""
+    STOPPED = "stopped"
+    """The partner refuses us, not the batch (401, 403). It stops with an alarm; no attempt is used."""
+    CONFLICT = "conflict"
+    """The partner holds other bytes under this key. Compliance stop; nothing was overwritten."""
+
+
+class Outcome(NamedTuple):
+    """The end of one attempt."""
+
+    kind: OutcomeKind
+    answer: str
+    """Short text for the ack and the audit: status line and the first 200 characters, without secrets."""
+    retry_after: float | None = None
+    """Seconds; set for PAUSED."""
+
+
+class Sink(Protocol):
+    """A way to one partner. One instance lives in one event loop."""
+
+    async def send(self, envelope: Envelope) -> Outcome:
+        """One attempt. Never raises anything but CancelledError, after which the outcome is unknown."""
+        ...
+
+    async def close(self) -> None:
+        """Gives back connections. Safe to call twice."""
+        ...

@@ -1,0 +1,5 @@
+"""The cold-chain pack: temperature readings as JSON, CSV and logger exports. Start reading at `engine.py`."""
+
+from schemas.packs.cold_chain.engine import build
+
+__all__ = ["build"]

@@ -1,0 +1,104 @@
+"""A record's canonical payload as a submission of its own: read back, judged again, and compared.
+
+Nothing derived is believed: event time and Celsius are computed again from what was stated, and a payload whose
+derived values do not follow is refused. The state is that of the limits in force now.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict
+
+from schemas import errors
+from schemas.errors import Finding
+from schemas.pack import Record
+from schemas.packs.cold_chain import codes
+from schemas.packs.cold_chain.jsontext import inspect
+from schemas.packs.cold_chain.judge import Observation, Rules, judge
+from schemas.packs.cold_chain.options import NO_SOURCE
+from schemas.packs.cold_chain.reading import model_findings
+from schemas.packs.cold_chain.times import parse_offset
+
+
+class CanonicalReading(BaseModel):
+    """The payload of a `reading` record."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    kind: Literal["reading"]
+    sensor_id: str
+    event_time: int
+    """Ms since epoch, UTC; derived."""
+    timestamp_utc: str | None = None
+    """The sender's text, verbatim, of a JSON reading."""
+    timestamp: str | None = None
+    """The sender's text, verbatim, of a file."""
+    utc_offset: str | None = None
+    """Offset that was stated outside the timestamp."""
+    timestamp_format: str | None = None
+    value: str | None = None
+    """As sent, with `unit`; absent where the sender wrote `temperature_c`."""
+    unit: str | None = None
+    temperature_c: str | None = None
+    """°C; derived where `value` stands beside it."""
+    fault: str | None = None
+    product: str
+    zone_id: str | None = None
+    claim: Literal["within_spec", "excursion", "unknown"]
+    state: Literal["within_spec", "excursion", "unknown"]
+    interval_s: int | None = None
+
+
+def read_canonical(data: bytes, rules: Rules) -> Record | tuple[Finding, ...]:
+    """The record of a canonical payload, or every finding."""
+    value, found = inspect(data, rules.options.max_depth)
+    if value is None and not found:
+        return (Finding(errors.TOMBSTONE, "", "a null value means nothing on a raw topic"),)
+    if not isinstance(value, dict):
+        return tuple(found) or (Finding(errors.WRONG_TYPE, "", "a canonical record is a JSON object"),)
+    clean = model_findings(CanonicalReading, value, found, lenient=False)
+    if found:
+        return tuple(found)
+    return _reading(clean, rules)
+
+
+def _reading(clean: dict[str, Any], rules: Rules) -> Record | tuple[Finding, ...]:
+    found: list[Finding] = []
+    if "timestamp" in clean and "timestamp_utc" in clean:
+        found.append(Finding(codes.CONTRADICTORY_FIELDS, "timestamp", "both timestamp and timestamp_utc"))
+    if "utc_offset" in clean:
+        try:
+            parse_offset(clean["utc_offset"])
+        except ValueError as error:
+            return (Finding(errors.BAD_FORMAT, "utc_offset", str(error)),)
+    time_field = "timestamp_utc" if "timestamp_utc" in clean else "timestamp"
+    sent_celsius = "value" not in clean
+    seen = Observation(
+        sensor_id=clean["sensor_id"],
+        timestamp=clean.get(time_field),
+        value=clean.get("temperature_c") if sent_celsius else clean["value"],
+        unit=clean.get("unit"),
+        utc_offset=clean.get("utc_offset"),
+        timestamp_format=clean.get("timestamp_format"),
+        zone_id=clean.get("zone_id"),
+        claim=clean["claim"],
+        product=clean["product"],
+        interval=clean.get("interval_s"),
+        fault=clean.get("fault"),
+        time_field=time_field,
+        value_field="temperature_c" if sent_celsius else "value",
+    )
+    outcome = judge(seen, rules, NO_SOURCE, found)
+    if not isinstance(outcome, Record):
+        return outcome
+    again = orjson.loads(outcome.payload)
+    differs = sorted(name for name in {*again, *clean} - {"state"} if again.get(name) != clean.get(name))
+    if differs:
+        message = "does not follow from what the record states"
+        return tuple(Finding(codes.DERIVED_VALUE_DIFFERS, name, message) for name in differs)
+    if again["state"] != clean["state"]:
+        message = f"was {clean['state']}, is {again['state']} by the limits in force"
+        return outcome._replace(warnings=(*outcome.warnings, Finding(codes.STATE_RECOMPUTED, "state", message)))
+    return outcome

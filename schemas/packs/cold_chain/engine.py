@@ -1,0 +1,158 @@
+"""The pack itself: chooses the reader of a submission and wraps what it finds as records and refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
+
+from schemas import errors
+from schemas.errors import Finding
+from schemas.pack import CANONICAL_TYPE, Record, Refusal, Submission, Unpacked
+from schemas.packs.cold_chain import sniff
+from schemas.packs.cold_chain.canonical import read_canonical
+from schemas.packs.cold_chain.jsontext import BOM, split_array
+from schemas.packs.cold_chain.judge import Rules
+from schemas.packs.cold_chain.options import Options, Profile, Source
+from schemas.packs.cold_chain.reading import read_fast, read_thoroughly
+
+Part = TypeVar("Part")
+_NOTHING: Mapping[str, int] = MappingProxyType({})
+
+
+class One:
+    """A submission of one record or refusal."""
+
+    __slots__ = ("content_type", "count", "notes", "outcome")
+
+    def __init__(self, content_type: str, outcome: Record | Refusal, notes: Mapping[str, int] = _NOTHING) -> None:
+        self.content_type = content_type
+        self.count = 1
+        self.notes = notes
+        self.outcome = outcome
+
+    def records(self, start: int = 0) -> Iterator[Record | Refusal]:
+        """See `schemas.pack.Unpacked`."""
+        return iter(() if start else (self.outcome,))
+
+
+class Many(Generic[Part]):
+    """A submission of several records, each judged when it is asked for."""
+
+    def __init__(
+        self,
+        content_type: str,
+        parts: Sequence[Part],
+        read: Callable[[Part], Record | Refusal],
+        notes: Mapping[str, int] = _NOTHING,
+    ) -> None:
+        self.content_type = content_type
+        self.count = len(parts)
+        self.notes = notes
+        self._parts = parts
+        self._read = read
+
+    def records(self, start: int = 0) -> Iterator[Record | Refusal]:
+        """See `schemas.pack.Unpacked`."""
+        return map(self._read, self._parts[start:])
+
+
+class ColdChainPack:
+    """Fulfils `schemas.pack.Pack` for temperature readings."""
+
+    name = "cold_chain"
+    version = "cold_chain/1"
+    fields = frozenset({"sensor_id", "event_time", "product", "zone_id", "kind", "day"})
+
+    def __init__(self, options: Options, profile: Profile) -> None:
+        self._rules = Rules(options, profile)
+        self._sources: dict[tuple[str | None, str | None], Source] = {}
+        catalogue = {name: product.model_dump(mode="json") for name, product in options.catalogue().items()}
+        self.settings: Mapping[str, Any] = {
+            **options.model_dump(mode="json"),
+            "products": catalogue,
+            "profile": profile,
+        }
+
+    def unpack(self, submission: Submission) -> Unpacked:
+        """Never raises; see `schemas.pack.Pack`."""
+        value, header = submission.value, submission.content_type
+        key = submission[2:]
+        source = self._sources.get(key)
+        if source is None:
+            source = self._rules.source(*key)
+            if len(self._sources) < 10_000:
+                self._sources[key] = source
+        if value is not None and value[:1] == b"{" and header in (None, sniff.JSON):
+            # The hot path: one plain JSON reading. Lines never pass the gate, which takes one JSON text only.
+            record = read_fast(value, self._rules, source)
+            if record is not None:
+                return One(sniff.JSON, record)
+        return self._choose(value, header, source)
+
+    def _choose(self, value: bytes | None, header: str | None, source: Source) -> Unpacked:
+        if value is None:
+            finding = Finding(errors.TOMBSTONE, "", "a null value means nothing on a raw topic")
+            return One(CANONICAL_TYPE, Refusal((finding,), b"null", CANONICAL_TYPE, canonical=True))
+        original_type = header or sniff.ANY
+        if not value.removeprefix(BOM).strip():
+            return _whole(Finding(errors.EMPTY_MESSAGE, "", "the message holds nothing"), value, original_type)
+        if len(value) > self._rules.options.max_bytes:
+            message = f"{len(value)} bytes; {self._rules.options.max_bytes} are allowed"
+            return _whole(Finding(errors.TOO_LARGE, "", message), value, original_type)
+        kind = sniff.content_type(header, value)
+        rules = self._rules
+        if kind == CANONICAL_TYPE:
+            return One(kind, refuse(read_canonical(value, rules), value, kind))
+        if kind == sniff.READING or (kind == sniff.JSON and value[:16].removeprefix(BOM).lstrip()[:1] != b"["):
+            return One(kind, refuse(read_json(value, rules, source), value, kind))
+        if kind == sniff.JSON:
+            slices = split_array(value)
+            if slices is None or b"" in slices:
+                finding = Finding(errors.MALFORMED_JSON, "", "the array is cut off or its brackets do not pair up")
+                return _whole(finding, value, kind)
+            return _many(kind, slices, rules, source, value, {})
+        if kind == sniff.LINES:
+            lines = [line.strip() for line in value.removeprefix(BOM).split(b"\n")]
+            slices = [line for line in lines if line]
+            blank = len(lines) - len(slices) - (not lines[-1])
+            return _many(kind, slices, rules, source, value, {"lines": len(slices) + blank, "blank_lines": blank})
+        what = f"the content type {header!r}" if header and original_type != sniff.ANY else "this content"
+        message = f"{what} is none of: JSON readings, CSV with time and temperature columns, Berlinger text export"
+        return _whole(Finding(errors.UNKNOWN_CONTENT, "", message), value, original_type)
+
+    def summarize(self, payloads: Sequence[bytes]) -> Mapping[str, Any]:
+        return {"records": len(payloads)}
+
+
+def read_json(data: bytes, rules: Rules, source: Source) -> Record | tuple[Finding, ...]:
+    """One JSON reading: fast where it can, thorough where it must."""
+    return read_fast(data, rules, source) or read_thoroughly(data, rules, source)
+
+
+def refuse(outcome: Record | tuple[Finding, ...], original: bytes, content_type: str) -> Record | Refusal:
+    """Findings as a refusal that carries its own original."""
+    return outcome if isinstance(outcome, Record) else Refusal(outcome, original, content_type)
+
+
+def _whole(finding: Finding, value: bytes, content_type: str) -> One:
+    return One(content_type, Refusal((finding,), value, content_type))
+
+
+def _many(
+    kind: str, slices: list[bytes], rules: Rules, source: Source, value: bytes, notes: Mapping[str, int]
+) -> Unpacked:
+    if not slices:
+        return _whole(Finding(errors.EMPTY_SUBMISSION, "", "holds no reading"), value, kind)
+
+    def read(part: bytes) -> Record | Refusal:
+        return refuse(read_json(part, rules, source), part, sniff.READING)
+
+    return Many(kind, slices, read, notes)
+
+
+def build(options: Mapping[str, Any], profile: str) -> ColdChainPack:
+    """The configured pack. Raises pydantic.ValidationError for wrong options, ValueError for an unknown profile."""
+    if profile not in ("strict", "lenient", "schema"):
+        raise ValueError(f"profile {profile!r} is unknown; allowed: strict, lenient, schema")
+    return ColdChainPack(Options.model_validate(options), profile)  # type: ignore[arg-type]  # checked above

@@ -1,0 +1,164 @@
+"""Strict reading of untrusted JSON: everything that makes two readers disagree is found, with its path.
+
+This is the slow, thorough reader, used where the fast gate refuses a message or has a doubt. It never raises.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from schemas import errors
+from schemas.errors import Finding
+
+BOM = b"\xef\xbb\xbf"
+SAFE = 2**53 - 1
+
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class Inspected(NamedTuple):
+    """`value` is None beside findings that leave nothing to look at; otherwise the parsed text, in which what was
+    found wrong has been replaced by a `Hole`."""
+
+    value: Any
+    findings: list[Finding]
+
+
+class Hole(NamedTuple):
+    """Stands where a value was refused by the reader itself."""
+
+    code: str
+    message: str
+
+
+class _Object(dict[str, Any]):
+    """An object that remembers which keys it named twice."""
+
+    repeated: tuple[str, ...] = ()
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> _Object:
+    found = _Object(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        found.repeated = tuple(sorted({name for name in names if names.count(name) > 1}))
+    return found
+
+
+def _integer(text: str) -> int | Hole:
+    if len(text) > 17 or abs(int(text)) > SAFE:
+        return Hole(errors.UNSAFE_INTEGER, f"{shorten(text)} is beyond 2^53-1: send it as text or as a smaller number")
+    return int(text)
+
+
+def _float(text: str) -> float | Hole:
+    number = float(text)
+    if math.isinf(number):
+        return Hole(errors.NOT_A_NUMBER, f"{shorten(text)} is too large for a double")
+    return number
+
+
+def _constant(text: str) -> Hole:
+    return Hole(errors.NOT_A_NUMBER, f"{text} is no JSON number")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_int=_integer, parse_float=_float, parse_constant=_constant)
+
+
+def shorten(text: str, limit: int = 60) -> str:
+    """Text fit for a message: repr, cut, printable ASCII only."""
+    return ascii(text if len(text) <= limit else text[:limit] + "…")
+
+
+def depth(data: bytes) -> int:
+    """Deepest nesting of brackets outside strings."""
+    deepest = level = 0
+    for match in _TOKENS.finditer(data):
+        char = data[match.start()]
+        if char in b"[{":
+            level += 1
+            deepest = max(deepest, level)
+        elif char in b"]}":
+            level -= 1
+    return deepest
+
+
+def inspect(data: bytes, max_depth: int) -> Inspected:
+    """Reads one JSON text (a leading BOM is passed over)."""
+    data = data.removeprefix(BOM)
+    if not data.strip():
+        return Inspected(None, [Finding(errors.EMPTY_MESSAGE, "", "the message holds no bytes but white space")])
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        return Inspected(None, [Finding(errors.NOT_UTF8, "", f"byte {error.start} is not UTF-8")])
+    if "\0" in text:
+        return Inspected(None, [Finding(errors.NUL_CHARACTER, "", f"a NUL at character {text.index(chr(0))}")])
+    if (found := depth(data)) > max_depth:
+        return Inspected(None, [Finding(errors.NESTED_TOO_DEEP, "", f"{found} levels; {max_depth} are allowed")])
+    try:
+        value = _DECODER.decode(text)
+    except (ValueError, RecursionError) as error:
+        return Inspected(None, [Finding(errors.MALFORMED_JSON, "", f"not well-formed: {error}")])
+    return Inspected(value, list(_walk(value, "")))
+
+
+def _walk(value: Any, path: str) -> Iterator[Finding]:
+    if isinstance(value, Hole):
+        yield Finding(value.code, path, value.message)
+    elif isinstance(value, str):
+        yield from text_findings(value, path)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _walk(item, f"{path}[{index}]")
+    elif isinstance(value, _Object):
+        for name in value.repeated:
+            yield Finding(errors.DUPLICATE_JSON_KEY, _join(path, name), f"the key {shorten(name)} stands twice")
+        for name, item in value.items():
+            yield from text_findings(name, path)
+            yield from _walk(item, _join(path, name))
+
+
+def text_findings(text: str, path: str) -> Iterator[Finding]:
+    """What no text of a record may hold."""
+    if "\0" in text:
+        yield Finding(errors.NUL_CHARACTER, path, "a NUL character in the text")
+    if _SURROGATE.search(text):
+        yield Finding(errors.LONE_SURROGATE, path, "half of a surrogate pair in the text")
+
+
+def _join(path: str, name: str) -> str:
+    safe = shorten(name)[1:-1]
+    return f"{path}.{safe}" if path else safe
+
+
+def split_array(data: bytes) -> list[bytes] | None:
+    """The elements of a JSON array as slices, without looking inside them; None if the brackets do not pair up.
+
+    A broken element thus refuses itself and not its neighbours."""
+    data = data.removeprefix(BOM).strip()
+    if data[:1] != b"[" or data[-1:] != b"]":
+        return None
+    slices: list[bytes] = []
+    level, start = 0, 1
+    for match in _TOKENS.finditer(data):
+        at = match.start()
+        char = data[at]
+        if char in b"[{":
+            level += 1
+        elif char in b"]}":
+            level -= 1
+            if level <= 0 and at != len(data) - 1:
+                return None
+        elif char == 0x2C and level == 1:
+            slices.append(data[start:at].strip())
+            start = at + 1
+    if level != 0:
+        return None
+    slices.append(data[start:-1].strip())
+    return [] if slices == [b""] else slices

@@ -1,0 +1,165 @@
+"""The options of the cold-chain pack: product limits and what is known about sources, as frozen models.
+
+Default limits: USP <659> storage ranges (freezer, refrigerator, cool, controlled cold, controlled room), the
+-90/-60 setting read from real ultra-low loggers, liquid nitrogen vapour at or below -150 °C. Default alarms: the WHO
+vaccine setting (-0.5 °C for 60 min, +8 °C for 600 min) and cumulative 8 °C/60 min, 2 °C/40 min for refrigerators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from schemas.packs.cold_chain.times import parse_offset
+from schemas.packs.cold_chain.units import UNITS
+
+Celsius = Annotated[Decimal, Field(ge=-274, le=1000, allow_inf_nan=False)]
+Profile = Literal["strict", "lenient", "schema"]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Alarm(Frozen):
+    """Threshold and duration. `single`: one excursion lasts that long; `cumulative`: all of them together."""
+
+    side: Literal["low", "high"] = Field(description="alarm below or above the limit; the limit itself is allowed")
+    limit: Celsius = Field(description="°C")
+    minutes: int = Field(ge=0, description="duration that triggers; 0: at once")
+    mode: Literal["single", "cumulative"] = "single"
+
+
+class Product(Frozen):
+    """Temperature limits of a kind of goods. None: no limit on that side."""
+
+    low: Celsius | None = Field(None, description="°C; below it is an excursion")
+    high: Celsius | None = Field(None, description="°C; above it is an excursion")
+    allowed_low: Celsius | None = Field(None, description="°C; excursions down to here may be tolerated")
+    allowed_high: Celsius | None = Field(None, description="°C; excursions up to here may be tolerated")
+    mkt_limit: Celsius | None = Field(None, description="°C; the mean kinetic temperature may not exceed it")
+    bounds: tuple[Celsius, Celsius] = Field(
+        (Decimal(-100), Decimal(100)), description="°C; a reading outside is refused as implausible (VAL-06)"
+    )
+    alarms: tuple[Alarm, ...] = ()
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for name, low, high in (("low/high", self.low, self.high), ("bounds", *self.bounds)):
+            if low is not None and high is not None and low > high:
+                raise ValueError(f"{name}: {low} is above {high}")
+        return self
+
+
+def _alarm(side: Literal["low", "high"], limit: str, minutes: int, mode: Any = "single") -> Alarm:
+    return Alarm(side=side, limit=Decimal(limit), minutes=minutes, mode=mode)
+
+
+def _product(low: str | None, high: str | None, *alarms: Alarm, **more: Any) -> Product:
+    return Product.model_validate({"low": low, "high": high, "alarms": alarms, **more})
+
+
+UNSPECIFIED = "unspecified"
+PRODUCTS: Mapping[str, Product] = {
+    UNSPECIFIED: Product(),
+    "freezer": _product("-25", "-10", _alarm("low", "-25", 60), _alarm("high", "-10", 60)),
+    "refrigerator": _product(
+        "2",
+        "8",
+        _alarm("low", "-0.5", 60),
+        _alarm("high", "8", 600),
+        _alarm("low", "2", 40, "cumulative"),
+        _alarm("high", "8", 60, "cumulative"),
+    ),
+    "cool": _product("8", "15", _alarm("low", "8", 60), _alarm("high", "15", 60)),
+    "controlled-cold": _product(
+        "2",
+        "8",
+        _alarm("low", "2", 0),
+        _alarm("high", "15", 0),
+        _alarm("high", "8", 1440),
+        allowed_low="2",
+        allowed_high="15",
+        mkt_limit="8",
+    ),
+    "controlled-room": _product(
+        "20",
+        "25",
+        _alarm("low", "15", 0),
+        _alarm("high", "40", 0),
+        _alarm("high", "30", 1440),
+        allowed_low="15",
+        allowed_high="30",
+        mkt_limit="25",
+    ),
+    "ultra-low": _product("-90", "-60", _alarm("low", "-90", 60), _alarm("high", "-60", 60)),
+    "vapour": _product(None, "-150", _alarm("high", "-150", 60), bounds=("-200", "100")),
+}
+
+
+class Source(Frozen):
+    """What is known about a source that its records do not say themselves. The first rule that matches is used.
+
+    A statement in the record or file wins over the rule."""
+
+    match: str = Field(min_length=1, description="glob on waybill-source (whole path or file name) or waybill-site")
+    sensor_id: str | None = Field(None, min_length=4, max_length=64, description="of every record of this source")
+    unit: str | None = Field(None, description="C, F, K or UN/ECE CEL, FAH, KEL")
+    utc_offset: str | None = Field(None, description="of times without one: Z or a form like -05:00")
+    timestamp_format: str | None = Field(None, description="strptime pattern, where times are not ISO 8601")
+    product: str | None = Field(None, description="name of the limits")
+    zone_id: str | None = Field(None, pattern=r"^[A-Z0-9\-]+$", description="storage zone")
+    logging_interval: int | None = Field(None, ge=1, le=86_400, description="seconds between readings")
+    sentinels: tuple[Decimal, ...] = Field((), description="values as sent that mean a sensor fault, e.g. -127 and 85")
+
+    @field_validator("unit")
+    @classmethod
+    def _unit(cls, unit: str | None) -> str | None:
+        if unit is not None and unit not in UNITS:
+            raise ValueError(f"{unit!r} is no unit: allowed are {', '.join(UNITS)}")
+        return unit
+
+    @field_validator("utc_offset")
+    @classmethod
+    def _offset(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_offset(text)
+        return text
+
+    def matches(self, source: str | None, site: str | None) -> bool:
+        """Whether this rule speaks of a submission with these headers."""
+        names = [name for name in (source, source and source.replace("\\", "/").rsplit("/", 1)[-1], site) if name]
+        return any(fnmatchcase(name, self.match) for name in names)
+
+
+NO_SOURCE = Source(match="*")
+
+
+class Options(Frozen):
+    """The pack's part of a pipeline file."""
+
+    products: Mapping[str, Product] = Field(
+        default_factory=dict, description="added to, or replacing, the shipped ones"
+    )
+    default_product: str = Field(UNSPECIFIED, description="of records whose product nobody names")
+    sources: tuple[Source, ...] = ()
+    max_bytes: int = Field(32 * 2**20, ge=1024, description="largest submission")
+    max_depth: int = Field(16, ge=2, le=200, description="deepest JSON nesting")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        known = self.catalogue()
+        for where, name in [("default_product", self.default_product)] + [
+            (f"sources.{rule.match}.product", rule.product) for rule in self.sources if rule.product
+        ]:
+            if name not in known:
+                raise ValueError(f"{where}: {name!r} has no limits; known products: {', '.join(sorted(known))}")
+        return self
+
+    def catalogue(self) -> dict[str, Product]:
+        """Every product in force by name."""
+        return {**PRODUCTS, **self.products}

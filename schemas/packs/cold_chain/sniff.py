@@ -1,0 +1,65 @@
+"""What a submission is: its content-type header if it has one, else its first bytes, in a fixed order.
+
+1. `%PDF` → PDF (not read here); 2. `[` → JSON array; 3. `{` → JSON lines if its first line is a whole object and more
+lines follow, else one JSON object; 4. `Device:` on the first line → Berlinger text export; 5. a header among the first
+lines that names a time and a temperature column → CSV; 6. anything else is unknown.
+"""
+
+from __future__ import annotations
+
+from schemas.pack import CANONICAL_TYPE
+from schemas.packs.cold_chain.jsontext import BOM
+
+JSON = "application/json"
+LINES = "application/x-ndjson"
+READING = "application/vnd.waybill.reading+json"
+"""Exactly one JSON reading; an array under this type is wrong. Used for what stood inside an array or on a line."""
+CSV = "text/csv"
+BERLINGER = "text/vnd.berlinger"
+ANY = "application/octet-stream"
+"""Says nothing: the bytes are sniffed."""
+UNKNOWN = ""
+
+_ALIASES = {
+    "text/json": JSON,
+    "application/jsonl": LINES,
+    "application/jsonlines": LINES,
+    "application/ndjson": LINES,
+    "application/csv": CSV,
+    "application/vnd.ms-excel": CSV,
+    "text/plain": ANY,
+    "binary/octet-stream": ANY,
+}
+_KNOWN = {JSON, LINES, READING, CSV, BERLINGER, CANONICAL_TYPE}
+
+
+def content_type(header: str | None, data: bytes) -> str:
+    """One of the types above, or UNKNOWN."""
+    if header is not None:
+        name = header.partition(";")[0].strip().lower()
+        name = _ALIASES.get(name, name)
+        if name != ANY:
+            return name if name in _KNOWN else UNKNOWN
+    return sniff(data)
+
+
+def sniff(data: bytes) -> str:
+    """The type by the first bytes, in the order of the module's docstring."""
+    start = data[:16].removeprefix(BOM).lstrip()
+    if start[:4] == b"%PDF":
+        return UNKNOWN
+    if start[:1] == b"[":
+        return JSON
+    if start[:1] == b"{":
+        return LINES if _is_lines(data) else JSON
+    if start[:7] == b"Device:":
+        return BERLINGER
+    from schemas.packs.cold_chain.csvlog import find_header  # the reader knows its own headers
+
+    return CSV if find_header(data) else UNKNOWN
+
+
+def _is_lines(data: bytes) -> bool:
+    body = data.removeprefix(BOM).strip()
+    first, newline, rest = body.partition(b"\n")
+    return bool(newline) and bool(rest) and first.rstrip()[-1:] == b"}"

@@ -46,7 +46,8 @@ class CanonicalReading(BaseModel):
     fault: str | None = None
     product: str
     zone_id: str | None = None
-    claim: Literal["within_spec", "excursion", "unknown"]
+    compliance_state: Literal["within_spec", "excursion", "unknown"]
+    """The sender's claim, verbatim; `unknown` where it made none."""
     state: Literal["within_spec", "excursion", "unknown"]
     interval_s: int | None = None
 
@@ -83,7 +84,7 @@ def _reading(clean: dict[str, Any], rules: Rules) -> Record | tuple[Finding, ...
         utc_offset=clean.get("utc_offset"),
         timestamp_format=clean.get("timestamp_format"),
         zone_id=clean.get("zone_id"),
-        claim=clean["claim"],
+        claim=clean["compliance_state"],
         product=clean["product"],
         interval=clean.get("interval_s"),
         fault=clean.get("fault"),

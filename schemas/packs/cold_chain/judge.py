@@ -128,7 +128,13 @@ def judge(seen: Observation, rules: Rules, source: Source, found: list[Finding])
         state = rules.limits[name].state(float(celsius))
     if claim != "unknown" and state not in ("unknown", claim):
         findings.append(claim_differs(claim, state, name))
-    payload |= {"sensor_id": sensor_id, "event_time": event_time, "product": name, "claim": claim, "state": state}
+    payload |= {
+        "sensor_id": sensor_id,
+        "event_time": event_time,
+        "product": name,
+        "compliance_state": claim,
+        "state": state,
+    }
     if zone is not None:
         payload["zone_id"] = zone
     interval = seen.interval if seen.interval is not None else source.logging_interval

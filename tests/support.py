@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from confluent_kafka.admin import AdminClient, NewTopic
+
 T = TypeVar("T")
 
 
@@ -34,3 +36,10 @@ class Names:
 def unique_names() -> Names:
     """Names nobody else has: tests share one broker."""
     return Names(f"t{uuid.uuid4().hex[:10]}")
+
+
+def make_topic(bootstrap: str, name: str, partitions: int = 1, config: dict[str, str] | None = None) -> None:
+    """Make a topic (one replica) and wait until the broker knows it."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})  # kept until the answer is there: it dies with its client
+    admin.create_topics([NewTopic(name, partitions, 1, config=config or {})])[name].result(20)
+    wait_for(lambda: name in admin.list_topics(timeout=10).topics, 20, f"topic {name} appears")

@@ -1,0 +1,49 @@
+# Every target sets itself up: `make demo` and `make test` work on a fresh clone.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && echo "$$p" && break; done)
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help setup demo test check bench bench-quick clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
+		while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+setup: $(READY) ## make .venv with everything pinned, so that .venv/bin/waybill works
+
+# Redone only when what is installed would differ.
+$(READY): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Waybill needs Python 3.11 to 3.14, and none is on the PATH: install one, or make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "could not make .venv: is the venv module there? (Debian: apt-get install python3-venv)" >&2; rm -rf .venv; exit 1; }
+	@echo "installing the pinned packages into .venv (the first time takes a minute)" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+demo: $(READY) ## sample readings through the whole pipeline, and the books balanced at the end
+	@$(BIN)/waybill demo
+
+test: $(READY) ## the whole test suite, real Kafka included; prints what was skipped and why
+	@$(BIN)/pytest
+
+check: $(READY) ## lint, format, types, import direction
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(READY) ## the benchmarks (under 20 minutes); results in bench/results/
+	@$(BIN)/python -m bench
+
+bench-quick: $(READY) ## the benchmarks, short (under 3 minutes)
+	@$(BIN)/python -m bench --quick
+
+clean: ## remove .venv, caches and the local broker's data (stop it first)
+	@if [ -x $(BIN)/waybill ] && [ -d .waybill ]; then $(BIN)/waybill broker stop; fi
+	rm -rf .venv .waybill .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import orjson
 from pydantic import BaseModel, ConfigDict
 
 from schemas import errors
 from schemas.errors import Finding
 from schemas.pack import Record
 from schemas.packs.cold_chain import codes
+from schemas.packs.cold_chain.device import DAY_KIND, REPORT_KIND, compare, read_canonical_device
 from schemas.packs.cold_chain.jsontext import inspect
 from schemas.packs.cold_chain.judge import Observation, Rules, judge
 from schemas.packs.cold_chain.options import NO_SOURCE
@@ -59,6 +59,8 @@ def read_canonical(data: bytes, rules: Rules) -> Record | tuple[Finding, ...]:
         return (Finding(errors.TOMBSTONE, "", "a null value means nothing on a raw topic"),)
     if not isinstance(value, dict):
         return tuple(found) or (Finding(errors.WRONG_TYPE, "", "a canonical record is a JSON object"),)
+    if not found and value.get("kind") in (DAY_KIND, REPORT_KIND):
+        return read_canonical_device(value, rules)
     clean = model_findings(CanonicalReading, value, found, lenient=False)
     if found:
         return tuple(found)
@@ -91,15 +93,4 @@ def _reading(clean: dict[str, Any], rules: Rules) -> Record | tuple[Finding, ...
         time_field=time_field,
         value_field="temperature_c" if sent_celsius else "value",
     )
-    outcome = judge(seen, rules, NO_SOURCE, found)
-    if not isinstance(outcome, Record):
-        return outcome
-    again = orjson.loads(outcome.payload)
-    differs = sorted(name for name in {*again, *clean} - {"state"} if again.get(name) != clean.get(name))
-    if differs:
-        message = "does not follow from what the record states"
-        return tuple(Finding(codes.DERIVED_VALUE_DIFFERS, name, message) for name in differs)
-    if again["state"] != clean["state"]:
-        message = f"was {clean['state']}, is {again['state']} by the limits in force"
-        return outcome._replace(warnings=(*outcome.warnings, Finding(codes.STATE_RECOMPUTED, "state", message)))
-    return outcome
+    return compare(judge(seen, rules, NO_SOURCE, found), clean)

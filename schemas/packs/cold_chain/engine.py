@@ -9,8 +9,9 @@ from typing import Any, Generic, TypeVar
 from schemas import errors
 from schemas.errors import Finding
 from schemas.pack import CANONICAL_TYPE, Record, Refusal, Submission, Unpacked
-from schemas.packs.cold_chain import sniff
+from schemas.packs.cold_chain import berlinger, csvlog, sniff
 from schemas.packs.cold_chain.canonical import read_canonical
+from schemas.packs.cold_chain.csvlog import Table, find_header
 from schemas.packs.cold_chain.jsontext import BOM, split_array
 from schemas.packs.cold_chain.judge import Rules
 from schemas.packs.cold_chain.options import Options, Profile, Source
@@ -117,6 +118,10 @@ class ColdChainPack:
             slices = [line for line in lines if line]
             blank = len(lines) - len(slices) - (not lines[-1])
             return _many(kind, slices, rules, source, value, {"lines": len(slices) + blank, "blank_lines": blank})
+        if kind == sniff.CSV and (table := find_header(value)) is not None:
+            return _csv(value, table, rules, source)
+        if kind == sniff.BERLINGER:
+            return _berlinger(value, rules, source)
         what = f"the content type {header!r}" if header and original_type != sniff.ANY else "this content"
         message = f"{what} is none of: JSON readings, CSV with time and temperature columns, Berlinger text export"
         return _whole(Finding(errors.UNKNOWN_CONTENT, "", message), value, original_type)
@@ -135,8 +140,8 @@ def refuse(outcome: Record | tuple[Finding, ...], original: bytes, content_type:
     return outcome if isinstance(outcome, Record) else Refusal(outcome, original, content_type)
 
 
-def _whole(finding: Finding, value: bytes, content_type: str) -> One:
-    return One(content_type, Refusal((finding,), value, content_type))
+def _whole(finding: Finding, value: bytes, content_type: str, notes: Mapping[str, int] = _NOTHING) -> One:
+    return One(content_type, Refusal((finding,), value, content_type), notes)
 
 
 def _many(
@@ -149,6 +154,31 @@ def _many(
         return refuse(read_json(part, rules, source), part, sniff.READING)
 
     return Many(kind, slices, read, notes)
+
+
+def _csv(value: bytes, table: Table, rules: Rules, source: Source) -> Unpacked:
+    found, notes = csvlog.rows(value, table)
+    if not found:
+        return _whole(Finding(errors.EMPTY_SUBMISSION, "", "a header without readings"), value, sniff.CSV, notes)
+
+    def read(row: csvlog.Row) -> Record | Refusal:
+        return refuse(csvlog.read_row(row, table, rules, source), table.header + row.line, sniff.CSV)
+
+    return Many(sniff.CSV, found, read, notes)
+
+
+def _berlinger(value: bytes, rules: Rules, source: Source) -> Unpacked:
+    export = berlinger.take_apart(value)
+    if isinstance(export, Finding):
+        return _whole(export, value, sniff.BERLINGER)
+    if not export.parts:
+        finding = Finding(errors.EMPTY_SUBMISSION, "", "an export without history, report or data")
+        return _whole(finding, value, sniff.BERLINGER, export.notes)
+
+    def read(part: berlinger.Part) -> Record | Refusal:
+        return refuse(berlinger.read_part(part, export, rules, source), part.original, sniff.BERLINGER)
+
+    return Many(sniff.BERLINGER, export.parts, read, export.notes)
 
 
 def build(options: Mapping[str, Any], profile: str) -> ColdChainPack:

@@ -107,7 +107,7 @@ def judge(seen: Observation, rules: Rules, source: Source, found: list[Finding])
     payload: dict[str, Any] = {"kind": "reading"}
 
     sensor_id = seen.sensor_id if seen.sensor_id is not None else source.sensor_id
-    findings += _check_sensor(sensor_id, blamed)
+    findings += check_sensor(sensor_id, blamed)
     event_time = _time(seen, rules, source, blamed, findings, payload)
     name, product = _product(seen, rules, source, findings)
     celsius = _temperature(seen, rules, source, product, blamed, findings, payload)
@@ -164,7 +164,8 @@ def reading_record(payload: dict[str, Any], warnings: tuple[Finding, ...]) -> Re
     return Record(fields, moment, data, sha256(data), warnings)
 
 
-def _check_sensor(sensor_id: str | None, blamed: set[str]) -> list[Finding]:
+def check_sensor(sensor_id: str | None, blamed: set[str]) -> list[Finding]:
+    """VAL-05, and characters that may stand in a key."""
     if sensor_id is None:
         if "sensor_id" in blamed:
             return []

@@ -8,6 +8,7 @@ lines that names a time and a temperature column → CSV; 6. anything else is un
 from __future__ import annotations
 
 from schemas.pack import CANONICAL_TYPE
+from schemas.packs.cold_chain.csvlog import find_header
 from schemas.packs.cold_chain.jsontext import BOM
 
 JSON = "application/json"
@@ -54,8 +55,6 @@ def sniff(data: bytes) -> str:
         return LINES if _is_lines(data) else JSON
     if start[:7] == b"Device:":
         return BERLINGER
-    from schemas.packs.cold_chain.csvlog import find_header  # the reader knows its own headers
-
     return CSV if find_header(data) else UNKNOWN
 
 

@@ -91,7 +91,8 @@ class Partner:
         """Writes one line of the ledger."""
         numbers = {name: request.headers.get(f"Waybill-{name}", "") for name in ("Attempt", "Life")}
         counts = {name.lower(): int(text) if text.isdecimal() else None for name, text in numbers.items()}
-        entry = {"kind": kind, **more, **counts, "time": time.time()}
+        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+        entry = {"kind": kind, **more, **counts, "peer": f"{peer[0]}:{peer[1]}" if peer else None, "time": time.time()}
         self.lines.append(entry)
         if self._file is not None:
             self._file.write(json.dumps(entry) + "\n")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -44,7 +45,7 @@ class HttpSink:
             async with self._session.request(
                 self._partner.method,
                 self._partner.url,
-                data=envelope.body,
+                data=io.BytesIO(envelope.body),  # sent piece by piece, so a large body does not hold up the loop
                 headers=self._headers(envelope),
                 allow_redirects=False,
                 trace_request_ctx=trace,

@@ -1,0 +1,217 @@
+"""The HTTP sink against a real partner on a real socket, with everything that can go wrong on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from streams.delivery.http import HttpSink
+from streams.delivery.protocol import Envelope, Outcome
+from streams.delivery.protocol import OutcomeKind as Kind
+from tests.delivery.worlds import BODY, canned_port, closed_port, envelope, http, run, silent_port
+from topology.model import HttpPartner
+from waybill.partner_sim import Server
+
+
+@pytest.fixture
+def partner() -> Iterator[Server]:
+    with Server() as server:
+        yield server
+
+
+def deliver(partner: HttpPartner, *envelopes: Envelope) -> list[Outcome]:
+    async def work() -> list[Outcome]:
+        sink = HttpSink("p", partner)
+        try:
+            return [await sink.send(each) for each in envelopes]
+        finally:
+            await sink.close()
+
+    return run(work())
+
+
+FAULTS = [
+    # fault, outcome of the attempt that meets it, effects it left behind
+    ("reset_before_read", Kind.UNKNOWN, 0),
+    ("reset_after_read", Kind.UNKNOWN, 0),
+    ("store_then_reset", Kind.UNKNOWN, 1),
+    ("truncated", Kind.UNKNOWN, 1),
+    ("short_length", Kind.UNKNOWN, 1),
+    ("unframed", Kind.DELIVERED, 1),
+    ("unframed:cut", Kind.UNKNOWN, 1),
+    ("invalid_json", Kind.UNKNOWN, 1),
+    ("huge", Kind.UNKNOWN, 1),
+    ("gzip", Kind.UNKNOWN, 1),
+    ("in_progress", Kind.UNKNOWN, 0),
+    ("bare_conflict", Kind.DELIVERED, 1),
+    ("status:500", Kind.UNKNOWN, 0),
+    ("status:503", Kind.UNKNOWN, 0),
+    ("status:503,7", Kind.PAUSED, 0),
+    ("status:429,Fri, 31 Dec 2100 23:59:59 GMT", Kind.PAUSED, 0),
+    ("status:400", Kind.REFUSED, 0),
+    ("status:413", Kind.REFUSED, 0),
+    ("status:401", Kind.STOPPED, 0),
+]
+
+
+@pytest.mark.parametrize(("fault", "kind", "effects"), FAULTS, ids=[row[0] for row in FAULTS])
+def test_a_fault_then_a_retry_ends_in_one_effect(partner: Server, fault: str, kind: Kind, effects: int) -> None:
+    partner.partner.faults.append(fault)
+    (first,) = deliver(http(partner.url), envelope())
+    assert first.kind is kind
+    assert len(partner.partner.effects) == effects
+    (second,) = deliver(http(partner.url), envelope(attempt=2))
+    assert second.kind is Kind.DELIVERED
+    assert [effect["key"] for effect in partner.partner.effects] == [envelope().idempotency_key]
+
+
+@pytest.mark.parametrize(("fault", "effects"), [("hang", 0), ("store_then_hang", 1), ("drip", 1)])
+def test_a_time_out_is_unknown_however_far_the_partner_came(partner: Server, fault: str, effects: int) -> None:
+    partner.partner.faults.append(fault)
+    (first,) = deliver(http(partner.url, timeout=0.5), envelope())
+    assert first.kind is Kind.UNKNOWN
+    assert len(partner.partner.effects) == effects
+    (second,) = deliver(http(partner.url), envelope(attempt=2))
+    assert second.kind is Kind.DELIVERED
+    assert len(partner.partner.effects) == 1
+
+
+def test_a_partner_that_takes_the_connection_and_says_nothing_is_unknown() -> None:
+    with silent_port() as port:
+        (outcome,) = deliver(http(f"http://127.0.0.1:{port}/", timeout=0.3), envelope())
+    assert outcome.kind is Kind.UNKNOWN
+
+
+def test_no_byte_sent_is_a_known_failure() -> None:
+    with closed_port() as port:
+        refused, again = deliver(http(f"http://127.0.0.1:{port}/"), envelope(), envelope(attempt=2))
+    assert (refused.kind, again.kind) == (Kind.FAILED, Kind.FAILED)
+    (nowhere,) = deliver(http("http://nowhere.invalid/"), envelope())
+    assert nowhere.kind is Kind.FAILED
+    with canned_port(b"HTTP/1.1 200 OK\r\n\r\n", until=b"") as port:
+        (no_tls,) = deliver(http(f"https://127.0.0.1:{port}/"), envelope())
+    assert no_tls.kind is Kind.FAILED
+    with silent_port() as port:
+        (slow_tls,) = deliver(http(f"https://127.0.0.1:{port}/", timeout=0.3), envelope())
+    assert slow_tls.kind is Kind.FAILED
+    (unsendable,) = deliver(http(f"http://127.0.0.1:{port}/"), envelope(flush_utc="a\r\nHost: b"))
+    assert unsendable.kind is Kind.FAILED
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 2",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfive5",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfive5\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: nine\r\n\r\nfive5",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+    ],
+    ids=["closed", "cut status", "no http", "short body", "cut chunks", "bad length", "endless header"],
+)
+def test_half_an_answer_is_unknown(answer: bytes) -> None:
+    with canned_port(answer) as port:
+        (outcome,) = deliver(http(f"http://127.0.0.1:{port}/"), envelope())
+    assert outcome.kind is Kind.UNKNOWN
+
+
+def test_redirects_are_never_followed() -> None:
+    with Server() as elsewhere:
+        answer = f"HTTP/1.1 307 Go\r\nLocation: {elsewhere.url}\r\nContent-Length: 0\r\n\r\n"
+        with canned_port(answer.encode()) as port:
+            (outcome,) = deliver(http(f"http://127.0.0.1:{port}/"), envelope())
+        assert outcome.kind is Kind.REFUSED
+        assert elsewhere.partner.lines == []
+
+
+def test_the_request_carries_key_digest_attempt_and_the_partners_headers() -> None:
+    seen: list[str] = []
+
+    async def work() -> None:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            head = await reader.readuntil(b"\r\n\r\n")
+            seen.append(head.decode())
+            seen.append((await reader.readexactly(len(BODY))).decode())
+            writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        headers = {"X-Compliance-Standard": "NIH-NSF-OSHA-EPA"}
+        sink = HttpSink("p", http(f"http://127.0.0.1:{port}/inventory/upsert", method="PUT", headers=headers))
+        assert (await sink.send(envelope(attempt=2))).kind is Kind.DELIVERED
+        await sink.close()
+        server.close()
+        await server.wait_closed()
+
+    run(work())
+    one = envelope()
+    head = seen[0].split("\r\n")
+    assert head[0] == "PUT /inventory/upsert HTTP/1.1"
+    assert {
+        "X-Compliance-Standard: NIH-NSF-OSHA-EPA",
+        "Content-Type: application/json",
+        f"Content-Length: {len(BODY)}",
+        f"Idempotency-Key: {one.idempotency_key}",
+        f"Content-Digest: sha-256=:{base64.b64encode(one.body_digest).decode()}:",
+        f"Waybill-Batch: {one.batch_id.hex()}",
+        "Waybill-Attempt: 2",
+        "Waybill-Life: 1",
+        "Waybill-Record-Count: 3",
+        "Waybill-Flush-Utc: 2026-01-31T12:00:00Z",
+    } <= set(head)
+    assert seen[1] == BODY.decode()
+
+
+def test_credentials_a_partner_echoes_do_not_reach_the_answer() -> None:
+    echo = b"HTTP/1.1 403 No\r\nContent-Length: 27\r\n\r\ntoken sesame-secret is wrong"[:-1]
+    with canned_port(echo) as port:
+        (outcome,) = deliver(
+            http(f"http://127.0.0.1:{port}/", headers={"Authorization": "Bearer sesame-secret"}), envelope()
+        )
+    assert outcome.kind is Kind.STOPPED
+    assert "***" in outcome.answer
+    assert "sesame" not in outcome.answer
+
+
+def test_a_partner_that_comes_back_is_reached_by_the_same_sink() -> None:
+    async def work() -> None:
+        with closed_port() as port:
+            sink = HttpSink("p", http(f"http://127.0.0.1:{port}/batches"))
+            assert (await sink.send(envelope())).kind is Kind.FAILED
+        with Server(port=port):
+            assert (await sink.send(envelope(attempt=2))).kind is Kind.DELIVERED
+        with Server(port=port):  # the pooled connection is dead, which the sink may only learn by using it
+            kinds = [(await sink.send(envelope(batch=2, attempt=n))).kind for n in (1, 2)]
+            assert kinds[0] in (Kind.DELIVERED, Kind.UNKNOWN)
+            assert kinds[1] is Kind.DELIVERED
+        await sink.close()
+
+    run(work())
+
+
+def test_one_connection_serves_a_row_of_batches(partner: Server) -> None:
+    outcomes = deliver(http(partner.url, connections=1), *(envelope(batch=n) for n in range(20)))
+    assert {outcome.kind for outcome in outcomes} == {Kind.DELIVERED}
+    assert len({entry["peer"] for entry in partner.partner.attempts}) == 1
+
+
+def test_closing_twice_and_a_broken_answer_leave_no_socket_open(partner: Server) -> None:
+    partner.partner.faults.extend(["huge", "truncated"])
+
+    async def work() -> None:
+        sink = HttpSink("p", http(partner.url))
+        for attempt in (1, 2, 3):
+            await sink.send(envelope(attempt=attempt))
+        await sink.close()
+        await sink.close()
+
+    run(work())
+    gc.collect()  # an unclosed session or socket warns here, and warnings are errors

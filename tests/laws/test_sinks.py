@@ -1,0 +1,227 @@
+"""Laws every sink keeps, whatever stands behind it: what dispatch relies on without asking which kind it has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from streams.delivery.engine import build_sink
+from streams.delivery.object_store import sidecar_path
+from streams.delivery.protocol import Envelope, Outcome
+from streams.delivery.protocol import OutcomeKind as Kind
+from tests.delivery.worlds import (
+    BUCKET,
+    closed_port,
+    envelope,
+    http,
+    run,
+    s3,
+    s3_client,
+    s3_server,
+    silent_port,
+    store,
+)
+from topology.model import Partner
+from waybill.partner_sim import Server
+
+
+class World(Protocol):
+    """A partner to send to, and a way to look at what it holds without the sink."""
+
+    def partner(self) -> Partner: ...
+    def unreachable(self) -> Partner: ...
+    def too_slow(self) -> Partner: ...
+    def stored(self) -> dict[str, bytes]:
+        """What the partner holds: bytes by idempotency key, or by object path."""
+        ...
+
+
+class HttpWorld:
+    def __init__(self, stack: ExitStack, tmp_path: Path) -> None:
+        self.server = stack.enter_context(Server())
+        self.closed = stack.enter_context(closed_port())
+        self.silent = stack.enter_context(silent_port())
+
+    def partner(self) -> Partner:
+        return http(self.server.url)
+
+    def unreachable(self) -> Partner:
+        return http(f"http://127.0.0.1:{self.closed}/")
+
+    def too_slow(self) -> Partner:
+        return http(f"http://127.0.0.1:{self.silent}/", timeout=0.3)
+
+    def stored(self) -> dict[str, bytes]:
+        return dict(self.server.partner.bodies)
+
+
+class FolderWorld:
+    def __init__(self, stack: ExitStack, tmp_path: Path) -> None:
+        self.root = tmp_path
+        (tmp_path / "file").write_bytes(b"")
+
+    def partner(self) -> Partner:
+        return store(f"file://{self.root}/lake")
+
+    def unreachable(self) -> Partner:
+        return store(f"file://{self.root}/file/lake")
+
+    def too_slow(self) -> Partner:
+        return store(f"file://{self.root}/slow", timeout=1e-9)
+
+    def stored(self) -> dict[str, bytes]:
+        lake = self.root / "lake"
+        found = {str(path.relative_to(lake)): path.read_bytes() for path in lake.rglob("*") if path.is_file()}
+        sidecars = {sidecar_path(path) for path in found}
+        return {path: data for path, data in found.items() if path not in sidecars}
+
+
+class BucketWorld:
+    def __init__(self, stack: ExitStack, tmp_path: Path) -> None:
+        self.endpoint = stack.enter_context(s3_server())
+        self.closed = stack.enter_context(closed_port())
+        self.silent = stack.enter_context(silent_port())
+        client = s3_client(self.endpoint)
+        for old in client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
+            client.delete_object(Bucket=BUCKET, Key=old["Key"])  # the server's memory outlives the server
+        client.close()
+
+    def partner(self) -> Partner:
+        return s3(self.endpoint)
+
+    def unreachable(self) -> Partner:
+        return s3(f"http://127.0.0.1:{self.closed}")
+
+    def too_slow(self) -> Partner:
+        return s3(f"http://127.0.0.1:{self.silent}", timeout=0.3)
+
+    def stored(self) -> dict[str, bytes]:
+        client = s3_client(self.endpoint)
+        keys = [item["Key"] for item in client.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
+        found = {key: client.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
+        client.close()
+        return found
+
+
+@pytest.fixture(params=[HttpWorld, FolderWorld, BucketWorld], ids=["http", "folder", "bucket"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    with ExitStack() as stack:
+        yield request.param(stack, tmp_path)
+
+
+def deliver(partner: Partner, *envelopes: Envelope) -> list[Outcome]:
+    async def work() -> list[Outcome]:
+        sink = build_sink("p", partner)
+        try:
+            return [await sink.send(each) for each in envelopes]
+        finally:
+            await sink.close()
+            await sink.close()
+
+    return run(work())
+
+
+def test_the_same_envelope_twice_has_one_effect_and_both_are_delivered(world: World) -> None:
+    outcomes = deliver(world.partner(), envelope(), envelope(attempt=2, flush_utc="2026-02-01T00:00:00Z"))
+    assert [outcome.kind for outcome in outcomes] == [Kind.DELIVERED, Kind.DELIVERED]
+    assert list(world.stored().values()) == [envelope().body]
+
+
+def test_the_next_life_of_a_process_finds_what_the_last_one_delivered(world: World) -> None:
+    (first,) = deliver(world.partner(), envelope())
+    (second,) = deliver(world.partner(), envelope()._replace(attempt=2, life=2))
+    assert (first.kind, second.kind) == (Kind.DELIVERED, Kind.DELIVERED)
+    assert len(world.stored()) == 1
+
+
+def test_other_bytes_under_the_same_id_never_overwrite(world: World) -> None:
+    original, other = envelope(b'{"a":1}'), envelope(b'{"a":2}')
+    outcomes = deliver(world.partner(), original, other, original)
+    assert [outcome.kind for outcome in outcomes] == [Kind.DELIVERED, Kind.CONFLICT, Kind.DELIVERED]
+    assert list(world.stored().values()) == [b'{"a":1}']
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{}", bytes(range(256)), '{"ß":"\u2028\U0001f321"}'.encode(), b"\r\n" * 3, b"x" * 5_000_000],
+    ids=["empty", "json", "every byte", "not ascii", "line ends", "5 MB"],
+)
+def test_the_body_arrives_byte_for_byte(world: World, body: bytes) -> None:
+    (outcome,) = deliver(world.partner(), envelope(body))
+    assert outcome.kind is Kind.DELIVERED
+    assert list(world.stored().values()) == [body]
+
+
+def test_different_batches_are_kept_apart(world: World) -> None:
+    outcomes = deliver(world.partner(), *(envelope(b"%d" % n, batch=n) for n in range(5)))
+    assert {outcome.kind for outcome in outcomes} == {Kind.DELIVERED}
+    assert sorted(world.stored().values()) == [b"0", b"1", b"2", b"3", b"4"]
+
+
+def test_two_attempts_at_once_have_one_effect(world: World) -> None:
+    async def work() -> list[Outcome]:
+        sinks = [build_sink("p", world.partner()) for _ in range(4)]
+        outcomes = await asyncio.gather(*(sink.send(envelope(attempt=n)) for n, sink in enumerate(sinks, 1)))
+        await asyncio.gather(*(sink.close() for sink in sinks))
+        return outcomes
+
+    kinds = {outcome.kind for outcome in run(work())}
+    assert Kind.DELIVERED in kinds
+    assert kinds <= {Kind.DELIVERED, Kind.UNKNOWN}
+    assert list(world.stored().values()) == [envelope().body]
+
+
+def test_a_time_out_is_unknown(world: World) -> None:
+    (outcome,) = deliver(world.too_slow(), envelope())
+    assert outcome.kind is Kind.UNKNOWN
+
+
+def test_an_unreachable_partner_is_a_known_failure_every_time(world: World) -> None:
+    outcomes = deliver(world.unreachable(), envelope(), envelope(attempt=2))
+    assert [outcome.kind for outcome in outcomes] == [Kind.FAILED, Kind.FAILED]
+    assert all(outcome.answer for outcome in outcomes)
+
+
+HOSTILE = [
+    envelope(flush_utc="a\r\nX: b"),
+    envelope(flush_utc="\ud800"),
+    envelope(flush_utc="\x00"),
+    envelope(flush_utc="ü" * 100_000),
+    envelope()._replace(metadata={"": "empty name"}),
+    envelope()._replace(metadata={}),
+    envelope()._replace(content_type="a\r\nb"),
+    envelope()._replace(idempotency_key="\x00\r\n"),
+    envelope()._replace(path=""),
+    envelope()._replace(path="/"),
+    envelope()._replace(path="a/../../b.json"),
+    envelope()._replace(path="a//b.json"),
+    envelope()._replace(path="a/\x00.json"),
+    envelope()._replace(path="a/" + "x" * 5000 + ".json"),
+    envelope()._replace(body_digest=b""),
+]
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=range(len(HOSTILE)))
+def test_send_never_raises_and_the_sink_works_on(world: World, hostile: Envelope) -> None:
+    outcomes = deliver(world.partner(), hostile, envelope(b"good", batch=2))
+    assert isinstance(outcomes[0], Outcome)
+    assert isinstance(outcomes[0].kind, Kind)
+    assert outcomes[1].kind is Kind.DELIVERED
+
+
+def test_cancelling_an_attempt_cancels_it(world: World) -> None:
+    async def work() -> None:
+        sink = build_sink("p", world.too_slow().model_copy(update={"timeout": 30.0}))
+        attempt = asyncio.create_task(sink.send(envelope()))
+        await asyncio.sleep(0)
+        attempt.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await attempt
+        await sink.close()
+
+    run(work())

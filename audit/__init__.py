@@ -1,1 +1,1 @@
-"""The audit blocks, their content chain, and its verifier. Imports nothing of the rest."""
+"""The audit trail: entries, content chains, blocks and their verifier. Stands alone: imports no other package here."""

@@ -3,6 +3,7 @@ protocol, with two implementations (`kafka.py`, `memory.py`), and the small tree
 
     LogError
     ├── Abortable       nothing of the transaction is visible; rebuild and do the chunk again
+    │   └── TooLarge    aborted because of one output, which its topic does not take
     ├── StaleMember     the partitions belong to somebody else now; rejoin and rebuild
     ├── Indeterminate   nobody knows whether it committed; new producer, then rebuild (law 4)
     ├── Fatal           fenced or beyond repair; the process must end and never rejoin
@@ -23,6 +24,15 @@ class LogError(Exception):
 
 class Abortable(LogError):
     """The transaction was aborted; nothing of it is visible."""
+
+
+class TooLarge(Abortable):
+    """The transaction was aborted because of this one output, which its topic does not take."""
+
+    def __init__(self, output: Output, why: str) -> None:
+        self.output = output
+        size = len(output.key or b"") + len(output.value or b"")
+        super().__init__(f"{output.topic}[{output.partition}]: a message of {size} bytes is too large: {why}")
 
 
 class StaleMember(LogError):

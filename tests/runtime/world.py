@@ -1,0 +1,134 @@
+"""What the tests of the Kafka log share: one small pipeline, plain clients beside the log, and its usual moves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+
+from streams.runtime.admin import create_topics
+from streams.runtime.kafka import KafkaLog
+from streams.runtime.log import Fetched
+from streams.stage import Message, Output
+from topology.model import Pipeline
+from topology.topics import topic_specs
+
+SHORT = {"session.timeout.ms": "3000", "transaction.timeout.ms": "2500"}
+DEADLINE = 60.0
+
+
+class World:
+    """Topics of one pipeline with two partitions, and every client opened through it."""
+
+    def __init__(self, bootstrap: str, prefix: str, config: Mapping[str, Mapping[str, str]] | None = None) -> None:
+        self.bootstrap = bootstrap
+        self.pipeline = Pipeline(
+            pipeline="p",
+            application=prefix,
+            raw={"topic": f"{prefix}.raw"},
+            pack="any",
+            partitions=2,
+            partition_by=["k"],
+            idempotency=["k"],
+            partner="lake",
+        )
+        specs = [
+            spec._replace(config={**spec.config, **(config or {}).get(spec.short, {})})
+            for spec in topic_specs(self.pipeline)
+            if spec.short != "control"
+        ]
+        create_topics(bootstrap, specs)
+        self.logs: list[KafkaLog] = []
+        self._plain: Any = None
+
+    def log(self, stage: str = "batch", slot: int = 0, **overrides: str) -> KafkaLog:
+        """A new log; the input of `batch` is `validated`."""
+        log = KafkaLog(self.bootstrap, self.pipeline, stage, slot, 0, {**SHORT, **overrides})
+        self.logs.append(log)
+        return log
+
+    def close(self) -> None:
+        for log in self.logs:
+            log.close()
+
+    def publish(self, short: str, values: Sequence[bytes | None], partition: int = 0, **more: Any) -> None:
+        """Messages outside any transaction, keyed by their place."""
+        if self._plain is None:
+            self._plain = Producer({"bootstrap.servers": self.bootstrap, "linger.ms": 0})
+        for place, value in enumerate(values):
+            self._plain.produce(self.pipeline.topic(short), value, b"%d" % place, partition, **more)
+        assert self._plain.flush(DEADLINE) == 0
+
+    def transactional(self, name: str, timeout_ms: int = 2500) -> Any:
+        """A foreign transactional producer, set up."""
+        settings = {"transactional.id": f"{self.pipeline.application}.{name}", "transaction.timeout.ms": timeout_ms}
+        producer = Producer({"bootstrap.servers": self.bootstrap, **settings})
+        producer.init_transactions(DEADLINE)
+        return producer
+
+    def read(self, short: str, partition: int = 0, isolation: str = "read_committed") -> list[bytes | None]:
+        """Values of a topic's partition as a reader of that isolation sees them now."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "group.id": "plain",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "isolation.level": isolation,
+            }
+        )
+        consumer.assign([TopicPartition(self.pipeline.topic(short), partition, 0)])
+        values: list[bytes | None] = []
+        deadline = time.monotonic() + DEADLINE
+        try:
+            while time.monotonic() < deadline:
+                message = consumer.poll(1)
+                if message is None:
+                    continue
+                if message.error() is None:
+                    values.append(message.value())
+                else:
+                    assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
+                    return values
+        finally:
+            consumer.close()
+        raise AssertionError(f"{short}[{partition}] has no end")
+
+
+def joined(log: KafkaLog, count: int = 2) -> Fetched:
+    """Fetches until the log reports an assignment of so many partitions."""
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
+        fetched = log.fetch(100, 2**20, 0.0, 0.1)
+        if len(fetched.assigned) == count:
+            return fetched
+    raise AssertionError(f"no assignment of {count} partitions")
+
+
+def fetched(log: KafkaLog, count: int, size: int = 2**20) -> tuple[list[Message], Any]:
+    """So many messages, and the token they came with. Any change of assignment fails."""
+    messages: list[Message] = []
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
+        got = log.fetch(count - len(messages), size, 0.05, 0.2)
+        assert not got.assigned
+        assert not got.revoked
+        messages += got.messages
+        if len(messages) >= count:
+            return messages, got.token
+    raise AssertionError(f"{len(messages)} messages of {count}")
+
+
+def started(log: KafkaLog, positions: Mapping[int, int] | None = None) -> Fetched:
+    """Joined, and reading both partitions from the given positions (default: the beginning)."""
+    assignment = joined(log)
+    for partition in assignment.assigned:
+        log.seek(partition, (positions or {}).get(partition, 0))
+    return assignment
+
+
+def out(value: bytes | None, topic: str = "sent", key: bytes = b"k", partition: int = 0) -> Output:
+    """One output."""
+    return Output(topic, partition, key, value)

@@ -71,12 +71,14 @@ class Release(RawPositionPart):
 
     key: str
     batch_id: bytes
+    digest: bytes
 
 
 class RetainedKey(RawPositionPart):
     """A version kept by a `Retain`."""
 
     key: str
+    digest: bytes
 
 
 class Retain(TypedDict):
@@ -249,6 +251,7 @@ class Delivery(TypedDict):
     retained: bool
     recorded_at: int
     parent: bytes | None
+    passport: PassportPart | None
 
 
 class Control(TypedDict):

@@ -46,6 +46,9 @@ class Chunk:
     """Wall clock, ms since epoch: for observation and waits, never for content (law 6)."""
     answers: list[Any] = field(default_factory=list)
     """Dispatch only: (envelope, outcome) pairs that came in from partners."""
+    condemned: dict[tuple[int, int], str] = field(default_factory=dict)
+    """(partition, offset) of messages that made processing fail twice when alone, and how (VA4): each must end as a
+    dead letter of its own."""
 
 
 @dataclass(slots=True)
@@ -93,6 +96,8 @@ class Stage(Protocol):
     name: str
     input: str
     """Short name of the input topic."""
+    input_topic_id: str
+    """Kafka's id of the input topic; the runner sets it before `restore` (TX3)."""
     tables: tuple[str, ...]
     """Tables whose partition p must be at hand before partition p is worked on; `heads` is always among them."""
 

@@ -1,0 +1,492 @@
+"""The batch stage: duplicates are judged, records gather in windows, windows become frozen batches.
+
+One `Lot` holds everything about one partition of `validated`. Rules BA1 to BA9 and DI6 of the design are named where
+they act; `tests/streams/test_batch_rules.py` shows what breaks without each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from audit.chain import Action
+from schemas.canonical import RawPosition
+from schemas.codec import Codec
+from schemas.errors import CONFLICTING_VERSION, STALE_VERSION, UNPROCESSABLE, Finding
+from streams.deadletter import DeadLetters
+from streams.identity import RETAINED, Version, VersionStore, decode_version, encode_version
+from streams.progress import Identity, Progress, take_over
+from streams.stage import Chunk, Message, Output, TableStore, Work
+from streams.tables import MemoryRows
+from streams.window import Line, Sealed, Window, Windows
+from topology.model import Pipeline, partition_for
+
+TIDY_PER_CHUNK = 5_000
+"""Expired versions tombstoned per chunk at most: tidying must not make a chunk long."""
+
+
+def raw_position(message: Mapping[str, Any]) -> RawPosition:
+    """The raw position inside any wire message that carries one."""
+    return RawPosition(
+        message["raw_topic"],
+        message["raw_incarnation"],
+        message["raw_partition"],
+        message["raw_offset"],
+        message["raw_index"],
+    )
+
+
+def line_key(partition: int, line: Line) -> bytes:
+    """Row key in the windows table."""
+    return orjson.dumps([partition, line.group, line.date])
+
+
+class Lot:
+    """One partition: its head, versions, windows, and the work of the chunk at hand."""
+
+    def __init__(self, stage: BatchStage, progress: Progress, versions: VersionStore) -> None:
+        self.stage, self.progress, self.versions = stage, progress, versions
+        self.partition = progress.partition
+        self.windows = Windows(stage.pipeline.pipeline, self.partition)
+        self.pending: dict[str, list[Version]] = {}
+        """Keys changed in this chunk, with all their versions as they will be after the commit."""
+        self.rows: list[tuple[bytes, bytes | None]] = []
+        """Rows of `idempotency` changed in this chunk; the store follows after the commit (step 6)."""
+        self.tidied = 0
+        self.position = progress.processed_through + 1
+        """Next offset to be read."""
+        self.sealed_now = False
+        """Some window was sealed in this chunk."""
+        self.sequence = 0
+        """Records read, to measure `max_reread` by records and not by offsets (law 6)."""
+
+    @property
+    def rebuilding(self) -> bool:
+        """Windows are still being filled from what was read before: nothing may be cut by clock, memory or stop,
+        or records that are yet to come back would be passed over."""
+        return self.position <= self.progress.processed_through
+
+    # ---- one message -----------------------------------------------------------------------------
+
+    def take(self, work: Work, message: Message, now: int, condemned: str | None) -> None:
+        """Works one message of `validated`, or only rebuilds its window if its effects are committed (BA4)."""
+        self.position = message.offset + 1
+        name, value = self.stage.codec.decode(message.value or b"") if condemned is None else ("condemned", {})
+        again = message.offset <= self.progress.processed_through
+        if name == "validated":
+            self.sequence += 1
+            if again:
+                self._rebuild(message, value, now)
+            else:
+                self._record(work, message, value, now)
+        elif not again:
+            if name == "release":
+                self._release(work, value)
+            elif name == "retain":
+                self._retain(work, value)
+            elif name == "replay":
+                self._replay(work, value)
+            else:
+                self._condemned(work, message, condemned or f"a {name} message has no business in `validated`")
+        if not again:
+            self.progress.processed_through = message.offset
+
+    def _rebuild(self, message: Message, record: Mapping[str, Any], now: int) -> None:
+        """Puts an admitted record that is not in a batch yet back into its window, and writes nothing."""
+        line = Line(record["group"], record["date"])
+        if message.offset <= self.windows.sealed_through.get(line, -1):
+            return
+        version = next((v for v in self.find(record["key"]) if v.offset == message.offset), None)
+        if version is not None:
+            self._add(message, record, line, version.admitted_at, now)
+
+    def _record(self, work: Work, message: Message, record: dict[str, Any], now: int) -> None:
+        progress = self.progress
+        if record["recorded_at"] > progress.stream_time:
+            progress.stream_time = record["recorded_at"]
+            self._linger(work, now)
+        self._reread_bound(work, now)
+        raw = raw_position(record)
+        source, seen = (raw.topic, raw.partition), (raw.incarnation, raw.offset, raw.index)
+        if progress.sources.get(source, (-1, -1, -1)) >= seen:
+            return None  # validate wrote it twice: the first one counts (BA4)
+        progress.sources[source] = seen
+        line = Line(record["group"], record["date"])
+        newest = self._newest(record["key"])
+        action: Action = "ADMIT"
+        if newest is not None:
+            if newest.digest == record["digest"]:
+                return self._duplicate(work, record, raw, newest)
+            finding = self._conflict(record, newest)
+            if finding is not None:
+                return self._dead(work, record, raw, newest, finding)
+            action = "SUPERSEDE"
+            if newest.date != line.date or newest.group != line.group:
+                # A partner must not get the old value after the new one (BA6).
+                older = self.windows.get(Line(newest.group, newest.date))
+                if older is not None and self.windows.holds(older.line, newest.offset):
+                    self._seal(work, older, "supersede", now)
+        version = Version(
+            record["key"], message.offset, raw, record["digest"], progress.stream_time, line.group, line.date,
+            record["ordering"],
+        )  # fmt: skip
+        self._put(work, version)
+        progress.note(action, "", raw, record["digest"])
+        self._bytes_bound(work, line, message, now)
+        window = self._add(message, record, line, progress.stream_time, now)
+        if len(window.records) >= self.stage.pipeline.batching.max_records:
+            self._seal(work, window, "count", now)
+        return None
+
+    def _conflict(self, record: Mapping[str, Any], newest: Version) -> Finding | None:
+        """Why another content of an admitted key may not pass; None where it supersedes (BA2)."""
+        of = f"admitted as {newest.raw.topic}/{newest.raw.partition}/{newest.raw.offset}/{newest.raw.index}"
+        if self.stage.pipeline.on_conflict == "conflict":
+            return Finding(CONFLICTING_VERSION, "", f"the same key was {of} with other content")
+        mine, theirs = record["ordering"], newest.ordering
+        if mine is None or theirs is None or mine <= theirs:
+            return Finding(STALE_VERSION, "", f"ordering value {mine!r} is not above {theirs!r}, {of}")
+        return None
+
+    def _duplicate(self, work: Work, record: Mapping[str, Any], raw: RawPosition, newest: Version) -> None:
+        ack = {name: record[name] for name in ACK_FIELDS}
+        ack |= {
+            "outcome": "duplicate",
+            "duplicate_of": position_fields(newest.raw),
+            "batch_id": None,
+            "partner": None,
+            "answer": None,
+        }
+        key: str = record["key"]
+        target = partition_for(key, self.stage.pipeline.partitions)
+        work.outputs.append(Output("sent", target, key.encode(), self.stage.codec.encode("sent", ack)))
+        self.progress.note("DUPLICATE", "", raw, record["digest"])
+
+    def _dead(self, work: Work, record: Mapping[str, Any], raw: RawPosition, newest: Version, finding: Finding) -> None:
+        work.outputs.append(
+            self.stage.dead_letters.valid(
+                "batch", record, [finding], conflicts_with=position_fields(newest.raw), partner=record["partner"]
+            )
+        )
+        self.progress.note("CONFLICT", finding.code, raw, record["digest"])
+
+    def _condemned(self, work: Work, message: Message, error: str) -> None:
+        """A message of our own topic that cannot be worked: kept whole, so that nothing is lost (VA4)."""
+        output, raw, digest = self.stage.dead_letters.unreadable(
+            "batch", self.stage.pipeline.topic("validated"), message, Finding(UNPROCESSABLE, "", error)
+        )
+        work.outputs.append(output)
+        self.progress.note("REJECT", UNPROCESSABLE, raw, digest)
+
+    # ---- versions --------------------------------------------------------------------------------
+
+    def find(self, key: str) -> list[Version]:
+        """All versions of a key, oldest first, this chunk's changes included."""
+        changed = self.pending.get(key)
+        if changed is not None:
+            return changed
+        return [decode_version(self.stage.codec, row) for row in self.versions.find(key)]
+
+    def _alive(self, version: Version) -> bool:
+        """Whether a version still guards its key: decided here, by stream time; tombstones only tidy up (BA9)."""
+        return self.progress.stream_time - version.admitted_at <= self.stage.keep
+
+    def _newest(self, key: str) -> Version | None:
+        versions = self.find(key)
+        return versions[-1] if versions and self._alive(versions[-1]) else None
+
+    def _put(self, work: Work, version: Version) -> None:
+        """Admits a version, or rewrites one (another age)."""
+        left = [v for v in self.find(version.key) if v.offset != version.offset]
+        self.pending[version.key] = sorted([*left, version], key=lambda v: v.offset)
+        self._row(work, version.row_key, encode_version(self.stage.codec, version))
+
+    def _remove(self, work: Work, version: Version) -> None:
+        self.pending[version.key] = [v for v in self.find(version.key) if v.offset != version.offset]
+        self._row(work, version.row_key, None)
+
+    def _row(self, work: Work, key: bytes, value: bytes | None) -> None:
+        self.rows.append((key, value))
+        work.outputs.append(Output("idempotency", self.partition, key, value))
+
+    def _release(self, work: Work, release: Mapping[str, Any]) -> None:
+        """A record died with a known outcome: its version, and no other, stops guarding the key (BA8)."""
+        raw = raw_position(release)
+        # Noted even where the version has aged away meanwhile: when that is tidied up is no content (law 6).
+        self.progress.note("RELEASE", "", raw, release["digest"])
+        for version in self.find(release["key"]):
+            if version.raw == raw:
+                self._remove(work, version)
+                return
+
+    def _retain(self, work: Work, retain: Mapping[str, Any]) -> None:
+        """The versions of an unsettled batch do not age; once it is settled they age from now (BA9)."""
+        admitted_at = RETAINED if retain["begin"] else self.progress.stream_time
+        for kept in retain["keys"]:
+            raw = raw_position(kept)
+            self.progress.note("RETAIN", "begin" if retain["begin"] else "end", raw, kept["digest"])
+            for version in self.find(kept["key"]):
+                if version.raw == raw and self._alive(version):
+                    self._put(work, version._replace(admitted_at=admitted_at))
+
+    def _replay(self, work: Work, replay: Mapping[str, Any]) -> None:
+        """A dead batch asks to be delivered again: every key is admitted again, or the whole is refused (DI6)."""
+        progress, members = self.progress, replay["records"]
+        own = {raw_position(member) for member in members}
+        aged = progress.stream_time - replay["first_recorded_at"] > self.stage.keep
+        newer = any(
+            newest is not None and newest.raw not in own
+            for newest in (self._newest(member["key"]) for member in members)
+        )
+        code = "aged" if aged else "newer-version" if newer else ""
+        for member in members:
+            raw = raw_position(member)
+            progress.note("REPLAY", code, raw, member["digest"])
+            if not code:
+                self._put(
+                    work,
+                    Version(
+                        member["key"],
+                        member["offset"],
+                        raw,
+                        member["digest"],
+                        progress.stream_time,
+                        replay["group"],
+                        replay["date"],
+                        member["ordering"],
+                    ),
+                )
+        if not code:
+            names = ("batch_id", "batched_partition", "batched_offset", "life", "partner", "group", "date", "passport")
+            again = self.stage.codec.encode("batched_again", {name: replay[name] for name in names})
+            work.outputs.append(Output("batched", replay["batched_partition"], replay["partner"].encode(), again))
+
+    def tidy(self, work: Work) -> None:
+        """Tombstones versions that are past their age, oldest first."""
+        for key in self.versions.oldest():
+            if self.tidied >= TIDY_PER_CHUNK:
+                return
+            versions = self.find(key)
+            first = versions[0] if versions else None
+            if first is not None and first.admitted_at != RETAINED:
+                if self._alive(first) or self.windows.holds(Line(first.group, first.date), first.offset):
+                    return
+                self._remove(work, first)
+            self.tidied += 1
+
+    # ---- windows ---------------------------------------------------------------------------------
+
+    def _add(self, message: Message, record: Mapping[str, Any], line: Line, opened_at: int, now: int) -> Window:
+        return self.windows.add(
+            line, record["partner"], message.offset, raw_position(record), record["digest"], message.value or b"",
+            record["recorded_at"], opened_at, now, self.sequence,
+        )  # fmt: skip
+
+    def _linger(self, work: Work, now: int) -> None:
+        """Seals what is due, in order of first offset, before the record at hand is admitted (BA5)."""
+        linger = self.stage.linger
+        while (oldest := self.windows.oldest()) and self.progress.stream_time - oldest.opened_at >= linger:
+            self._seal(work, oldest, "linger", now)
+
+    def _reread_bound(self, work: Work, now: int) -> None:
+        bound = self.stage.pipeline.batching.max_reread
+        while bound and (oldest := self.windows.oldest()) and self.sequence - oldest.first_sequence >= bound:
+            self._seal(work, oldest, "reread", now)
+
+    def _bytes_bound(self, work: Work, line: Line, message: Message, now: int) -> None:
+        """A window never grows past `max_bytes`: the record that would not fit opens the next one (T15)."""
+        window = self.windows.get(line)
+        if window and window.size + len(message.value or b"") > self.stage.pipeline.batching.max_bytes:
+            self._seal(work, window, "bytes", now)
+
+    def _seal(self, work: Work, window: Window, reason: str, now: int) -> None:
+        sealed = self.windows.seal(window, reason)
+        self.stage.write_batch(work, self, sealed, now)
+
+    def seal_oldest(self, work: Work, reason: str, now: int) -> None:
+        """Seals the oldest open window."""
+        oldest = self.windows.oldest()
+        if oldest is not None:
+            self._seal(work, oldest, reason, now)
+
+    def close(self, work: Work, now: int, offsets: tuple[int, int] | None) -> None:
+        """End of the chunk: the committed offset, rows that are no longer needed, audit and head."""
+        self.tidy(work)
+        committed = self.windows.committed_offset(self.progress.processed_through + 1)
+        for line in self.windows.sealed_below(committed):
+            del self.windows.sealed_through[line]
+            work.outputs.append(Output("windows", self.partition, line_key(self.partition, line), None))
+        work.offsets[self.partition] = committed
+        self.progress.topology_version = self.stage.pipeline.version
+        self.progress.close(work, self.stage.codec, self.stage.identity, now, offsets)
+
+    def committed(self) -> None:
+        """Step 6: the store follows what has committed."""
+        self.versions.apply(self.rows, self.versions.position)
+        self.versions.forget_oldest(self.tidied)
+        self.pending, self.rows, self.tidied, self.sealed_now = {}, [], 0, False
+
+
+ACK_FIELDS = (
+    "raw_topic", "raw_incarnation", "raw_partition", "raw_offset", "raw_index", "count", "key", "digest", "warnings",
+    "topology_version", "recorded_at", "event_time", "passport",
+)  # fmt: skip
+"""What an ack repeats from the Validated message."""
+
+
+def position_fields(raw: RawPosition) -> dict[str, Any]:
+    """A raw position as wire fields."""
+    return {
+        "raw_topic": raw.topic,
+        "raw_incarnation": raw.incarnation,
+        "raw_partition": raw.partition,
+        "raw_offset": raw.offset,
+        "raw_index": raw.index,
+    }
+
+
+class BatchStage:
+    """See streams.stage.Stage."""
+
+    name = "batch"
+    input = "validated"
+    tables = ("heads", "windows", "idempotency")
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        codec: Codec,
+        identity: Identity,
+        dead_letters: DeadLetters,
+        versions: Callable[[int], VersionStore],
+    ) -> None:
+        self.pipeline, self.codec, self.identity, self.dead_letters = pipeline, codec, identity, dead_letters
+        self._new_versions = versions
+        self.keep = int(pipeline.keep * 1000)
+        self.linger = int(pipeline.batching.linger * 1000)
+        idle = pipeline.batching.idle or 2 * pipeline.batching.linger
+        self._idle = None if pipeline.deterministic else int(idle * 1000)
+        self._lots: dict[int, Lot] = {}
+        self.input_topic_id = ""
+
+    def store(self, table: str, partition: int) -> TableStore:
+        return self._new_versions(partition) if table == "idempotency" else MemoryRows()
+
+    def restore(self, partition: int, stores: Mapping[str, TableStore], committed: int | None, now: int) -> int:
+        progress = take_over(self, partition, stores["heads"], self.codec, committed)
+        versions: Any = stores["idempotency"]
+        lot = self._lots[partition] = Lot(self, progress, versions)
+        for _, row in stores["windows"].items():
+            window = self.codec.decode(row)[1]
+            lot.windows.sealed_through[Line(window["group"], window["date"])] = window["sealed_through"]
+        lot.position = progress.processed_through + 1 if committed is None else committed
+        return lot.position
+
+    def forget(self, partition: int) -> None:
+        self._lots.pop(partition, None)
+
+    def process(self, chunk: Chunk) -> Work:
+        work = Work()
+        covered: dict[int, tuple[int, int]] = {}
+        for message in chunk.messages:
+            lot = self._lots[message.partition]
+            if message.offset < lot.position:
+                continue
+            if message.offset > lot.progress.processed_through:
+                covered[lot.partition] = (covered.get(lot.partition, (message.offset,))[0], message.offset)
+            lot.take(work, message, chunk.now, chunk.condemned.get((message.partition, message.offset)))
+        self._memory_pressure(work, chunk.now)
+        self._close_idle(work, chunk.now)
+        for partition, lot in self._lots.items():
+            if partition in covered or lot.sealed_now:
+                lot.close(work, chunk.now, covered.get(partition))
+        return work
+
+    def write_batch(self, work: Work, lot: Lot, sealed: Sealed, now: int) -> None:
+        """One frozen batch, and how far its line is sealed."""
+        window, pipeline = sealed.window, self.pipeline
+        batched = self.codec.encode(
+            "batched",
+            {
+                "batch_id": sealed.batch_id,
+                "pipeline": pipeline.pipeline,
+                "partition": lot.partition,
+                "group": window.line.group,
+                "date": window.line.date,
+                "partner": window.partner,
+                "close_reason": sealed.reason,
+                "first_recorded_at": window.first_recorded_at,
+                "last_recorded_at": window.last_recorded_at,
+                "topology_version": pipeline.version,
+                "life": 1,
+                "passport": None,
+                "count": len(window.records),
+                "records": window.records,
+            },
+        )
+        flushed = datetime.fromtimestamp(now / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        work.outputs.append(
+            Output(
+                "batched",
+                partition_for(window.partner, pipeline.partitions),
+                window.partner.encode(),
+                batched,
+                (("waybill-flushed-at", flushed.encode()),),
+            )
+        )
+        row = {
+            "partition": lot.partition,
+            "group": window.line.group,
+            "date": window.line.date,
+            "sealed_through": window.last_offset,
+        }
+        work.outputs.append(
+            Output("windows", lot.partition, line_key(lot.partition, window.line), self.codec.encode("window", row))
+        )
+        lot.sealed_now = True
+
+    def _memory_pressure(self, work: Work, now: int) -> None:
+        """Seals the oldest windows while all of them together hold too much (BAT-01); never when deterministic."""
+        if self.pipeline.deterministic:
+            return
+        bound = self.pipeline.batching.max_open_bytes
+        open_lots = [lot for lot in self._lots.values() if lot.windows and not lot.rebuilding]
+        while open_lots and sum(lot.windows.size for lot in self._lots.values()) > bound:
+            oldest = min(open_lots, key=lambda lot: lot.windows.oldest().opened_wall)  # type: ignore[union-attr]
+            oldest.seal_oldest(work, "memory", now)
+            open_lots = [lot for lot in open_lots if lot.windows]
+
+    def _close_idle(self, work: Work, now: int) -> None:
+        """A window that got no company for long is closed by the wall clock (BA5); never when deterministic."""
+        if self._idle is None:
+            return
+        for lot in self._lots.values():
+            while not lot.rebuilding and (oldest := lot.windows.oldest()) and now - oldest.opened_wall >= self._idle:
+                lot.seal_oldest(work, "wall", now)
+
+    def committed(self, work: Work, now: int) -> None:
+        for partition in work.offsets:
+            self._lots[partition].committed()
+
+    def due(self, now: int) -> bool:
+        return self._idle is not None and any(
+            not lot.rebuilding
+            and (oldest := lot.windows.oldest()) is not None
+            and now - oldest.opened_wall >= self._idle
+            for lot in self._lots.values()
+        )
+
+    def drain(self, now: int, ending: bool) -> Work:
+        """Seals every window; at a stop a deterministic pipeline leaves them open instead (law 6)."""
+        work = Work()
+        if self.pipeline.deterministic and not ending:
+            return work
+        for lot in self._lots.values():
+            if lot.windows and not lot.rebuilding:
+                while lot.windows:
+                    lot.seal_oldest(work, "end" if ending else "stop", now)
+                lot.close(work, now, None)
+        return work

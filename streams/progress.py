@@ -1,0 +1,173 @@
+"""A stage's head on one partition: the content chain, how far it got, and the audit blocks of its transactions.
+
+Written in every chunk transaction (law 2). The chain covers content and position only; clock and worker stand in
+the block's observation envelope (T1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from audit.block import Chain, Observation, Span, make_blocks
+from audit.chain import Action, Entry
+from schemas.canonical import GENESIS, RawPosition
+from schemas.codec import Codec
+from streams.runtime.log import LogGap
+from streams.stage import Output, TableStore, Work
+from topology.model import Pipeline
+
+AUDIT_BLOCK_BYTES = 4 * 2**20
+"""Blocks are split here, far below the audit topic's message limit (VA4)."""
+
+
+@dataclass(slots=True)
+class Identity:
+    """What a worker says about itself in the observation envelope of its blocks."""
+
+    worker: str
+    software: str
+    schema_version: str
+
+
+@dataclass(slots=True)
+class Progress:
+    """Mutable while a chunk is worked; dropped and restored from the heads table on any doubt."""
+
+    pipeline: str
+    stage: str
+    input: str
+    """Short name of the stage's input topic."""
+    partition: int
+    chain: bytes = GENESIS
+    counter: int = 0
+    processed_through: int = -1
+    next_index: int = 0
+    stream_time: int = 0
+    topology_version: int = 0
+    input_topic_id: str = ""
+    incarnation: int = 0
+    sources: dict[tuple[str, int], tuple[int, int, int]] = field(default_factory=dict)
+    """Batch only: (raw topic, partition) -> last (incarnation, offset, index) seen (BA4)."""
+    entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def row_key(self) -> bytes:
+        """Key of this head in the heads table."""
+        return f"{self.stage}/{self.partition}".encode()
+
+    def note(self, action: Action, code: str, position: RawPosition, digest: bytes) -> None:
+        """One chain entry: what was done with which record. Order of calls is order in the chain."""
+        self.entries.append(Entry(action, code, *position, digest))
+
+    def close(
+        self,
+        work: Work,
+        codec: Codec,
+        identity: Identity,
+        now: int,
+        offsets: tuple[int, int] | None,
+    ) -> None:
+        """Adds the audit blocks and the head row of this transaction to `work`.
+
+        `offsets` are the first and last input offset the chunk covered on this partition, None where it read
+        nothing; `work.offsets[partition]` must be set already.
+        """
+        self.counter += 1
+        first, last = offsets or (None, None)
+        blocks, self.chain = make_blocks(
+            Chain(self.pipeline, self.stage, self.partition),
+            self.counter,
+            self.chain,
+            self.entries,
+            Span(self.input, first, last, work.offsets[self.partition]),
+            Observation(identity.worker, now, identity.software, self.topology_version, identity.schema_version),
+            max_bytes=AUDIT_BLOCK_BYTES,
+        )
+        self.entries = []
+        key = self.row_key
+        work.outputs.extend(Output("audit", self.partition, key, block) for block in blocks)
+        work.outputs.append(Output("heads", self.partition, key, codec.encode("head", self.row())))
+
+    def row(self) -> dict[str, Any]:
+        """The head as a row of the heads table."""
+        return {
+            "stage": self.stage,
+            "partition": self.partition,
+            "chain": self.chain,
+            "counter": self.counter,
+            "processed_through": self.processed_through,
+            "next_index": self.next_index,
+            "stream_time": self.stream_time,
+            "topology_version": self.topology_version,
+            "input_topic_id": self.input_topic_id,
+            "incarnation": self.incarnation,
+            "sources": [
+                {
+                    "raw_topic": topic,
+                    "raw_partition": partition,
+                    "raw_incarnation": seen[0],
+                    "raw_offset": seen[1],
+                    "raw_index": seen[2],
+                }
+                for (topic, partition), seen in sorted(self.sources.items())
+            ],
+        }
+
+    @classmethod
+    def restored(
+        cls, pipeline: str, stage: str, input: str, partition: int, rows: dict[bytes, bytes], codec: Codec
+    ) -> Progress | None:
+        """The head from the rows of a heads partition; None if this stage never committed there."""
+        progress = cls(pipeline, stage, input, partition)
+        data = rows.get(progress.row_key)
+        if data is None:
+            return None
+        row = codec.decode(data)[1]
+        for name in (
+            "chain", "counter", "processed_through", "next_index", "stream_time", "topology_version",
+            "input_topic_id", "incarnation",
+        ):  # fmt: skip
+            setattr(progress, name, row[name])
+        progress.sources = {
+            (s["raw_topic"], s["raw_partition"]): (s["raw_incarnation"], s["raw_offset"], s["raw_index"])
+            for s in row["sources"]
+        }
+        return progress
+
+
+class Takes(Protocol):
+    """The part of a stage that `take_over` needs."""
+
+    name: str
+    input: str
+    input_topic_id: str
+    pipeline: Pipeline
+
+
+def take_over(stage: Takes, partition: int, heads: TableStore, codec: Codec, committed: int | None) -> Progress:
+    """The head to go on from, new where the partition was never worked on.
+
+    Raises LogGap for a head without a committed offset, a committed offset without a head, or a head of another
+    topic (TX3): going on could skip records.
+    """
+    names = stage.pipeline.pipeline, stage.name, stage.input
+    progress = Progress.restored(*names, partition, dict(heads.items()), codec)
+    where = f"{stage.name} partition {partition} of {stage.input}"
+    if progress is None:
+        if committed is not None:
+            raise LogGap(f"{where}: offset {committed} is committed but there is no head; was the heads table deleted?")
+        return Progress(*names, partition, input_topic_id=stage.input_topic_id)
+    if committed is None:
+        raise LogGap(
+            f"{where}: the head reached offset {progress.processed_through} but the group has no committed offset; "
+            "was the group deleted, or did its offsets expire?"
+        )
+    if committed > progress.processed_through + 1:
+        raise LogGap(f"{where}: offset {committed} is committed, the head only reached {progress.processed_through}")
+    if progress.input_topic_id != stage.input_topic_id:
+        raise LogGap(
+            f"{where}: the topic has id {stage.input_topic_id}, the head was written for {progress.input_topic_id}; "
+            "was the topic deleted and created again?"
+        )
+    return progress

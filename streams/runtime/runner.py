@@ -1,0 +1,271 @@
+"""One stage on one thread: fetch a chunk, have it worked, commit it, and on any doubt rebuild (TX1).
+
+The runner owns the loop and the local stores; it knows neither Kafka (see `log.py`) nor what a stage does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from streams.runtime.log import Abortable, Fatal, Fetched, Indeterminate, Log, LogError, LogGap, StaleMember
+from streams.stage import Chunk, Stage, TableStore, Work
+from topology.model import Chunking
+
+CONDEMNED_IN_A_ROW = 100
+"""So many messages that each fail alone mean that the stage is broken, not the messages: stop (compare DlqLimit of
+other systems) rather than dead-letter everything."""
+
+IDLE_TIMEOUT = 0.2
+"""Seconds a fetch waits when nothing is going on."""
+
+BUSY_TIMEOUT = 0.005
+"""Seconds a fetch waits while a partner's answer may come in at any moment."""
+
+
+def wall_clock() -> int:
+    """Milliseconds since epoch."""
+    return time.time_ns() // 1_000_000
+
+
+class Exchange(Protocol):
+    """The partners' side of dispatch: what was launched comes back as answers."""
+
+    def launch(self, effects: Sequence[Any]) -> None:
+        """Starts sending; called only after the write-ahead has committed."""
+        ...
+
+    def poll(self) -> list[Any]:
+        """Answers that came in since the last call."""
+        ...
+
+    def busy(self) -> bool:
+        """Whether something is under way."""
+        ...
+
+    def forget(self, partition: int) -> None:
+        """Nothing more is wanted of this partition."""
+        ...
+
+
+class NoExchange:
+    """For stages that talk to nobody."""
+
+    def launch(self, effects: Sequence[Any]) -> None:
+        if effects:
+            raise AssertionError("a stage without partners wants to send")
+
+    def poll(self) -> list[Any]:
+        return []
+
+    def busy(self) -> bool:
+        return False
+
+    def forget(self, partition: int) -> None:
+        """Nothing to forget."""
+
+
+@dataclass(slots=True)
+class Step:
+    """What one turn of the loop came to, for metrics and logs."""
+
+    messages: int = 0
+    work: Work | None = None
+    seconds: float = 0.0
+    result: str = "idle"
+    """idle, rebuilt-window, commit, abort, stale, indeterminate, failed."""
+    error: BaseException | None = None
+
+
+class Runner:
+    """Runs one stage over one log. `hand_over` does step 2 (a Faust agent in a worker); default: a direct call."""
+
+    def __init__(
+        self,
+        log: Log,
+        stage: Stage,
+        chunking: Chunking,
+        exchange: Exchange | None = None,
+        hand_over: Callable[[Chunk], Work] | None = None,
+        clock: Callable[[], int] = wall_clock,
+        observe: Callable[[Step], None] = lambda step: None,
+    ) -> None:
+        self.log, self.stage = log, stage
+        self._chunking = chunking
+        self._exchange = exchange or NoExchange()
+        self._hand_over = hand_over or stage.process
+        self._clock, self._observe = clock, observe
+        self._stores: dict[int, dict[str, TableStore]] = {}
+        self._positions: dict[int, int] = {}
+        self._token: Any = None
+        self._limit = chunking.records
+        self._failed_at: tuple[int, int] | None = None
+        """First position of the chunk that failed last."""
+        self._condemned: dict[tuple[int, int], str] = {}
+        self._condemned_in_a_row = 0
+
+    @property
+    def partitions(self) -> frozenset[int]:
+        """Partitions that are restored and being worked."""
+        return frozenset(self._positions)
+
+    @property
+    def positions(self) -> dict[int, int]:
+        """Next input offset to be worked, per partition."""
+        return dict(self._positions)
+
+    # ---- the loop --------------------------------------------------------------------------------
+
+    def step(self, timeout: float | None = None) -> Step:
+        """One turn. Raises Fatal and LogGap only: both mean that this process must stop."""
+        step = Step()
+        started = time.perf_counter()
+        try:
+            self._step(step, timeout)
+        except (Abortable, StaleMember, Indeterminate) as error:
+            step.result = {Abortable: "abort", StaleMember: "stale", Indeterminate: "indeterminate"}[type(error)]
+            step.error = error
+            self._recover(error)
+        step.seconds = time.perf_counter() - started
+        self._observe(step)
+        return step
+
+    def _step(self, step: Step, timeout: float | None) -> None:
+        if timeout is None:
+            timeout = BUSY_TIMEOUT if self._exchange.busy() else IDLE_TIMEOUT
+        if self._exchange.busy() or self.stage.due(self._clock()):
+            timeout = min(timeout, BUSY_TIMEOUT)
+        chunking = self._chunking
+        fetched = self.log.fetch(self._limit, chunking.bytes, chunking.linger, timeout)
+        self._token = fetched.token
+        self._follow(fetched)
+        answers = self._exchange.poll()
+        messages = [m for m in fetched.messages if m.partition in self._positions]
+        if not messages and not answers and not self.stage.due(self._clock()):
+            return
+        step.messages = len(messages)
+        chunk = Chunk(messages, self._clock(), answers, self._condemned)
+        work = self._process(chunk, step)
+        if work is None:
+            return
+        self._commit(work, step)
+        for message in messages:
+            self._positions[message.partition] = message.offset + 1
+            if (message.partition, message.offset) not in self._condemned:
+                self._condemned_in_a_row = 0
+        for partition, offset in work.resume.items():
+            self.log.seek(partition, offset)
+            self._positions[partition] = offset
+
+    def _commit(self, work: Work, step: Step) -> None:
+        step.work = work
+        if work.empty:
+            step.result = "rebuilt-window"
+            return
+        self.log.transact(work.outputs, work.offsets, self._token)
+        self.stage.committed(work, self._clock())
+        self._exchange.launch(work.effects)
+        step.result = "commit"
+        self._failed_at = None
+        self._limit = min(self._chunking.records, self._limit * 2)
+
+    # ---- assignment and rebuild ------------------------------------------------------------------
+
+    def _follow(self, fetched: Fetched) -> None:
+        for partition in fetched.revoked:
+            self._forget(partition)
+            for store in self._stores.pop(partition, {}).values():
+                store.close()
+        self._rebuild(fetched.assigned)
+
+    def _forget(self, partition: int) -> None:
+        self._positions.pop(partition, None)
+        self._exchange.forget(partition)
+        self.stage.forget(partition)
+
+    def _recover(self, error: LogError) -> None:
+        """One path for every doubt: whatever is still ours is rebuilt from what has committed."""
+        for partition in list(self._positions):
+            self._forget(partition)
+        assigned = self.log.recover(error)
+        for partition in set(self._stores) - assigned:
+            for store in self._stores.pop(partition).values():
+                store.close()
+        self._rebuild(assigned)
+
+    def _rebuild(self, partitions: Iterable[int]) -> None:
+        """Stable committed offset first, then the tables up to their high watermark, then the stage (TX1)."""
+        if not partitions:
+            return
+        self.stage.input_topic_id = self.log.topic_id(self.stage.input)
+        for partition in sorted(partitions):
+            self._forget(partition)
+            committed = self.log.committed(partition)
+            stores = self._stores.get(partition)
+            if stores is None:
+                stores = {table: self.stage.store(table, partition) for table in self.stage.tables}
+                self._stores[partition] = stores
+            for table, store in stores.items():
+                self.log.catch_up(table, partition, store)
+            start = self.stage.restore(partition, stores, committed, self._clock())
+            low, high = self.log.bounds(partition)
+            where = f"{self.stage.name} partition {partition} of {self.stage.input}"
+            if committed is None and low > 0:
+                raise LogGap(f"{where}: never read before, but the log starts at {low}: {low} offsets are gone")
+            if start < low:
+                raise LogGap(f"{where}: goes on at {start}, but the log starts at {low}: retention has passed it")
+            if start > high:
+                raise LogGap(f"{where}: goes on at {start}, but the log ends at {high}: was the topic recreated?")
+            self.log.seek(partition, start)
+            self._positions[partition] = start
+
+    # ---- faults of records -----------------------------------------------------------------------
+
+    def _process(self, chunk: Chunk, step: Step) -> Work | None:
+        """Step 2. An exception there is some record's fault until shown otherwise: the chunk is redone, then in
+        halves, down to the record, which is condemned when it fails alone (VA4, law 5)."""
+        try:
+            return self._hand_over(chunk)
+        except LogError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the point of the rule: no exception leaves an agent
+            step.result, step.error = "failed", error
+            self._suspect(chunk, error)
+            return None
+
+    def _suspect(self, chunk: Chunk, error: Exception) -> None:
+        text = f"{type(error).__name__}: {error}"
+        if not chunk.messages:
+            raise Fatal(f"{self.stage.name} failed without any input: {text}") from error
+        first = chunk.messages[0].partition, chunk.messages[0].offset
+        if self._failed_at == first:
+            if len(chunk.messages) == 1:
+                self._condemned_in_a_row += 1
+                if self._condemned_in_a_row > CONDEMNED_IN_A_ROW:
+                    raise Fatal(f"{CONDEMNED_IN_A_ROW} messages in a row failed alone, the last with {text}") from error
+                self._condemned[first] = text
+            self._limit = max(1, len(chunk.messages) // 2)
+        self._failed_at = first
+        self._recover(Abortable(text))
+
+    # ---- the end ---------------------------------------------------------------------------------
+
+    def drain(self, ending: bool = False) -> Work:
+        """Commits what is left when no more input is taken. Raises like `step`."""
+        work = self.stage.drain(self._clock(), ending)
+        if not work.empty:
+            self.log.transact(work.outputs, work.offsets, self._token)
+            self.stage.committed(work, self._clock())
+        return work
+
+    def close(self) -> None:
+        """Closes stores and log; nothing is committed any more."""
+        for partition in list(self._positions):
+            self._forget(partition)
+        for stores in self._stores.values():
+            for store in stores.values():
+                store.close()
+        self._stores.clear()
+        self.log.close()

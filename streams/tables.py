@@ -1,0 +1,35 @@
+"""The in-memory copy of one partition of a compacted table of plain rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class MemoryRows:
+    """Rows in a dict, as they stand in the changelog. See streams.stage.TableStore."""
+
+    def __init__(self) -> None:
+        self.position = 0
+        self._rows: dict[bytes, bytes] = {}
+
+    def apply(self, rows: Iterable[tuple[bytes, bytes | None]], position: int) -> None:
+        for key, value in rows:
+            if value is None:
+                self._rows.pop(key, None)
+            else:
+                self._rows[key] = value
+        self.position = position
+
+    def get(self, key: bytes) -> bytes | None:
+        """One row."""
+        return self._rows.get(key)
+
+    def items(self) -> Iterable[tuple[bytes, bytes]]:
+        return self._rows.items()
+
+    def clear(self) -> None:
+        self.position = 0
+        self._rows.clear()
+
+    def close(self) -> None:
+        """Nothing to close."""

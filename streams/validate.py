@@ -1,0 +1,235 @@
+"""The validate stage: raw submissions become validated records or dead letters. No state but its head.
+
+Key, group, partner, date, digest, times and position are decided here once and never again (VA1).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from schemas.canonical import RawPosition, idempotency_key, sha256
+from schemas.codec import Codec
+from schemas.errors import UNPROCESSABLE, Finding
+from schemas.pack import Pack, Record, Refusal, Submission, Unpacked
+from streams.deadletter import DeadLetters
+from streams.progress import Identity, Progress, take_over
+from streams.stage import Chunk, Message, Output, TableStore, Work
+from streams.tables import MemoryRows
+from topology.model import Pipeline, partition_for
+
+
+class Limits:
+    """What one transaction may grow to before the chunk is cut; the rest opens the next one (VA2)."""
+
+    def __init__(self, pipeline: Pipeline, clock: Callable[[], float]) -> None:
+        self._chunk, self._clock = pipeline.chunk, clock
+        self._records, self._bytes, self._until = 0, 0, 0.0
+        self.full = False
+
+    def start(self) -> None:
+        """A new chunk."""
+        self._records, self._bytes, self._until = 0, 0, self._clock() + self._chunk.seconds
+        self.full = False
+
+    def took(self, size: int) -> bool:
+        """Counts one output; True when the chunk is full. The clock is asked at every 256th only."""
+        self._records += 1
+        self._bytes += size
+        if self._records % 256 == 0:
+            self.full = self._records >= 2 * self._chunk.records or self._clock() > self._until
+        self.full = self.full or self._bytes >= 2 * self._chunk.bytes
+        return self.full
+
+
+class ValidateStage:
+    """See streams.stage.Stage."""
+
+    name = "validate"
+    input = "raw"
+    tables = ("heads",)
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        codec: Codec,
+        pack: Pack,
+        identity: Identity,
+        dead_letters: DeadLetters,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.pipeline, self._codec, self._pack, self._identity = pipeline, codec, pack, identity
+        self._dead_letters = dead_letters
+        self._limits = Limits(pipeline, clock)
+        self._progress: dict[int, Progress] = {}
+        self._open: dict[int, tuple[int, Unpacked]] = {}
+        """Submissions that span chunks: offset and what was unpacked, by partition."""
+        self._schema_version = f"{pack.name}/{pack.version}"
+        self._max_ahead = int(pipeline.raw.max_ahead * 1000)
+        self._clamped = pipeline.raw.timestamps == "create"
+        self.input_topic_id = ""
+
+    def store(self, table: str, partition: int) -> TableStore:
+        return MemoryRows()
+
+    def restore(self, partition: int, stores: Mapping[str, TableStore], committed: int | None, now: int) -> int:
+        progress = take_over(self, partition, stores["heads"], self._codec, committed)
+        self._progress[partition] = progress
+        return progress.processed_through + 1
+
+    def forget(self, partition: int) -> None:
+        self._progress.pop(partition, None)
+        self._open.pop(partition, None)
+
+    def process(self, chunk: Chunk) -> Work:
+        work = Work()
+        self._limits.start()
+        touched: dict[int, tuple[int, int]] = {}
+        full = False
+        for message in chunk.messages:
+            partition = message.partition
+            if full:
+                work.resume.setdefault(partition, message.offset)
+                continue
+            progress = self._progress[partition]
+            if message.offset <= progress.processed_through:
+                continue  # read again after a rebuild: its effects are committed
+            touched[partition] = (touched.get(partition, (message.offset,))[0], message.offset)
+            full = self._submission(work, progress, message, chunk)
+            if full and progress.next_index:
+                work.resume.setdefault(partition, message.offset)
+        for partition, offsets in touched.items():
+            progress = self._progress[partition]
+            work.offsets[partition] = progress.processed_through + 1
+            progress.close(work, self._codec, self._identity, chunk.now, offsets)
+        return work
+
+    def _submission(self, work: Work, progress: Progress, message: Message, chunk: Chunk) -> bool:
+        """Produces the records of one submission from `next_index` on; True when the chunk is full."""
+        partition, offset = message.partition, message.offset
+        value = message.value
+        headers = dict(message.headers) if message.headers else {}
+        submission = Submission(
+            value, _text(headers, "content-type"), _text(headers, "waybill-source"), _text(headers, "waybill-site")
+        )
+        if progress.next_index == 0:
+            # A submission that spans chunks keeps the version it began with (VA1).
+            progress.topology_version = self.pipeline.version
+        condemned = chunk.condemned.get((partition, offset))
+        if condemned is not None:
+            unpacked: Unpacked = _Condemned(submission, condemned)
+        elif partition in self._open and self._open[partition][0] == offset:
+            unpacked = self._open[partition][1]
+        else:
+            unpacked = self._pack.unpack(submission)
+        recorded_at = message.timestamp
+        if self._clamped:
+            recorded_at = min(recorded_at, chunk.now + self._max_ahead)
+        progress.stream_time = max(progress.stream_time, recorded_at)
+        common: dict[str, Any] = {
+            "recorded_at": recorded_at,
+            "raw_topic": self.pipeline.raw_topic,
+            "raw_incarnation": progress.incarnation,
+            "raw_partition": partition,
+            "raw_offset": offset,
+            "count": unpacked.count,
+            "submission_digest": sha256(value or b""),
+            "source": submission.source,
+            "site": submission.site,
+            "received_at": _text(headers, "waybill-received-at"),
+            "schema_version": self._schema_version,
+            "topology_version": progress.topology_version,
+            "passport": None,
+        }
+        index = progress.next_index
+        for item in unpacked.records(index):
+            position = RawPosition(self.pipeline.raw_topic, progress.incarnation, partition, offset, index)
+            if isinstance(item, Record):
+                size = self._record(work, progress, item, position, common)
+            else:
+                size = self._refusal(work, progress, item, position, common)
+            index += 1
+            if self._limits.took(size):
+                break
+        if index < unpacked.count:
+            progress.next_index = index
+            self._open[partition] = (offset, unpacked)
+        else:
+            progress.next_index = 0
+            progress.processed_through = offset
+            self._open.pop(partition, None)
+        return self._limits.full
+
+    def _record(
+        self, work: Work, progress: Progress, record: Record, position: RawPosition, common: dict[str, Any]
+    ) -> int:
+        pipeline, fields = self.pipeline, record.fields
+        partition_key = idempotency_key([fields[name] for name in pipeline.partition_by])
+        ordering_by = pipeline.ordering_by
+        message = self._codec.encode(
+            "validated",
+            {
+                **common,
+                "key": idempotency_key([fields[name] for name in pipeline.idempotency]),
+                "digest": record.digest,
+                "group": pipeline.group_of(fields),
+                "date": event_date(record.event_time // 86_400_000),
+                "partner": pipeline.partner_of(fields),
+                "event_time": record.event_time,
+                "ordering": fields[ordering_by] if ordering_by else None,
+                "raw_index": position.index,
+                "warnings": [f._asdict() for f in record.warnings],
+                "payload": record.payload,
+            },
+        )
+        target = partition_for(partition_key, pipeline.partitions)
+        work.outputs.append(Output("validated", target, partition_key.encode(), message))
+        progress.note("VALIDATE", record.warnings[0].code if record.warnings else "", position, record.digest)
+        return len(message)
+
+    def _refusal(
+        self, work: Work, progress: Progress, refusal: Refusal, position: RawPosition, common: dict[str, Any]
+    ) -> int:
+        output, digest = self._dead_letters.refused(refusal, position, common)
+        work.outputs.append(output)
+        progress.note("REJECT", refusal.findings[0].code, position, digest)
+        return len(output.value or b"")
+
+    def committed(self, work: Work, now: int) -> None:
+        """Validate keeps no table but its head, which is in memory already."""
+
+    def due(self, now: int) -> bool:
+        return False
+
+    def drain(self, now: int, ending: bool) -> Work:
+        return Work()
+
+
+class _Condemned:
+    """A submission that made processing fail twice when it was alone: one refusal (VA4)."""
+
+    def __init__(self, submission: Submission, error: str) -> None:
+        self.content_type = submission.content_type or "application/octet-stream"
+        self.count = 1
+        self.notes: Mapping[str, int] = {}
+        self._refusal = Refusal(
+            (Finding(UNPROCESSABLE, "", error),), submission.value or b"", self.content_type, canonical=False
+        )
+
+    def records(self, start: int = 0) -> Any:
+        return iter([self._refusal][start:])
+
+
+def _text(headers: Mapping[str, bytes | None], name: str) -> str | None:
+    """A header as text; bytes that are no UTF-8 are shown with escapes rather than refused."""
+    value = headers.get(name)
+    return None if value is None else value.decode("utf-8", "backslashreplace")
+
+
+@lru_cache(maxsize=4096)
+def event_date(day: int) -> str:
+    """YYYY-MM-DD of a day number since 1970-01-01, UTC."""
+    return datetime.fromtimestamp(day * 86_400, UTC).strftime("%Y-%m-%d")

@@ -1,0 +1,149 @@
+"""Open windows of one partition of `validated`, and the frozen batches they become. Pure: no Kafka, no clock.
+
+The log is the buffer (BA3): a window holds its members' messages only so that sealing need not read them again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from schemas.canonical import RawPosition
+
+
+class Line(NamedTuple):
+    """What may share a batch: one group on one event date (dates are never mixed, T8)."""
+
+    group: str
+    date: str
+
+
+def manifest_head(pipeline: str, partition: int, line: Line) -> str:
+    """The manifest up to its records (BA7): sorted keys, ASCII, no white space."""
+    return (
+        f'{{"date":{json.dumps(line.date)},"group":{json.dumps(line.group)},'
+        f'"partition":{partition},"pipeline":{json.dumps(pipeline)},"records":['
+    )
+
+
+def manifest_record(topic: str, raw: RawPosition, digest: bytes) -> str:
+    """One member in the manifest; `topic` is the JSON text of the raw topic's name, made once by the caller."""
+    return f'{{"digest":"{digest.hex()}","raw":[{topic},{raw.incarnation},{raw.partition},{raw.offset},{raw.index}]}}'
+
+
+MANIFEST_TAIL = "]}"
+
+
+@dataclass(slots=True)
+class Window:
+    """An open batch. `hash` has taken in the manifest up to the last member."""
+
+    line: Line
+    partner: str
+    first_offset: int
+    opened_at: int
+    """Stream time when its first record was admitted; linger counts from here (BA5)."""
+    opened_wall: int
+    """Wall clock, ms; only for closing idle windows."""
+    first_sequence: int
+    hash: Any
+    last_offset: int = -1
+    size: int = 0
+    first_recorded_at: int = 0
+    last_recorded_at: int = 0
+    records: list[bytes] = field(default_factory=list)
+
+
+class Sealed(NamedTuple):
+    """A frozen batch: membership, order, bytes and id never change again (law 3)."""
+
+    batch_id: bytes
+    window: Window
+    reason: str
+
+
+class Windows:
+    """All open windows of one partition, oldest first, and how far each line is sealed."""
+
+    def __init__(self, pipeline: str, partition: int) -> None:
+        self._pipeline = pipeline
+        self._partition = partition
+        self._open: dict[Line, Window] = {}
+        """In order of first offset: a line that is sealed and opened again moves to the end."""
+        self.sealed_through: dict[Line, int] = {}
+        self.size = 0
+        self._topics: dict[str, str] = {}
+
+    def __iter__(self) -> Iterator[Window]:
+        return iter(self._open.values())
+
+    def __bool__(self) -> bool:
+        return bool(self._open)
+
+    def get(self, line: Line) -> Window | None:
+        """The line's open window."""
+        return self._open.get(line)
+
+    def oldest(self) -> Window | None:
+        """The window with the lowest first offset: the only one whose age must be looked at (BA5)."""
+        return next(iter(self._open.values()), None)
+
+    def holds(self, line: Line, offset: int) -> bool:
+        """Whether the admitted record at `offset` lies in the line's open window."""
+        window = self._open.get(line)
+        return window is not None and window.first_offset <= offset <= window.last_offset
+
+    def add(
+        self,
+        line: Line,
+        partner: str,
+        offset: int,
+        raw: RawPosition,
+        digest: bytes,
+        message: bytes,
+        recorded_at: int,
+        opened_at: int,
+        opened_wall: int,
+        sequence: int,
+    ) -> Window:
+        """Puts an admitted record into its line's window, opening one where needed."""
+        window = self._open.get(line)
+        if window is None:
+            window = Window(line, partner, offset, opened_at, opened_wall, sequence, hashlib.sha256())
+            window.hash.update(manifest_head(self._pipeline, self._partition, line).encode())
+            window.first_recorded_at = recorded_at
+            self._open[line] = window
+        elif offset <= window.last_offset:
+            raise AssertionError(f"offset {offset} enters a window that is already at {window.last_offset} (BA4)")
+        topic = self._topics.get(raw.topic)
+        if topic is None:
+            topic = self._topics[raw.topic] = json.dumps(raw.topic)
+        member = manifest_record(topic, raw, digest)
+        window.hash.update((f",{member}" if window.records else member).encode())
+        window.records.append(message)
+        window.last_offset = offset
+        window.last_recorded_at = max(window.last_recorded_at, recorded_at)
+        window.first_recorded_at = min(window.first_recorded_at, recorded_at)
+        window.size += len(message)
+        self.size += len(message)
+        return window
+
+    def seal(self, window: Window, reason: str) -> Sealed:
+        """Freezes a window. From now on `sealed_through` keeps its records from being windowed again (BA3)."""
+        del self._open[window.line]
+        self.size -= window.size
+        window.hash.update(MANIFEST_TAIL.encode())
+        self.sealed_through[window.line] = window.last_offset
+        return Sealed(window.hash.digest(), window, reason)
+
+    def committed_offset(self, following: int) -> int:
+        """The lowest offset still needed: that of the oldest open record, else `following`."""
+        window = self.oldest()
+        return following if window is None else window.first_offset
+
+    def sealed_below(self, committed: int) -> list[Line]:
+        """Lines whose `sealed_through` the committed offset has passed: their rows can be tombstoned."""
+        return [line for line, offset in self.sealed_through.items() if offset < committed]

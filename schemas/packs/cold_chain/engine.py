@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from schemas import errors
 from schemas.errors import Finding
 from schemas.pack import CANONICAL_TYPE, Record, Refusal, Submission, Unpacked
-from schemas.packs.cold_chain import berlinger, csvlog, sniff
+from schemas.packs.cold_chain import berlinger, csvlog, sniff, summary
 from schemas.packs.cold_chain.canonical import read_canonical
 from schemas.packs.cold_chain.csvlog import Table, find_header
 from schemas.packs.cold_chain.jsontext import BOM, split_array
@@ -127,7 +127,8 @@ class ColdChainPack:
         return _whole(Finding(errors.UNKNOWN_CONTENT, "", message), value, original_type)
 
     def summarize(self, payloads: Sequence[bytes]) -> Mapping[str, Any]:
-        return {"records": len(payloads)}
+        """See `schemas.pack.Pack` and `summary.py`."""
+        return summary.summarize(payloads, self._rules)
 
 
 def read_json(data: bytes, rules: Rules, source: Source) -> Record | tuple[Finding, ...]:

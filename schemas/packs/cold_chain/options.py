@@ -147,6 +147,9 @@ class Options(Frozen):
     )
     default_product: str = Field(UNSPECIFIED, description="of records whose product nobody names")
     sources: tuple[Source, ...] = ()
+    activation_energy: Decimal = Field(Decimal("83.144"), gt=0, le=1000, description="ΔH of the MKT, kJ/mol")
+    stuck_readings: int = Field(30, ge=2, description="equal readings in a row that are flagged as stuck")
+    jump_c: Celsius = Field(Decimal(10), description="°C between neighbouring readings above which a jump is flagged")
     max_bytes: int = Field(32 * 2**20, ge=1024, description="largest submission")
     max_depth: int = Field(16, ge=2, le=200, description="deepest JSON nesting")
 

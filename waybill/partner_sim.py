@@ -41,11 +41,14 @@ class Partner:
         self._stored: dict[str, str] = {}
         self._file = None
         if ledger is not None:
-            if ledger.exists():
-                self.lines = [json.loads(text) for text in ledger.read_text("utf-8").splitlines()]
-            self._stored = {e["key"]: e["digest"] for e in self.lines if e["kind"] == "effect"}
             ledger.parent.mkdir(parents=True, exist_ok=True)
-            self._file = ledger.open("a", encoding="utf-8")
+            self._file = ledger.open("a+", encoding="utf-8")
+            self._file.seek(0)
+            whole, end, torn = self._file.read().rpartition("\n")
+            if torn:  # a kill in the middle of a line: nobody was answered because of it
+                self._file.truncate(len((whole + end).encode()))
+            self.lines = [json.loads(text) for text in whole.splitlines()]
+            self._stored = {e["key"]: e["digest"] for e in self.lines if e["kind"] == "effect"}
 
     def app(self) -> web.Application:
         """The HTTP application."""

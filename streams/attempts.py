@@ -1,0 +1,209 @@
+"""Owns the life of one batch: its row in the `delivery` table and every step from one row to the next.
+
+Pure functions of a row, an answer and the time passed in; who is next, and when, is decided in `deliveries.py`.
+
+    pending ──write_ahead──> in_flight ──settle──> sent | dead | pending (wait)
+    dead ──next_life──> pending
+    in_flight ──crash──> found_in_flight (unknown) ──write_ahead──> in_flight
+
+Splitting (DI4) will add the state `split` here, as one more thing that an answer can lead to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, NamedTuple
+
+from schemas.errors import OUTCOME_UNKNOWN, PARTNER_REFUSED, RETRIES_EXHAUSTED, STORED_OBJECT_DIFFERS
+from schemas.messages import DeliveryState, PassportPart
+from streams.delivery.backoff import delay
+from streams.delivery.protocol import Outcome, OutcomeKind
+from topology.model import BackoffPreset, HttpPartner, Pipeline
+
+STOP_WAIT = 60_000
+"""Milliseconds before a partner that refused us (401, 403) is asked again: credentials take people to repair."""
+DEFAULT_PAUSE = 5_000
+"""Milliseconds of a pause that does not say how long."""
+OBJECT_STORE_CONNECTIONS = 8
+"""Writes at a time to one object store, which names no limit of its own."""
+
+UNSETTLED = ("pending", "in_flight")
+
+
+class Row(NamedTuple):
+    """One row of the `delivery` table; the fields of `schemas/wire/delivery.avsc` in their order."""
+
+    batch_id: bytes
+    batched_partition: int
+    batched_offset: int
+    """Where the frozen body lies, also for a later life."""
+    partner: str
+    group: str
+    count: int  # type: ignore[assignment]  # the field hides tuple.count, as in the schema
+    state: DeliveryState
+    life: int
+    attempt: int
+    """Attempts used in this life. An attempt that the partner put off (PAUSED, STOPPED) is given back."""
+    unknown: bool
+    """Some attempt of any life may have taken effect (DI2)."""
+    body_digest: bytes | None
+    render_version: int
+    budget_used: int
+    """Attempts of this life known to have failed; `attempt - budget_used` of them ended unknown."""
+    not_before: int
+    first_attempt_at: int
+    """Start of the first attempt that may have taken effect: since then the partner may hold the key (DI3)."""
+    last_attempt_at: int
+    answer: str | None
+    retained: bool
+    recorded_at: int
+    """First recorded time in the batch: its oldest version's age counts from there (BA9)."""
+    parent: bytes | None
+    passport: PassportPart | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Nothing more happens in this life."""
+        return self.state not in UNSETTLED
+
+    def message(self) -> dict[str, Any]:
+        """The row as its wire message."""
+        return self._asdict()
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerTerms:
+    """What a partner allows."""
+
+    connections: int = OBJECT_STORE_CONNECTIONS
+    """Attempts at one time."""
+    key_retention: int | None = None
+    """Milliseconds after which a repeated key would be taken for a new one, less one attempt's time; None: never."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The part of a pipeline that decides about deliveries. Times in ms."""
+
+    attempts: int
+    unknown_attempts: int
+    backoff: BackoffPreset
+    keep: int
+    ordered: bool
+    partners: Mapping[str, PartnerTerms] = field(default_factory=dict)
+
+    def partner(self, name: str) -> PartnerTerms:
+        """Terms of a partner. One that this topology does not know is sent nothing: its batches wait."""
+        return self.partners.get(name, PartnerTerms(connections=0))
+
+    @classmethod
+    def of(cls, pipeline: Pipeline) -> Terms:
+        """The terms a pipeline's YAML states."""
+        partners = {}
+        for name, partner in pipeline.partners.items():
+            retention = None
+            if partner.key_retention is not None:
+                # A retry sent just in time must also arrive in time.
+                retention = max(0, int((partner.key_retention - partner.timeout) * 1000))
+            connections = partner.connections if isinstance(partner, HttpPartner) else OBJECT_STORE_CONNECTIONS
+            partners[name] = PartnerTerms(connections, retention)
+        retry = pipeline.retry
+        return cls(
+            retry.attempts,
+            retry.unknown_attempts,
+            retry.backoff,
+            int(pipeline.keep * 1000),
+            pipeline.ordering == "group",
+            partners,
+        )
+
+
+class Settled(NamedTuple):
+    """What an answer led to."""
+
+    row: Row
+    code: str = ""
+    """Error code of a batch that died."""
+
+
+def next_life(row: Row, life: int, passport: PassportPart) -> Row:
+    """A dead batch is delivered again (DI6): same id, key and bytes, fresh attempts; unknown stays (DI2)."""
+    return row._replace(
+        state="pending", life=life, attempt=0, budget_used=0, not_before=0, answer=None, retained=False,
+        passport=passport,
+    )  # fmt: skip
+
+
+def found_in_flight(row: Row) -> Row:
+    """An attempt in flight on restore is unknown (DI2); the next write-ahead or settlement says so in the table."""
+    return row._replace(unknown=True) if row.state == "in_flight" else row
+
+
+def write_ahead(row: Row, now: int, body_digest: bytes, render_version: int) -> Row:
+    """The row to commit before an attempt is sent (law 7)."""
+    return row._replace(
+        state="in_flight",
+        attempt=row.attempt + 1,
+        body_digest=body_digest,
+        render_version=render_version,
+        first_attempt_at=row.first_attempt_at if row.unknown else now,
+        last_attempt_at=now,
+    )
+
+
+def spent(row: Row, now: int, terms: Terms) -> str:
+    """Why a batch may not be attempted again, as an error code; empty while it may (DI2, DI3)."""
+    if row.budget_used >= terms.attempts:
+        return OUTCOME_UNKNOWN if row.unknown else RETRIES_EXHAUSTED
+    if not row.unknown:
+        return ""
+    if row.attempt - row.budget_used >= terms.unknown_attempts:
+        return OUTCOME_UNKNOWN
+    retention = terms.partner(row.partner).key_retention
+    if retention is not None and now - row.first_attempt_at > retention:
+        return OUTCOME_UNKNOWN
+    return ""
+
+
+def dead(row: Row, code: str, answer: str | None) -> Settled:
+    """The end of a life without success. A partner that holds other bytes under our key may have got them from us:
+    nobody else knows the key. So a conflict is no known failure (law 4)."""
+    unknown = row.unknown or code == STORED_OBJECT_DIFFERS
+    return Settled(row._replace(state="dead", unknown=unknown, answer=answer), code)
+
+
+def settle(row: Row, outcome: Outcome, now: int, terms: Terms, rng: Random) -> Settled:
+    """What an answer makes of a batch in flight."""
+    answer = outcome.answer
+    match outcome.kind:
+        case OutcomeKind.DELIVERED:
+            return Settled(row._replace(state="sent", answer=answer))
+        case OutcomeKind.REFUSED:
+            # The partner speaks of this attempt; an earlier one may have taken effect (DI2).
+            return dead(row, OUTCOME_UNKNOWN if row.unknown else PARTNER_REFUSED, answer)
+        case OutcomeKind.CONFLICT:
+            return dead(row, STORED_OBJECT_DIFFERS, answer)
+        case OutcomeKind.PAUSED | OutcomeKind.STOPPED:
+            back = row._replace(state="pending", attempt=row.attempt - 1, answer=answer)
+            return Settled(back._replace(not_before=now + put_off(outcome)))
+        case OutcomeKind.FAILED:
+            row = row._replace(budget_used=row.budget_used + 1)
+            tries = row.budget_used
+        case OutcomeKind.UNKNOWN:
+            row = row._replace(unknown=True)
+            tries = row.attempt
+    if code := spent(row, now, terms):
+        return dead(row, code, answer)
+    wait = int(delay(terms.backoff, tries, rng) * 1000)
+    return Settled(row._replace(state="pending", not_before=now + wait, answer=answer))
+
+
+def put_off(outcome: Outcome) -> int:
+    """Milliseconds for which the whole partner is left alone after an answer; 0 after most."""
+    if outcome.kind is OutcomeKind.STOPPED:
+        return STOP_WAIT
+    if outcome.kind is OutcomeKind.PAUSED:
+        return DEFAULT_PAUSE if outcome.retry_after is None else int(outcome.retry_after * 1000)
+    return 0

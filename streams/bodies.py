@@ -1,0 +1,159 @@
+"""Owns the frozen batches that dispatch needs at hand: read by position, decoded, rendered, kept for a short while.
+
+A parked batch keeps its position only; what it holds is read again from `batched` when it is its turn.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from schemas.canonical import RawPosition, sha256
+from schemas.codec import Codec, WireError
+from schemas.pack import Pack
+from streams.attempts import Row
+from streams.delivery.object_store import object_path
+from streams.delivery.protocol import Envelope
+from streams.delivery.render import CONTENT_TYPE, RENDER_VERSION, render
+from streams.runtime.log import LogError, LogGap
+from streams.stage import Message
+from topology.model import ObjectStorePartner, Pipeline
+
+CACHE_BYTES = 16 * 2**20
+"""Message bytes of batches kept decoded (which takes several times as much memory)."""
+FLUSHED_HEADER = "waybill-flushed-at"
+
+Fetch = Callable[[int, int], Message | None]
+"""Reads one message of `batched` by partition and offset; None if it is not there any more."""
+
+
+class Frozen(NamedTuple):
+    """A batch as it was sealed."""
+
+    batched: dict[str, Any]
+    records: list[dict[str, Any]]
+    """Its members' Validated messages, in order."""
+    flushed_at: str
+    """RFC 3339, UTC; metadata only (T6)."""
+    size: int
+
+    @property
+    def first(self) -> RawPosition:
+        """Its first record, which stands for the batch in the audit."""
+        m = self.records[0]
+        return RawPosition(m["raw_topic"], m["raw_incarnation"], m["raw_partition"], m["raw_offset"], m["raw_index"])
+
+
+class Body(NamedTuple):
+    """What one batch sends, the same at every attempt (law 3)."""
+
+    digest: bytes
+    version: int
+    data: bytes
+    path: str
+    metadata: dict[str, str]
+
+    def envelope(self, row: Row) -> Envelope:
+        """One attempt; `row` is its write-ahead."""
+        return Envelope(
+            row.batch_id,
+            row.batch_id.hex(),
+            row.partner,
+            self.path,
+            self.data,
+            self.digest,
+            CONTENT_TYPE,
+            self.metadata,
+            row.attempt,
+            row.life,
+        )
+
+
+class Bodies:
+    """Frozen batches by position."""
+
+    def __init__(
+        self, pipeline: Pipeline, codec: Codec, pack: Pack, fetch: Fetch, cache_bytes: int = CACHE_BYTES
+    ) -> None:
+        self._pipeline, self._codec, self._pack, self._fetch = pipeline, codec, pack, fetch
+        self._cache: OrderedDict[tuple[int, int], Frozen] = OrderedDict()
+        self._room = cache_bytes
+
+    def read(self, message: Message, batched: dict[str, Any]) -> Frozen:
+        """A batch just read; raises WireError where a member is no Validated message."""
+        records = []
+        for data in batched["records"]:
+            name, record = self._codec.decode(data)
+            if name != "validated":
+                raise WireError(f"batch {batched['batch_id'].hex()} holds a {name} message")
+            records.append(record)
+        if not records or len(records) != batched["count"]:
+            raise WireError(
+                f"batch {batched['batch_id'].hex()} counts {batched['count']} records, holds {len(records)}"
+            )
+        stamps = [value.decode() for name, value in message.headers if name == FLUSHED_HEADER]
+        written = datetime.fromtimestamp(message.timestamp / 1000, UTC).isoformat(timespec="milliseconds")
+        flushed_at = stamps[0] if stamps else written.replace("+00:00", "Z")
+        frozen = Frozen(batched, records, flushed_at, len(message.value or b""))
+        self._keep((message.partition, message.offset), frozen)
+        return frozen
+
+    def at(self, partition: int, offset: int, batch_id: bytes) -> Frozen:
+        """The batch at a position.
+
+        Raises LogGap if it is gone, or another message stands there: its records cannot even be named any more, so
+        that no answer can be given for them, and going on would hide it.
+        """
+        frozen = self._cache.get((partition, offset))
+        if frozen is not None:
+            self._cache.move_to_end((partition, offset))
+        else:
+            frozen = self._again(partition, offset, batch_id)
+        if frozen.batched["batch_id"] != batch_id:
+            raise LogGap(self._gone(partition, offset, batch_id, "another batch stands there"))
+        return frozen
+
+    def _again(self, partition: int, offset: int, batch_id: bytes) -> Frozen:
+        message = self._fetch(partition, offset)
+        if message is None or message.value is None:
+            raise LogGap(self._gone(partition, offset, batch_id, "nothing stands there any more"))
+        try:
+            name, batched = self._codec.decode(message.value)
+            if name != "batched":
+                raise WireError(f"a {name} message stands there")
+            return self.read(message, batched)
+        except WireError as error:
+            raise LogGap(self._gone(partition, offset, batch_id, str(error))) from error
+
+    def _gone(self, partition: int, offset: int, batch_id: bytes, why: str) -> str:
+        where = f"{self._pipeline.topic('batched')}/{partition}/{offset}"
+        return f"unsettled batch {batch_id.hex()} cannot be read at {where}: {why}; restore the topic or accept the gap"
+
+    def render(self, row: Row) -> Body | str:
+        """The body of a batch, by the version of its first attempt; or why it cannot be made.
+
+        Only LogGap leaves: whatever else fails is this batch's fault and becomes its dead letters (law 5).
+        """
+        frozen = self.at(row.batched_partition, row.batched_offset, row.batch_id)
+        version = RENDER_VERSION if row.body_digest is None else row.render_version
+        partner = self._pipeline.partners[row.partner]
+        prefix = partner.prefix if isinstance(partner, ObjectStorePartner) else ""
+        name = row.batch_id.hex()
+        try:
+            data = render(frozen.batched, frozen.records, self._pack, version)
+            path = object_path(prefix, frozen.batched["date"], name)
+        except LogError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a pack may fail in any way
+            return f"{type(error).__name__}: {error}"
+        metadata = {"batch_digest": name, "record_count": str(row.count), "flush_utc": frozen.flushed_at}
+        return Body(sha256(data), version, data, path, metadata)
+
+    def _keep(self, place: tuple[int, int], frozen: Frozen) -> None:
+        old = self._cache.pop(place, None)
+        self._cache[place] = frozen
+        self._room -= frozen.size - (old.size if old else 0)
+        while self._room < 0 and len(self._cache) > 1:
+            self._room += self._cache.popitem(last=False)[1].size

@@ -1,0 +1,359 @@
+"""Owns which batch is attempted next: the unsettled batches of a thread's partitions in their queues, the partners'
+gates, and the waits. Pure: no Kafka, no clock, no I/O; `attempts.py` says what becomes of one batch.
+
+The `delivery` table is the truth. State here changes at once, as if every change committed; on any doubt `forget` and
+`restore` rebuild it from the table (TX1). A batch is in one of these places: open (an attempt is out), in its
+partner's `ready` line, behind a timer, or in a queue behind the head of its group.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from heapq import heappop, heappush
+from itertools import count
+from random import Random
+from typing import Any, NamedTuple
+
+from schemas.errors import BODY_DIGEST_CHANGED, UNPROCESSABLE
+from schemas.messages import PassportPart
+from streams.attempts import (
+    PartnerTerms,
+    Row,
+    Settled,
+    Terms,
+    dead,
+    found_in_flight,
+    next_life,
+    put_off,
+    settle,
+    spent,
+    write_ahead,
+)
+from streams.delivery.protocol import Outcome
+
+TIDY_AT_ONCE = 1_000
+"""Settled rows tombstoned at a time: tidying must not make a chunk long."""
+
+BUSY_WAIT = 100
+"""Milliseconds until we look again whether a forgotten attempt of the same batch has come back."""
+
+
+class What(StrEnum):
+    """What happened to a batch."""
+
+    ATTEMPT = "attempt"
+    WAIT = "wait"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+    RETAIN = "retain"
+    RETAIN_END = "retain-end"
+
+
+class Event(NamedTuple):
+    """One thing that happened, in the order to be written down."""
+
+    what: What
+    partition: int
+    row: Row
+    code: str = ""
+
+
+class Prepared(NamedTuple):
+    """A body ready to be sent."""
+
+    digest: bytes
+    version: int
+    body: Any
+    """For the launch; the core does not look at it."""
+
+
+Prepare = Callable[[int, Row], Prepared | None]
+"""Renders the body of a batch; (partition, row). None: it cannot be rendered."""
+
+
+class Launch(NamedTuple):
+    """An attempt to be sent once its write-ahead has committed."""
+
+    partition: int
+    row: Row
+    prepared: Prepared
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one round of work came to."""
+
+    rows: dict[tuple[int, bytes], Row | None] = field(default_factory=dict)
+    """The table's rows as they are to be, by (partition, batch id); None: a tombstone."""
+    events: list[Event] = field(default_factory=list)
+    launches: list[Launch] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """An unsettled batch and where it stands."""
+
+    partition: int
+    row: Row
+    open: bool = False
+    """An attempt of ours is out and its answer will be taken."""
+
+
+@dataclass(slots=True, eq=False)
+class Gate:
+    """What a partner lets through. Breaker and quota (DI7) belong here: `free` is the one question asked."""
+
+    terms: PartnerTerms
+    open: int = 0
+    not_before: int = 0
+    ready: deque[Batch] = field(default_factory=deque)
+
+    def free(self, now: int) -> bool:
+        """Whether one more attempt may go out."""
+        return self.open < self.terms.connections and self.not_before <= now
+
+
+@dataclass(slots=True, eq=False)
+class Part:
+    """One partition of `batched`."""
+
+    unsettled: dict[bytes, Batch] = field(default_factory=dict)
+    settled: dict[bytes, Row] = field(default_factory=dict)
+    queues: dict[str, deque[Batch]] = field(default_factory=dict)
+    """Group -> its unsettled batches in order. The head is attempted, the rest waits for it."""
+
+
+class Deliveries:
+    """All batches of the partitions one thread owns."""
+
+    def __init__(self, terms: Terms, rng: Random, busy: Callable[[bytes], bool] = lambda batch_id: False) -> None:
+        """`busy` says whether an attempt of a batch is still out that was forgotten meanwhile."""
+        self.terms, self._rng, self._busy = terms, rng, busy
+        self.may_send = False
+        """DI5: set when the control topic has been read to its end (a hold may stand there)."""
+        self.draining = False
+        """Set at a stop: answers are still taken, no attempt begins."""
+        self._parts: dict[int, Part] = {}
+        self._gates: dict[str, Gate] = {}
+        self._open: dict[bytes, Batch] = {}
+        self._sequence = count()
+        self._timers: list[tuple[int, int, Batch]] = []
+        self._retains: list[tuple[int, int, Batch]] = []
+        self._expiries: list[tuple[int, int, int, bytes]] = []
+
+    # ---- taking over and letting go --------------------------------------------------------------
+
+    def restore(self, partition: int, rows: Iterable[Row]) -> None:
+        """Takes a partition over from its table. Whatever was in flight is unknown now (DI2)."""
+        part = self._parts[partition] = Part()
+        unsettled = []
+        for row in rows:
+            if row.settled:
+                self._keep_settled(partition, part, row)
+            else:
+                unsettled.append(found_in_flight(row))
+        # Only the head of a group is ever attempted, so what was attempted stands before the rest of its group,
+        # even where a later life of an older batch came in between.
+        for row in sorted(unsettled, key=lambda row: (row.attempt == 0, row.batched_offset)):
+            self._enqueue(partition, part, row)
+
+    def forget(self, partition: int) -> None:
+        """Drops a partition: answers still out will be discarded, their entries stay in flight in the table (DI1)."""
+        part = self._parts.pop(partition, None)
+        if part is None:
+            return
+        for batch in part.unsettled.values():
+            if batch.open:
+                self._close(batch)
+        part.unsettled.clear()
+
+    @property
+    def unsettled(self) -> int:
+        """Batches without a final answer."""
+        return sum(len(part.unsettled) for part in self._parts.values())
+
+    # ---- new batches -----------------------------------------------------------------------------
+
+    def admit(self, changes: Changes, partition: int, row: Row) -> bool:
+        """A first life. False: the id is known, and a known id is not sent again (law 7)."""
+        part = self._parts[partition]
+        if row.batch_id in part.unsettled or row.batch_id in part.settled:
+            return False
+        self._begin(changes, partition, part, row)
+        return True
+
+    def again(self, changes: Changes, partition: int, row: Row, life: int, passport: PassportPart) -> bool:
+        """Another life of a dead batch (DI6); `row` is what its message says, for an id whose row is gone by age.
+
+        False: not the life that comes next, so this passport has been used, or the batch is not dead.
+        """
+        part = self._parts[partition]
+        old = part.settled.get(row.batch_id)
+        if row.batch_id in part.unsettled or (old is not None and (old.state != "dead" or life != old.life + 1)):
+            return False
+        # With the row gone nobody knows how the former lives ended (law 4).
+        former = old if old is not None else row._replace(unknown=True)
+        part.settled.pop(row.batch_id, None)
+        self._begin(changes, partition, part, next_life(former, life, passport))
+        return True
+
+    def _begin(self, changes: Changes, partition: int, part: Part, row: Row) -> None:
+        self._enqueue(partition, part, row)
+        changes.rows[partition, row.batch_id] = row
+
+    def _enqueue(self, partition: int, part: Part, row: Row) -> None:
+        batch = part.unsettled[row.batch_id] = Batch(partition, row)
+        queue = part.queues.setdefault(self._line(row), deque())
+        queue.append(batch)
+        if queue[0] is batch:
+            self._offer(batch)
+        if not row.retained:
+            heappush(self._retains, (row.recorded_at + self.terms.keep // 2, next(self._sequence), batch))
+
+    def _line(self, row: Row) -> str:
+        """Whose head must be settled first: the group's, or nobody's with `ordering: none`."""
+        return row.group if self.terms.ordered else row.batch_id.hex()
+
+    # ---- answers ---------------------------------------------------------------------------------
+
+    def answer(self, changes: Changes, batch_id: bytes, life: int, attempt: int, outcome: Outcome, now: int) -> bool:
+        """Takes an answer. False: it belongs to no attempt that is out (forgotten, or of an older one)."""
+        batch = self._open.get(batch_id)
+        if batch is None or (batch.row.life, batch.row.attempt) != (life, attempt):
+            return False
+        self._close(batch)
+        if wait := put_off(outcome):
+            gate = self._gate(batch.row.partner)
+            gate.not_before = max(gate.not_before, now + wait)
+        self._apply(changes, batch, settle(batch.row, outcome, now, self.terms, self._rng))
+        return True
+
+    def _apply(self, changes: Changes, batch: Batch, result: Settled) -> None:
+        """Writes down where a batch stands, and lets the next of its group follow if it is settled."""
+        partition, row = batch.partition, result.row
+        part = self._parts[partition]
+        if not row.settled:
+            batch.row = changes.rows[partition, row.batch_id] = row
+            changes.events.append(Event(What.WAIT, partition, row))
+            self._offer(batch)
+            return
+        what = What.DELIVERED if row.state == "sent" else What.DEAD
+        changes.events.append(Event(what, partition, row, result.code))
+        if row.retained:
+            row = row._replace(retained=False)
+            changes.events.append(Event(What.RETAIN_END, partition, row))
+        changes.rows[partition, row.batch_id] = row
+        del part.unsettled[row.batch_id]
+        line = self._line(row)
+        queue = part.queues[line]
+        queue.remove(batch)
+        if queue:
+            self._offer(queue[0])
+        else:
+            del part.queues[line]
+        self._keep_settled(partition, part, row)
+
+    def _keep_settled(self, partition: int, part: Part, row: Row) -> None:
+        part.settled[row.batch_id] = row
+        expires = max(row.recorded_at, row.last_attempt_at) + self.terms.keep
+        heappush(self._expiries, (expires, next(self._sequence), partition, row.batch_id))
+
+    # ---- attempts --------------------------------------------------------------------------------
+
+    def start(self, changes: Changes, now: int, prepare: Prepare) -> None:
+        """Begins every attempt that may begin now: its write-ahead is in `changes.rows`, the launch beside it."""
+        self._wake(now)
+        if not self._sending:
+            return
+        for gate in list(self._gates.values()):
+            while gate.ready and gate.free(now):
+                batch = gate.ready.popleft()
+                if self._is_next(batch):
+                    self._attempt(changes, batch, gate, now, prepare)
+
+    def _attempt(self, changes: Changes, batch: Batch, gate: Gate, now: int, prepare: Prepare) -> None:
+        row = batch.row
+        if self._busy(row.batch_id):
+            return heappush(self._timers, (now + BUSY_WAIT, next(self._sequence), batch))
+        if code := spent(row, now, self.terms):
+            return self._apply(changes, batch, dead(row, code, row.answer))
+        prepared = prepare(batch.partition, row)
+        if prepared is None:
+            return self._apply(changes, batch, dead(row, UNPROCESSABLE, row.answer))
+        if row.body_digest is not None and prepared.digest != row.body_digest:  # DI3
+            return self._apply(changes, batch, dead(row, BODY_DIGEST_CHANGED, row.answer))
+        batch.row = row = write_ahead(row, now, prepared.digest, prepared.version)
+        batch.open = True
+        gate.open += 1
+        self._open[row.batch_id] = batch
+        changes.rows[batch.partition, row.batch_id] = row
+        changes.events.append(Event(What.ATTEMPT, batch.partition, row))
+        changes.launches.append(Launch(batch.partition, row, prepared))
+        return None
+
+    @property
+    def _sending(self) -> bool:
+        return self.may_send and not self.draining
+
+    def _gate(self, partner: str) -> Gate:
+        gate = self._gates.get(partner)
+        if gate is None:
+            gate = self._gates[partner] = Gate(self.terms.partner(partner))
+        return gate
+
+    def _close(self, batch: Batch) -> None:
+        batch.open = False
+        self._gate(batch.row.partner).open -= 1
+        del self._open[batch.row.batch_id]
+
+    def _offer(self, batch: Batch) -> None:
+        """Puts the head of a queue where it will be found when its wait is over."""
+        if batch.row.not_before:
+            heappush(self._timers, (batch.row.not_before, next(self._sequence), batch))
+        else:
+            self._gate(batch.row.partner).ready.append(batch)
+
+    def _is_next(self, batch: Batch) -> bool:
+        """Whether a batch found in a ready line or behind a timer is still the unattempted head of its queue."""
+        if batch.open or not self._alive(batch):
+            return False
+        return self._parts[batch.partition].queues[self._line(batch.row)][0] is batch
+
+    def _alive(self, batch: Batch) -> bool:
+        part = self._parts.get(batch.partition)
+        return part is not None and part.unsettled.get(batch.row.batch_id) is batch
+
+    def _wake(self, now: int) -> None:
+        while self._timers and self._timers[0][0] <= now:
+            batch = heappop(self._timers)[2]
+            if self._is_next(batch):
+                self._gate(batch.row.partner).ready.append(batch)
+
+    # ---- age -------------------------------------------------------------------------------------
+
+    def age(self, changes: Changes, now: int) -> None:
+        """Retains what stays unsettled for long (BA9), tombstones what was settled long ago."""
+        while self._retains and self._retains[0][0] <= now:
+            batch = heappop(self._retains)[2]
+            if self._alive(batch) and not batch.row.retained:
+                batch.row = batch.row._replace(retained=True)
+                changes.rows[batch.partition, batch.row.batch_id] = batch.row
+                changes.events.append(Event(What.RETAIN, batch.partition, batch.row))
+        for _ in range(TIDY_AT_ONCE):
+            if not self._expiries or self._expiries[0][0] > now:
+                return
+            expires, _, partition, batch_id = heappop(self._expiries)
+            part = self._parts.get(partition)
+            row = part.settled.get(batch_id) if part else None
+            if part and row and max(row.recorded_at, row.last_attempt_at) + self.terms.keep <= expires:
+                del part.settled[batch_id]
+                changes.rows[partition, batch_id] = None
+
+    def due(self, now: int) -> bool:
+        """Whether some wait has run out, or an attempt could begin."""
+        if any(heap and heap[0][0] <= now for heap in (self._timers, self._retains, self._expiries)):
+            return True
+        return self._sending and any(gate.ready and gate.free(now) for gate in self._gates.values())

@@ -1,0 +1,233 @@
+"""The dispatch stage: frozen batches go to partners, every record gets its final answer. Thin, over `deliveries.py`.
+
+The commit protocol, numbered as in the design; the `delivery` table is the truth, not the offset:
+
+1. a batch is read: its row `pending` and the offset, in one transaction;
+2. before each attempt the row says `in_flight`, with attempt, body digest and render version (write-ahead);
+3. the attempt is sent, which the runner does only after 2 has committed (`Work.effects`);
+4. its answer is settled: acks, or dead letters with releases, and the row, in one transaction.
+
+All steps that are ready at one moment share a transaction; the table shows the last row of each batch. So a fresh
+batch that nothing holds back goes to `in_flight` at once: 1 and 2 are one commit, which still comes before 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any
+
+from schemas.codec import Codec, WireError
+from schemas.errors import UNPROCESSABLE, Finding
+from schemas.pack import Pack
+from streams.attempts import Row, Terms
+from streams.bodies import Bodies, Body, Fetch
+from streams.deadletter import DeadLetters
+from streams.deliveries import Changes, Deliveries, Event, Prepared, What
+from streams.progress import Identity, Progress, take_over
+from streams.settlement import Settlement
+from streams.stage import Chunk, Message, Output, TableStore, Work
+from topology.model import Pipeline
+
+
+class DispatchStage:
+    """See streams.stage.Stage. `Chunk.answers` are (Envelope, Outcome), `Work.effects` are Envelopes."""
+
+    name = "dispatch"
+    input = "batched"
+    tables = ("heads", "delivery")
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        codec: Codec,
+        pack: Pack,
+        identity: Identity,
+        dead_letters: DeadLetters,
+        fetch: Fetch,
+        rng: Random,
+        stores: Callable[[str, int], TableStore],
+        busy: Callable[[bytes], bool] = lambda batch_id: False,
+    ) -> None:
+        """`fetch` reads `batched` by position, `rng` gives the jitter, `stores` makes table stores, `busy` says
+        whether an attempt of a batch is still out although it was forgotten."""
+        self.pipeline, self.codec, self.identity, self.dead_letters = pipeline, codec, identity, dead_letters
+        self._new_store = stores
+        self.input_topic_id = ""
+        self.deliveries = Deliveries(Terms.of(pipeline), rng, busy)
+        self.bodies = Bodies(pipeline, codec, pack, fetch)
+        self._settlement = Settlement(pipeline, codec, dead_letters)
+        self._heads: dict[int, Progress] = {}
+        self._stores: dict[int, TableStore] = {}
+        self._faults: dict[bytes, str] = {}
+        """Why a body could not be made, until the batch's dead letters are written."""
+
+    @property
+    def may_send(self) -> bool:
+        """DI5: off until the control topic has been read to the end offset taken at start."""
+        return self.deliveries.may_send
+
+    @may_send.setter
+    def may_send(self, value: bool) -> None:
+        self.deliveries.may_send = value
+
+    @property
+    def unsettled(self) -> int:
+        """Batches without a final answer: a bounded run ends when there is none."""
+        return self.deliveries.unsettled
+
+    # ---- taking over and letting go --------------------------------------------------------------
+
+    def store(self, table: str, partition: int) -> TableStore:
+        return self._new_store(table, partition)
+
+    def restore(self, partition: int, stores: Mapping[str, TableStore], committed: int | None, now: int) -> int:
+        progress = take_over(self, partition, stores["heads"], self.codec, committed)
+        self._heads[partition] = progress
+        self._stores[partition] = stores["delivery"]
+        self.deliveries.draining = False
+        rows = (Row(**self.codec.decode(value)[1]) for _, value in stores["delivery"].items())
+        self.deliveries.restore(partition, rows)
+        return progress.processed_through + 1
+
+    def forget(self, partition: int) -> None:
+        self.deliveries.forget(partition)
+        self._heads.pop(partition, None)
+        self._stores.pop(partition, None)
+
+    # ---- a chunk ---------------------------------------------------------------------------------
+
+    def process(self, chunk: Chunk) -> Work:
+        work, changes = Work(), Changes()
+        covered: dict[int, tuple[int, int]] = {}
+        for envelope, outcome in chunk.answers:
+            self.deliveries.answer(
+                changes, envelope.batch_id, envelope.life, envelope.attempt, outcome, chunk.now
+            )  # fmt: skip
+        for message in chunk.messages:
+            progress = self._heads[message.partition]
+            if message.offset > progress.processed_through:
+                self._take(work, changes, message, chunk.condemned.get((message.partition, message.offset)))
+                progress.processed_through = message.offset
+                first = covered.get(message.partition, (message.offset, 0))[0]
+                covered[message.partition] = (first, message.offset)
+        self.deliveries.age(changes, chunk.now)
+        self.deliveries.start(changes, chunk.now, self._prepare)
+        self._write(work, changes)
+        touched = covered.keys() | {partition for partition, _ in changes.rows}
+        for partition in sorted(touched):
+            self._close(work, partition, chunk.now, covered.get(partition))
+        return work
+
+    def _take(self, work: Work, changes: Changes, message: Message, condemned: str | None) -> None:
+        """One message of `batched`: a first life, or another one (DI6)."""
+        if condemned is not None:
+            return self._condemned(work, message, condemned)
+        name, value = self.codec.decode(message.value or b"")
+        progress = self._heads[message.partition]
+        if name == "batched":
+            self.bodies.read(message, value)
+            self.deliveries.admit(changes, message.partition, new_row(value, message.partition, message.offset))
+        elif name == "batched_again":
+            frozen = self.bodies.at(value["batched_partition"], value["batched_offset"], value["batch_id"])
+            row = new_row(frozen.batched, value["batched_partition"], value["batched_offset"])
+            if self.deliveries.again(changes, message.partition, row, value["life"], value["passport"]):
+                progress.note("REPLAY", str(value["life"]), frozen.first, row.batch_id)
+        else:
+            raise WireError(f"a {name} message has no business in `batched`")
+        return None
+
+    def _condemned(self, work: Work, message: Message, error: str) -> None:
+        """A message of our own topic that cannot be worked: kept whole, so that nothing is lost (VA4)."""
+        output, raw, digest = self.dead_letters.unreadable(
+            self.name, self.pipeline.topic(self.input), message, Finding(UNPROCESSABLE, "", error)
+        )
+        work.outputs.append(output)
+        self._heads[message.partition].note("DEAD", UNPROCESSABLE, raw, digest)
+
+    def _prepare(self, partition: int, row: Row) -> Prepared | None:
+        body = self.bodies.render(row)
+        if isinstance(body, str):
+            self._faults[row.batch_id] = body
+            return None
+        return Prepared(body.digest, body.version, body)
+
+    # ---- what is written -------------------------------------------------------------------------
+
+    def _write(self, work: Work, changes: Changes) -> None:
+        """Acks, dead letters, releases, retains, audit entries; the rows; and what may be sent after the commit."""
+        for event in changes.events:
+            work.outputs.extend(self._event(event))
+        for (partition, batch_id), row in changes.rows.items():
+            value = None if row is None else self.codec.encode("delivery", row.message())
+            work.outputs.append(Output("delivery", partition, batch_id, value))
+        for launch in changes.launches:
+            body: Body = launch.prepared.body
+            work.effects.append(body.envelope(launch.row))
+
+    def _event(self, event: Event) -> list[Output]:
+        row, progress = event.row, self._heads[event.partition]
+        if event.what is What.WAIT:
+            return []
+        frozen = self.bodies.at(row.batched_partition, row.batched_offset, row.batch_id)
+        match event.what:
+            case What.ATTEMPT:
+                self._settlement.attempt(progress, row, frozen)
+                return []
+            case What.DELIVERED:
+                return list(self._settlement.delivered(progress, row, frozen))
+            case What.DEAD:
+                why = self._faults.pop(row.batch_id, "")
+                return list(self._settlement.dead(progress, row, event.code, why, frozen))
+            case What.RETAIN | What.RETAIN_END:
+                return [self._settlement.retain(progress, row, event.what is What.RETAIN, frozen)]
+
+    def _close(self, work: Work, partition: int, now: int, offsets: tuple[int, int] | None) -> None:
+        """Offsets go with every transaction, even unchanged, so that a worker that lost its partitions is refused
+        (DI1); the head says the same offset, so the two can be compared (TX3)."""
+        progress = self._heads[partition]
+        work.offsets[partition] = progress.processed_through + 1
+        progress.topology_version = self.pipeline.version
+        progress.close(work, self.codec, self.identity, now, offsets)
+
+    def committed(self, work: Work, now: int) -> None:
+        for partition in work.offsets:
+            store = self._stores[partition]
+            rows = [
+                (o.key or b"", o.value) for o in work.outputs if o.topic == "delivery" and o.partition == partition
+            ]  # fmt: skip
+            store.apply(rows, store.position)
+
+    def due(self, now: int) -> bool:
+        return self.deliveries.due(now)
+
+    def drain(self, now: int, ending: bool) -> Work:
+        """Nothing is left to write: rows are in the table. From here on answers are taken and no attempt begins."""
+        self.deliveries.draining = True
+        return Work()
+
+
+def new_row(batched: Mapping[str, Any], partition: int, offset: int) -> Row:
+    """The row of a batch that was never attempted; (partition, offset) is where its frozen body lies."""
+    return Row(
+        batch_id=batched["batch_id"],
+        batched_partition=partition,
+        batched_offset=offset,
+        partner=batched["partner"],
+        group=batched["group"],
+        count=batched["count"],
+        state="pending",
+        life=1,
+        attempt=0,
+        unknown=False,
+        body_digest=None,
+        render_version=0,
+        budget_used=0,
+        not_before=0,
+        first_attempt_at=0,
+        last_attempt_at=0,
+        answer=None,
+        retained=False,
+        recorded_at=batched["first_recorded_at"],
+        parent=None,
+    )

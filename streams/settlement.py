@@ -1,0 +1,107 @@
+"""Owns what dispatch writes about a batch: acks, dead letters, releases, retains, and their audit entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from schemas.canonical import RawPosition
+from schemas.codec import Codec
+from schemas.errors import Finding, lookup
+from streams.attempts import Row
+from streams.bodies import Frozen
+from streams.deadletter import DeadLetters
+from streams.progress import Progress
+from streams.stage import Output
+from topology.model import Pipeline, partition_for
+
+POSITION = ("raw_topic", "raw_incarnation", "raw_partition", "raw_offset", "raw_index")
+ACKED = (*POSITION, "count", "digest", "warnings")
+ACK_FIELDS = (*ACKED, "key", "topology_version", "recorded_at", "event_time", "passport")
+"""What an ack repeats from the Validated message."""
+
+
+def position(record: Mapping[str, Any]) -> RawPosition:
+    """The raw position of a record."""
+    return RawPosition(*(record[name] for name in POSITION))
+
+
+class Settlement:
+    """Writes the messages that settle batches of one pipeline."""
+
+    def __init__(self, pipeline: Pipeline, codec: Codec, dead_letters: DeadLetters) -> None:
+        self._pipeline, self._codec, self._dead_letters = pipeline, codec, dead_letters
+
+    def attempt(self, progress: Progress, row: Row, frozen: Frozen) -> None:
+        """Notes that an attempt begins."""
+        progress.note("ATTEMPT", f"{row.life}.{row.attempt}", frozen.first, row.batch_id)
+
+    def delivered(self, progress: Progress, row: Row, frozen: Frozen) -> Iterator[Output]:
+        """The acks of a delivered batch."""
+        progress.note("BATCH", "sent", frozen.first, row.batch_id)
+        for record in frozen.records:
+            progress.note("DELIVER", "", position(record), record["digest"])
+        if self._pipeline.acks == "batch":
+            yield self._ack_batch(row, frozen)
+            return
+        shared = {
+            "outcome": "delivered",
+            "duplicate_of": None,
+            "batch_id": row.batch_id,
+            "partner": row.partner,
+            "answer": row.answer,
+        }
+        for record in frozen.records:
+            ack = {name: record[name] for name in ACK_FIELDS} | shared
+            if row.passport is not None:
+                ack["passport"] = row.passport
+            key: str = record["key"]
+            target = partition_for(key, self._pipeline.partitions)
+            yield Output("sent", target, key.encode(), self._codec.encode("sent", ack))
+
+    def _ack_batch(self, row: Row, frozen: Frozen) -> Output:
+        ack = {
+            "batch_id": row.batch_id,
+            "partner": row.partner,
+            "answer": row.answer,
+            "topology_version": frozen.batched["topology_version"],
+            "records": [{name: record[name] for name in ACKED} for record in frozen.records],
+        }
+        key = row.batch_id.hex()
+        target = partition_for(key, self._pipeline.partitions)
+        return Output("sent", target, key.encode(), self._codec.encode("sent_batch", ack))
+
+    def dead(self, progress: Progress, row: Row, code: str, why: str, frozen: Frozen) -> Iterator[Output]:
+        """The dead letters of a batch; and, if no attempt can have taken effect, the releases of its keys (BA8)."""
+        progress.note("BATCH", "dead", frozen.first, row.batch_id)
+        finding = Finding(code, "", why or lookup(code).meaning)
+        for record in frozen.records:
+            progress.note("DEAD", code, position(record), record["digest"])
+            yield self._dead_letters.valid(
+                "dispatch",
+                record,
+                [finding],
+                batch_id=row.batch_id,
+                partner=row.partner,
+                answer=row.answer,
+                attempts=row.attempt,
+                outcome_unknown=row.unknown,
+                passport=row.passport if row.passport is not None else record["passport"],
+            )
+        if row.unknown:
+            return
+        progress.note("RELEASE", "", frozen.first, row.batch_id)
+        for record in frozen.records:
+            release = {name: record[name] for name in (*POSITION, "key", "digest")} | {"batch_id": row.batch_id}
+            yield self._to_batch(frozen, record["key"], self._codec.encode("release", release))
+
+    def retain(self, progress: Progress, row: Row, begin: bool, frozen: Frozen) -> Output:
+        """Keeps the versions of an unsettled batch from expiring, or ends that (BA9)."""
+        progress.note("RETAIN", "begin" if begin else "end", frozen.first, row.batch_id)
+        keys = [{name: record[name] for name in (*POSITION, "key", "digest")} for record in frozen.records]
+        retain = {"batch_id": row.batch_id, "begin": begin, "keys": keys}
+        return self._to_batch(frozen, frozen.records[0]["key"], self._codec.encode("retain", retain))
+
+    def _to_batch(self, frozen: Frozen, key: str, value: bytes) -> Output:
+        """A message for the batch stage, in the partition that holds the versions."""
+        return Output("validated", frozen.batched["partition"], key.encode(), value)

@@ -36,7 +36,7 @@ _KNOWN = {JSON, LINES, READING, CSV, BERLINGER, CANONICAL_TYPE}
 
 def content_type(header: str | None, data: bytes) -> str:
     """One of the types above, or UNKNOWN."""
-    if header is not None:
+    if header:
         name = header.partition(";")[0].strip().lower()
         name = _ALIASES.get(name, name)
         if name != ANY:

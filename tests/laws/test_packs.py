@@ -1,0 +1,152 @@
+"""The laws of `schemas/pack.py`, held against every pack with arbitrary bytes and with mutated good inputs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from schemas import errors
+from schemas.canonical import canonical_json, sha256
+from schemas.pack import CANONICAL_TYPE, Pack, Record, Refusal, Submission
+from schemas.packs import PACKS, load_pack
+from tests.packs import cold_chain_inputs as cold
+
+GOOD: dict[str, list[bytes]] = {
+    "cold_chain": [
+        cold.READING,
+        b"[" + cold.READING + b"," + cold.reading(temperature_c="5e0", unit=None) + b"]",
+        cold.READING + b"\n" + cold.reading(temperature_c=None, temperature="41", unit='"FAH"') + b"\n",
+        cold.CSV,
+        cold.HOBO,
+        cold.EXPORT,
+    ],
+}
+"""Good submissions per pack: what the mutations start from. A new pack must be added here."""
+
+TYPES = st.sampled_from(
+    [
+        None,
+        "application/json",
+        "application/x-ndjson",
+        "text/csv",
+        "text/vnd.berlinger",
+        CANONICAL_TYPE,
+        "image/png",
+        "",
+    ]
+)
+SLOW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+packs = pytest.mark.parametrize("name", sorted(PACKS))
+profiles = pytest.mark.parametrize("profile", ["strict", "lenient", "schema"])
+
+
+def mutated(data: bytes, draw: st.DataObject) -> bytes:
+    """A good submission with a few bytes cut, repeated, swapped or replaced."""
+    for _ in range(draw.draw(st.integers(1, 3))):
+        at = draw.draw(st.integers(0, len(data)))
+        end = draw.draw(st.integers(at, min(len(data), at + 40)))
+        piece = draw.draw(
+            st.one_of(
+                st.just(b""),
+                st.binary(max_size=4),
+                st.just(data[at:end] * 2),
+                st.sampled_from(
+                    [b"NaN", b"null", b"1e400", b"9007199254740993", b"\0", b"\\u0000", b"\\ud800", b'"', b"[", b"{}"]
+                ),
+                st.sampled_from(
+                    [b"\n", b"\r\n", b",", b"\t", b"--.-", b":", b"--:--", b"+02:00", b"\xef\xbb\xbf", b"\xff"]
+                ),
+            )
+        )
+        data = data[:at] + piece + data[end:]
+    return data
+
+
+def check_laws(pack: Pack, submission: Submission) -> None:
+    unpacked = pack.unpack(submission)
+    found = list(unpacked.records())
+    assert unpacked.count == len(found) >= 1
+    again = pack.unpack(submission)
+    assert list(again.records()) == found, "unpacking is a function of the submission alone"
+    middle = len(found) // 2
+    assert list(pack.unpack(submission).records(middle)) == found[middle:]
+    for outcome in found:
+        if isinstance(outcome, Record):
+            check_record(pack, outcome, submission)
+        else:
+            check_refusal(pack, outcome, submission)
+
+
+def check_record(pack: Pack, record: Record, submission: Submission) -> None:
+    assert record.digest == sha256(record.payload)
+    assert canonical_json(json.loads(record.payload)) == record.payload, "the payload is canonical JSON"
+    assert set(record.fields) == pack.fields
+    assert all(isinstance(text, str) and text and "\x1f" not in text for text in record.fields.values())
+    verdict = errors.judge(record.warnings)
+    assert verdict is None or not verdict.refused
+    for source in (submission.source, None):
+        (back,) = pack.unpack(Submission(record.payload, CANONICAL_TYPE, source)).records()
+        assert isinstance(back, Record), back
+        assert (back.digest, back.fields, back.event_time) == (record.digest, record.fields, record.event_time)
+    pack.summarize([record.payload])
+
+
+def check_refusal(pack: Pack, refusal: Refusal, submission: Submission) -> None:
+    verdict = errors.judge(refusal.findings)
+    assert verdict is not None
+    assert verdict.refused
+    for finding in refusal.findings:
+        json.dumps(finding).encode()  # codes are registered, words can be written
+    (back,) = pack.unpack(Submission(refusal.original, refusal.content_type, submission.source)).records()
+    assert isinstance(back, Refusal), back
+    assert [finding.code for finding in back.findings] == [finding.code for finding in refusal.findings]
+
+
+@packs
+def test_every_pack_has_good_inputs_that_it_accepts(name: str) -> None:
+    pack = load_pack(name, {}, "strict")
+    for data in GOOD[name]:
+        found = list(pack.unpack(Submission(data)).records())
+        assert all(isinstance(outcome, Record) for outcome in found), found
+        check_laws(pack, Submission(data))
+
+
+@packs
+@profiles
+def test_laws_hold_for_nothing_at_all(name: str, profile: str) -> None:
+    pack = load_pack(name, {}, profile)
+    for value in (None, b"", b" \n", b"\xef\xbb\xbf", b"null", b"[]", b"{}", b"\0"):
+        for content_type in (None, "application/json", "text/csv", CANONICAL_TYPE):
+            check_laws(pack, Submission(value, content_type))
+
+
+@packs
+@profiles
+@SLOW
+@given(value=st.binary(max_size=200), content_type=TYPES)
+def test_laws_hold_for_arbitrary_bytes(name: str, profile: str, value: bytes, content_type: str | None) -> None:
+    check_laws(load_pack(name, {}, profile), Submission(value, content_type))
+
+
+@packs
+@profiles
+@SLOW
+@given(draw=st.data())
+def test_laws_hold_for_mutated_good_inputs(name: str, profile: str, draw: st.DataObject) -> None:
+    data = mutated(draw.draw(st.sampled_from(GOOD[name])), draw)
+    check_laws(load_pack(name, {}, profile), Submission(data, draw.draw(TYPES), "a/b/file.csv", "site-1"))
+
+
+@packs
+@SLOW
+@given(draw=st.data())
+def test_laws_hold_for_mutated_canonical_records(name: str, draw: st.DataObject) -> None:
+    pack = load_pack(name, {}, "strict")
+    records = [found for data in GOOD[name] for found in pack.unpack(Submission(data)).records()]
+    chosen = draw.draw(st.sampled_from(records))
+    assert isinstance(chosen, Record)
+    check_laws(pack, Submission(mutated(chosen.payload, draw), CANONICAL_TYPE))

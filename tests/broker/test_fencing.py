@@ -87,7 +87,7 @@ def test_the_group_metadata_carries_the_generation_where_we_read_it(kafka: str, 
         first.subscribe([names("in")])
         join(first, each=2)
         alone = generation(first.consumer_group_metadata())
-        assert alone >= 0
+        assert 0 <= alone < 100  # a new group counts from 1: read in another byte order it would be huge
         with consumer_in(kafka, names("group")) as second:
             second.subscribe([names("in")])
             join(first, second, each=1)

@@ -123,3 +123,11 @@ def test_every_changed_byte_breaks_the_checksum() -> None:
         changed = bytearray(data)
         changed[place] ^= 1
         assert not is_intact(bytes(changed))
+
+
+def test_a_part_that_its_transaction_does_not_have_is_told() -> None:
+    (data,) = sample([1]).blocks
+    place = data.index(b"validate") + len(b"validate") + 2  # behind partition and sequence
+    assert data[place : place + 2] == bytes((0, 2))  # part 0 of 1, as Avro writes them
+    with pytest.raises(BlockError, match="part 1 of 1"):
+        read_block(data[:place] + b"\x02" + data[place + 1 :])

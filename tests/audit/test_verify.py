@@ -93,6 +93,37 @@ def test_a_replaced_digest_is_named_with_its_record() -> None:
     )
 
 
+def flipped(which: int, place: int, mask: int = 1) -> list[bytes]:
+    """The log with one byte of one block changed."""
+    blocks = list(LOG.blocks)
+    changed = bytearray(blocks[which])
+    changed[place] ^= mask
+    blocks[which] = bytes(changed)
+    return blocks
+
+
+@pytest.mark.parametrize(("field", "words"), [("prev_head", "its first head is"), ("head", "its last head is")])
+def test_a_flipped_head_is_told_and_its_neighbours_are_not_blamed(field: str, words: str) -> None:
+    head: bytes = getattr(read_block(LOG.blocks[1]), field)
+    result = check(flipped(1, LOG.blocks[1].index(head)), LOG)
+    assert named(result) == [("altered", 2, 1, None)]
+    assert words in result.findings[0].what
+
+
+def test_a_flipped_sequence_is_not_believed() -> None:
+    place = LOG.blocks[1].index(b"validate") + len(b"validate") + 1
+    assert LOG.blocks[1][place] == 2 << 1  # sequence 2 as Avro writes it
+    result = check(flipped(1, place, 0x20), LOG)
+    assert named(result) == [("altered", 18, 1, None), ("missing", 2, 2, None)]
+
+
+def test_offsets_that_run_backwards_inside_a_block_are_told() -> None:
+    block = read_block(LOG.blocks[0])
+    span = block.span._replace(first_offset=2, last_offset=1)
+    made = make_blocks(CHAIN, 1, block.prev_head, block.entries, span, block.observed)
+    assert named(verify(enumerate(made.blocks))) == [("altered", 1, 0, None)]
+
+
 def test_a_flipped_link_is_told_from_a_flipped_record() -> None:
     block = read_block(LOG.blocks[1])
     place = LOG.blocks[1].index(block.entries[3].digest) + 32

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -258,11 +259,11 @@ class Pipeline(Frozen):
 
     # Decisions made once, in validate (VA1).
 
-    def group_of(self, fields: dict[str, str]) -> str:
+    def group_of(self, fields: Mapping[str, str]) -> str:
         """The group of a record: its group_by values joined by `|`; `all` where there are none."""
         return "|".join(fields[name] for name in self.group_by) or "all"
 
-    def partner_of(self, fields: dict[str, str]) -> str:
+    def partner_of(self, fields: Mapping[str, str]) -> str:
         """The partner of a record."""
         if isinstance(self.partner, str):
             return self.partner

@@ -1,0 +1,162 @@
+"""Draws a pipeline: its topics, stages, tables, keys, batching and partners, as text or as a Mermaid graph. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from topology.model import Batching, ObjectStorePartner, Partner, PartnerRule, Pipeline
+
+WIDTH = 100
+
+
+def describe(pipeline: Pipeline) -> str:
+    """The pipeline as text, at most 100 columns wide where its names allow it."""
+    p = pipeline
+    name = p.topic
+    lines = [
+        f"pipeline {p.pipeline}, version {p.version}   (application {p.application}"
+        + (f", region {p.region})" if p.region else ")"),
+        f"pack {p.pack}, profile {p.profile}; {_count(p.partitions, 'partition')}, {_copies(p.replication)}; "
+        + ("deterministic" if p.deterministic else "not deterministic"),
+        "",
+        f"  publishers ──► {p.raw_topic}   ({_raw(p)})",
+        "      │",
+        f"  [validate]   unpack, validate, identify      group {p.group_id('validate')}",
+        f"      ├──► {name('dead-letter')}   refused records, with every finding",
+        f"      ▼    key: {', '.join(p.partition_by)}",
+        f"  {name('validated')} ◄────────────────────────────── releases, retains, replays",
+        "      │",
+        f"  [batch]      duplicates, windows, freeze     group {p.group_id('batch')}",
+        f"      ├──► {name('sent')}   duplicates",
+        f"      ├──► {name('dead-letter')}   conflicts",
+        f"      │    tables {name('idempotency')}, {name('windows')}",
+        "      ▼    key: partner",
+        f"  {name('batched')}",
+        "      │",
+        f"  [dispatch]   write ahead, send, settle       group {p.group_id('dispatch')}",
+        f"      ├──► {name('sent')}   delivered; one ack per {p.acks}",
+        f"      ├──► {name('dead-letter')}   refused by the partner, or attempts used up",
+        f"      ├──► {name('review')}, {name('parked')}",
+        f"      ├──► {name('validated')}   releases and retains",
+        f"      │    table {name('delivery')}",
+        "      ▼",
+        *_partners(p),
+        "",
+        f"  every stage also writes {name('audit')} and table {name('heads')}",
+        "",
+        *_facts(p),
+    ]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _raw(p: Pipeline) -> str:
+    kept = "kept for ever" if p.raw.retention is None else f"kept {_seconds(p.raw.retention)}"
+    time = (
+        "broker time"
+        if p.raw.timestamps == "log-append"
+        else f"publishers' time, at most {_seconds(p.raw.max_ahead)} ahead"
+    )
+    return f"{time}, {kept}, messages to {_bytes(p.raw.max_message_bytes)}"
+
+
+def _partners(p: Pipeline) -> list[str]:
+    lines = []
+    for name in p.partner_names:
+        lines.append(f"  ({name})  {_partner(p.partners.get(name))}")
+        if isinstance(p.partner, PartnerRule):
+            values = sorted(value for value, partner in p.partner.map.items() if partner == name)
+            values += ["every other value"] if name == p.partner.default else []
+            lines.append(f"      for {p.partner.by}: {', '.join(values)}")
+    return lines
+
+
+def _partner(partner: Partner | None) -> str:
+    """Where a partner is. Options and headers are left out: they may hold secrets; so may a URL's user part."""
+    if partner is None:
+        return "not declared"
+    kept = "keys kept for ever" if partner.key_retention is None else f"keys kept {_seconds(partner.key_retention)}"
+    where = re.sub(r"//[^/@]*@", "//…@", partner.url.split("?")[0])
+    if isinstance(partner, ObjectStorePartner):
+        return f"object store {where}, prefix {partner.prefix}, time-out {_seconds(partner.timeout)}, {kept}"
+    return f"{partner.method} {where}, time-out {_seconds(partner.timeout)}, {kept}"
+
+
+def _facts(p: Pipeline) -> list[str]:
+    conflict = "refused as conflict" if p.on_conflict == "conflict" else f"newer {p.ordering_by} replaces older"
+    order = "order kept in each" if p.ordering == "group" else "no order kept between batches"
+    facts = [
+        ("idempotency", f"{', '.join(p.idempotency)}; known for {_seconds(p.keep)}; other content: {conflict}"),
+        ("group", f"{', '.join(p.group_by) or 'all records'}, and event date; {order}"),
+        ("batch", _batching(p.batching)),
+        ("retry", _retry(p)),
+        ("chunk", f"{p.chunk.records:,} messages or {_bytes(p.chunk.bytes)}, cut after {_seconds(p.chunk.seconds)}"),
+        ("store", f"{p.store}; wire format {'Confluent, with a registry' if p.registry else 'Avro single object'}"),
+    ]  # fmt: skip
+    return [f"  {name:<12} {fact}" for name, fact in facts]
+
+
+def _retry(p: Pipeline) -> str:
+    counted = _count(p.retry.attempts, "attempt")
+    return f"backoff {p.retry.backoff}, {counted}; {p.retry.unknown_attempts} more while the outcome is unknown"
+
+
+def _batching(b: Batching) -> str:
+    reread = f", or {b.max_reread:,} records to read again" if b.max_reread else ""
+    return f"{_count(b.max_records, 'record')}, {_bytes(b.max_bytes)} or {_seconds(b.linger)} of stream time{reread}"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
+
+
+def _copies(replication: int) -> str:
+    return "1 copy" if replication == 1 else f"{replication} copies"
+
+
+def _bytes(number: int) -> str:
+    for size, unit in ((2**20, "MiB"), (2**10, "KiB")):
+        if number >= size:
+            return f"{number / size:g} {unit}"
+    return f"{number} bytes"
+
+
+def _seconds(number: float) -> str:
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if number >= 2 * size and number % size == 0:
+            return f"{number / size:g} {unit}"
+    return f"{number:g} s"
+
+
+def describe_mermaid(pipeline: Pipeline) -> str:
+    """The same graph for Mermaid (flowchart)."""
+    p = pipeline
+    topics = ("validated", "batched", "sent", "dead-letter", "review", "parked", "audit")
+    tables = ("idempotency", "windows", "delivery", "heads")
+    lines = ["flowchart TD", f'  raw[/"{p.raw_topic}"/]']
+    lines += [f'  {short}[/"{p.topic(short)}"/]' for short in topics]
+    lines += [f'  {short}[("{p.topic(short)}")]' for short in tables]
+    lines += [f'  stage_{stage}["{stage}"]' for stage in ("validate", "batch", "dispatch")]
+    lines += [f'  partner_{place}(("{name}"))' for place, name in enumerate(p.partner_names)]
+    lines += [
+        "  raw --> stage_validate",
+        f'  stage_validate -- "key: {", ".join(p.partition_by)}" --> validated',
+        "  stage_validate -- refused --> dead-letter",
+        "  validated --> stage_batch",
+        '  stage_batch -- "key: partner" --> batched',
+        "  stage_batch -- duplicates --> sent",
+        "  stage_batch -- conflicts --> dead-letter",
+        "  stage_batch <--> idempotency",
+        "  stage_batch <--> windows",
+        "  batched --> stage_dispatch",
+        "  stage_dispatch <--> delivery",
+        "  stage_dispatch -- delivered --> sent",
+        "  stage_dispatch -- refused --> dead-letter",
+        "  stage_dispatch --> review",
+        "  stage_dispatch --> parked",
+        '  stage_dispatch -- "releases, retains" --> validated',
+    ]
+    lines += [f"  stage_dispatch <--> partner_{place}" for place in range(len(p.partner_names))]
+    lines += [
+        f"  stage_{stage} -.-> {short}" for stage in ("validate", "batch", "dispatch") for short in ("audit", "heads")
+    ]
+    return "\n".join(lines) + "\n"

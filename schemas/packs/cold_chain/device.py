@@ -24,7 +24,7 @@ from schemas.packs.cold_chain.jsontext import shorten
 from schemas.packs.cold_chain.judge import ABSENT, Rules, check_sensor
 from schemas.packs.cold_chain.options import Source
 from schemas.packs.cold_chain.times import LAST, MINUTE, day_text, iso_text, offset_text, parse_iso, parse_offset
-from schemas.packs.cold_chain.units import UNITS, parse_number, plain, to_celsius
+from schemas.packs.cold_chain.units import LARGEST, UNITS, parse_number, plain, to_celsius
 
 Stated: TypeAlias = Mapping[str, Any]
 """Nested texts: str → str, Stated, or (under `more`) a list of Stated."""
@@ -97,7 +97,7 @@ class _Reader:
         if text in (None, "", "--.-"):
             return None
         number = parse_number(text) if isinstance(text, str) else None
-        if number is None:
+        if number is None or abs(number) >= LARGEST:
             self.found.append(Finding(errors.WRONG_TYPE, path, f"{shorten(str(text))} is no decimal number"))
             return None
         return plain(to_celsius(number, UNITS.get(self.rule.unit or "", "C")))

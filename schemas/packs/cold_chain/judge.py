@@ -26,7 +26,7 @@ from schemas.packs.cold_chain.times import (
     parse_iso,
     parse_offset,
 )
-from schemas.packs.cold_chain.units import UNITS, parse_number, plain, to_celsius
+from schemas.packs.cold_chain.units import LARGEST, UNITS, parse_number, plain, to_celsius
 
 CLAIMS = ("within_spec", "excursion", "unknown")
 ABSENT = "none"
@@ -278,6 +278,9 @@ def _temperature(
     if number is None:
         if field not in blamed:
             findings.append(Finding(errors.WRONG_TYPE, field, f"{shorten(value)} is no decimal number"))
+        return None
+    if abs(number) >= LARGEST:
+        findings.append(Finding(errors.OUT_OF_RANGE, field, f"{shorten(value)} is no temperature"))
         return None
     if unit is None or unit not in UNITS:
         return None

@@ -17,7 +17,7 @@ from schemas.packs.cold_chain.jsontext import inspect, shorten
 from schemas.packs.cold_chain.judge import ABSENT, Observation, Rules, claim_differs, judge
 from schemas.packs.cold_chain.options import Source
 from schemas.packs.cold_chain.times import quick_utc
-from schemas.packs.cold_chain.units import number_text
+from schemas.packs.cold_chain.units import LARGEST, number_text
 
 
 class Reading(BaseModel):
@@ -54,7 +54,6 @@ _MISTAKES = {
     "literal_error": errors.BAD_FORMAT,
     "finite_number": errors.NOT_A_NUMBER,
 }
-_DOUBTFUL = 2.0**53
 
 
 def read_fast(data: bytes, rules: Rules, source: Source) -> Record | None:
@@ -79,7 +78,7 @@ def read_fast(data: bytes, rules: Rules, source: Source) -> Record | None:
         return None
     if rules.structure_only:
         state = "unknown"
-        if not -_DOUBTFUL < celsius < _DOUBTFUL:
+        if not -LARGEST < celsius < LARGEST:
             return None
     elif not limits.bound_low <= celsius <= limits.bound_high:
         return None

@@ -81,7 +81,7 @@ def _minutes(sign: str, hours: str, minutes: str) -> int:
 def _minute_start(text: str) -> int:
     """Ms of `YYYY-MM-DDTHH:MM:`."""
     moment = parse_iso(text + "00Z")
-    if moment is None or text[10] != "T":
+    if moment is None or text[10] != "T" or moment.local < 0:
         raise ValueError(text)
     return moment.local
 

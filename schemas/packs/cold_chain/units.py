@@ -17,7 +17,9 @@ UNITS = {
 }  # fmt: skip
 """What a sender may write (letters and UN/ECE Recommendation 20 codes) and the unit it means."""
 
-_NUMBER = re.compile(r"[+-]?\d{1,12}(?:\.\d{1,30})?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?\d{1,400}(?:\.\d{1,400})?", re.ASCII)
+LARGEST = 10**12
+"""Values from here on are no temperature in any unit or profile; conversions need not be exact for them."""
 _CONTEXT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 _MILLI = Decimal("0.001")
 

@@ -81,6 +81,10 @@ class Bodies:
         self._cache: OrderedDict[tuple[int, int], Frozen] = OrderedDict()
         self._room = cache_bytes
 
+    def __len__(self) -> int:
+        """Batches at hand."""
+        return len(self._cache)
+
     def read(self, message: Message, batched: dict[str, Any]) -> Frozen:
         """A batch just read; raises WireError where a member is no Validated message."""
         records = []

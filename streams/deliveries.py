@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from random import Random
 from typing import Any, NamedTuple
@@ -141,7 +141,7 @@ class Deliveries:
         self._open: dict[bytes, Batch] = {}
         self._sequence = count()
         self._timers: list[tuple[int, int, Batch]] = []
-        self._retains: list[tuple[int, int, Batch]] = []
+        self._retains: list[tuple[int, int, int, bytes]] = []
         self._expiries: list[tuple[int, int, int, bytes]] = []
 
     # ---- taking over and letting go --------------------------------------------------------------
@@ -168,7 +168,12 @@ class Deliveries:
         for batch in part.unsettled.values():
             if batch.open:
                 self._close(batch)
-        part.unsettled.clear()
+        self._timers = [entry for entry in self._timers if entry[2].partition != partition]
+        self._retains = [entry for entry in self._retains if entry[2] != partition]
+        self._expiries = [entry for entry in self._expiries if entry[2] != partition]
+        heapify(self._timers)
+        heapify(self._retains)
+        heapify(self._expiries)
 
     @property
     def unsettled(self) -> int:
@@ -211,7 +216,8 @@ class Deliveries:
         if queue[0] is batch:
             self._offer(batch)
         if not row.retained:
-            heappush(self._retains, (row.recorded_at + self.terms.keep // 2, next(self._sequence), batch))
+            half = row.recorded_at + self.terms.keep // 2
+            heappush(self._retains, (half, next(self._sequence), partition, row.batch_id))
 
     def _line(self, row: Row) -> str:
         """Whose head must be settled first: the group's, or nobody's with `ordering: none`."""
@@ -258,8 +264,11 @@ class Deliveries:
 
     def _keep_settled(self, partition: int, part: Part, row: Row) -> None:
         part.settled[row.batch_id] = row
-        expires = max(row.recorded_at, row.last_attempt_at) + self.terms.keep
-        heappush(self._expiries, (expires, next(self._sequence), partition, row.batch_id))
+        heappush(self._expiries, (self._expires(row), next(self._sequence), partition, row.batch_id))
+
+    def _expires(self, row: Row) -> int:
+        """When a settled row may go: nobody may replay its batch any more."""
+        return max(row.recorded_at, row.last_attempt_at) + self.terms.keep
 
     # ---- attempts --------------------------------------------------------------------------------
 
@@ -337,19 +346,19 @@ class Deliveries:
     def age(self, changes: Changes, now: int) -> None:
         """Retains what stays unsettled for long (BA9), tombstones what was settled long ago."""
         while self._retains and self._retains[0][0] <= now:
-            batch = heappop(self._retains)[2]
-            if self._alive(batch) and not batch.row.retained:
-                batch.row = batch.row._replace(retained=True)
-                changes.rows[batch.partition, batch.row.batch_id] = batch.row
-                changes.events.append(Event(What.RETAIN, batch.partition, batch.row))
+            _, _, partition, batch_id = heappop(self._retains)
+            batch = self._parts[partition].unsettled.get(batch_id)
+            if batch is not None and not batch.row.retained:
+                batch.row = changes.rows[partition, batch_id] = batch.row._replace(retained=True)
+                changes.events.append(Event(What.RETAIN, partition, batch.row))
         for _ in range(TIDY_AT_ONCE):
             if not self._expiries or self._expiries[0][0] > now:
                 return
             expires, _, partition, batch_id = heappop(self._expiries)
-            part = self._parts.get(partition)
-            row = part.settled.get(batch_id) if part else None
-            if part and row and max(row.recorded_at, row.last_attempt_at) + self.terms.keep <= expires:
-                del part.settled[batch_id]
+            settled = self._parts[partition].settled
+            row = settled.get(batch_id)
+            if row is not None and self._expires(row) <= expires:
+                del settled[batch_id]
                 changes.rows[partition, batch_id] = None
 
     def due(self, now: int) -> bool:

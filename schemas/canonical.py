@@ -39,7 +39,10 @@ def sha256(data: bytes) -> bytes:
 def canonical_json(value: Any) -> bytes:
     """RFC 8785 bytes of any JSON value. Raises rfc8785.CanonicalizationError for NaN, Infinity, integers
     beyond 2^53-1 and lone surrogates."""
-    return rfc8785.dumps(value)
+    try:
+        return rfc8785.dumps(value)
+    except UnicodeEncodeError as error:  # how rfc8785 sorts keys shows through
+        raise rfc8785.CanonicalizationError(f"a key with a lone surrogate: {error.object!r}") from error
 
 
 def canonical_json_fast(value: dict[str, Any]) -> bytes:

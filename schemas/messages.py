@@ -89,6 +89,15 @@ class Retain(TypedDict):
     keys: list[RetainedKey]
 
 
+class ReplayedRecord(RawPositionPart):
+    """One member of a batch to be replayed."""
+
+    key: str
+    digest: bytes
+    offset: int
+    ordering: str | None
+
+
 class Replay(TypedDict):
     """Asks for a dead batch to be delivered again (DI6)."""
 
@@ -96,6 +105,24 @@ class Replay(TypedDict):
     batched_partition: int
     batched_offset: int
     life: int
+    partner: str
+    group: str
+    date: str
+    first_recorded_at: int
+    records: list[ReplayedRecord]
+    passport: PassportPart
+
+
+class BatchedAgain(TypedDict):
+    """A dead batch to be delivered once more; its body is the frozen one at the named position."""
+
+    batch_id: bytes
+    batched_partition: int
+    batched_offset: int
+    life: int
+    partner: str
+    group: str
+    date: str
     passport: PassportPart
 
 

@@ -1,0 +1,78 @@
+"""The Confluent wire format: a zero byte, a schema registry's id (4 bytes, big-endian), then the Avro body.
+
+Every wire schema is registered when the codec is made, so a registry that is away or refuses a schema stops the
+program at its start and not in the middle of a chunk. Afterwards the registry is asked only for ids it has not told.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
+
+from schemas.codec import (
+    NAMES,
+    Codec,
+    SingleObjectCodec,
+    WireError,
+    schema_fingerprint,
+    schema_text,
+    single_object_fingerprint,
+)
+
+MAGIC = b"\0"
+SUBJECTS = "waybill.wire."
+"""One subject per kind of message, not per topic: several kinds share a topic."""
+
+
+class RegistryCodec:
+    """Codec for deployments with a schema registry; `mock://NAME` is a registry inside the process.
+
+    Raises SchemaRegistryError where the registry fails: that is a client's fault, never a record's.
+    """
+
+    def __init__(self, url: str, prefix: str = SUBJECTS) -> None:
+        self._client = SchemaRegistryClient.new_client({"url": url})
+        self._inner = SingleObjectCodec()
+        self._by_fingerprint = {schema_fingerprint(name): name for name in NAMES}
+        self._ids: dict[str, int] = {}
+        self._names: dict[int, str] = {}
+        for name in NAMES:
+            number = self._client.register_schema(prefix + name, Schema(schema_text(name), "AVRO"))
+            self._ids[name] = number
+            self._names[number] = name
+
+    def header(self, name: str) -> bytes:
+        """The five bytes every message of this kind begins with."""
+        return MAGIC + self._ids[name].to_bytes(4, "big")
+
+    def encode(self, name: str, message: Mapping[str, Any]) -> bytes:
+        return self.header(name) + self._inner.encode(name, message)[len(self._inner.header(name)) :]
+
+    def decode(self, data: bytes) -> tuple[str, dict[str, Any]]:
+        if len(data) < 5 or data[:1] != MAGIC:
+            raise WireError(f"begins with {data[:5].hex() or 'nothing'}, not with 00 and a schema id of 4 bytes")
+        name = self._name(int.from_bytes(data[1:5], "big"))
+        return self._inner.decode(self._inner.header(name) + data[5:])
+
+    def _name(self, number: int) -> str:
+        """The kind of message a schema id stands for; another subject may hold our schema under another id."""
+        if number not in self._names:
+            try:
+                text = self._client.get_schema(number).schema_str
+            except SchemaRegistryError as error:
+                if error.http_status_code != 404:
+                    raise
+                raise WireError(f"schema id {number} is not in the registry") from error
+            name = self._by_fingerprint.get(single_object_fingerprint(json.loads(text)))
+            if name is None:
+                raise WireError(f"schema id {number} is none that this version reads")
+            self._names[number] = name
+        return self._names[number]
+
+
+def codec_for(registry: str | None) -> Codec:
+    """The codec of a pipeline: its `registry:` setting, else Avro single-object encoding."""
+    return RegistryCodec(registry) if registry else SingleObjectCodec()

@@ -39,6 +39,8 @@ TABLE = [
     # truncated or unreadable 2xx
     ("200 cut off", answer(200, b'{"ok": tr', JSON, complete=False), Kind.UNKNOWN),
     ("200 cut off where it still parses", answer(200, b"{}", JSON, complete=False), Kind.UNKNOWN),
+    ("200 text, cut off", answer(200, b"tha", complete=False), Kind.UNKNOWN),
+    ("409 text, cut off", answer(409, b"dupl", complete=False), Kind.UNKNOWN),
     ("200 invalid json", answer(200, b'{"ok": tr', JSON), Kind.UNKNOWN),
     ("200 says json, is empty", answer(200, b"", JSON), Kind.UNKNOWN),
     ("200 problem+json, invalid", answer(200, b"{", {"content-type": "application/x+json; q=1"}), Kind.UNKNOWN),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import gc
+import gzip
 from collections.abc import Iterator
 
 import pytest
 
-from streams.delivery.http import HttpSink
+from streams.delivery.http import MAX_ANSWER, HttpSink
 from streams.delivery.protocol import Envelope, Outcome
 from streams.delivery.protocol import OutcomeKind as Kind
 from tests.delivery.worlds import BODY, canned_port, closed_port, envelope, http, run, silent_port
@@ -119,6 +120,35 @@ def test_half_an_answer_is_unknown(answer: bytes) -> None:
     with canned_port(answer) as port:
         (outcome,) = deliver(http(f"http://127.0.0.1:{port}/"), envelope())
     assert outcome.kind is Kind.UNKNOWN
+
+
+def test_an_answer_longer_than_anyone_should_read_is_unknown() -> None:
+    length = MAX_ANSWER + 1
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length + b"x" * length
+    with canned_port(answer) as port:
+        (outcome,) = deliver(http(f"http://127.0.0.1:{port}/"), envelope())
+    assert outcome.kind is Kind.UNKNOWN
+    assert len(outcome.answer) < 300
+
+
+def test_a_compressed_answer_is_not_unpacked() -> None:
+    packed = gzip.compress(b"unpacked " * 1000)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed) + packed
+    with canned_port(answer) as port:
+        (outcome,) = deliver(http(f"http://127.0.0.1:{port}/"), envelope())
+    assert outcome.kind is Kind.UNKNOWN
+    assert "unpacked" not in outcome.answer
+
+
+def test_the_pool_is_bounded(partner: Server) -> None:
+    async def work() -> None:
+        sink = HttpSink("p", http(partner.url, connections=2))
+        outcomes = await asyncio.gather(*(sink.send(envelope(batch=n)) for n in range(30)))
+        assert {outcome.kind for outcome in outcomes} == {Kind.DELIVERED}
+        await sink.close()
+
+    run(work())
+    assert len({entry["peer"] for entry in partner.partner.attempts}) <= 2
 
 
 def test_redirects_are_never_followed() -> None:

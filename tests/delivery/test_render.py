@@ -127,6 +127,12 @@ def test_what_a_later_attempt_may_see_otherwise_does_not_reach_the_body() -> Non
     assert render(later, [{**members[0], "recorded_at": 99, "topology_version": 5}], Summing({})) == first
 
 
+def test_names_beyond_ascii_are_ordered_as_rfc_8785_asks() -> None:
+    """By UTF-16 units, where the thermometer (a surrogate pair) comes before U+FFFD; by code points it is behind."""
+    body = render(batch(1), [member(b"{}")], Summing({"\ufffd": 1, "\U0001f321": 2})).decode()
+    assert body.index("\U0001f321") < body.index("\ufffd")
+
+
 def test_an_incarnation_shows_in_id_and_position() -> None:
     body = json.loads(render(batch(1), [member(b"{}", raw_incarnation=3)], Summing({})))
     assert body["records"][0]["id"] == "cold-chain.raw@3/2/17/0"

@@ -13,11 +13,11 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from streams.runtime import failpoints
+from streams.runtime import failpoints, restore
 from streams.runtime.admin import Cluster
 from streams.runtime.clients import check_token, client_settings
 from streams.runtime.log import Fatal, Fetched, Indeterminate, LogError, LogGap, StaleMember
-from streams.runtime.restore import Reader, convert, refuse
+from streams.runtime.restore import Reader, refuse
 from streams.runtime.transaction import Transactor, offsets_of
 from streams.runtime.watchdog import Watchdog
 from streams.stage import Message, Output, TableStore
@@ -155,7 +155,7 @@ class KafkaLog:
                     deadline = time.monotonic() + linger
                 last = dict(zip(map(KafkaMessage.partition, raw), map(KafkaMessage.offset, raw), strict=True))
                 self._next.update((partition, offset + 1) for partition, offset in last.items())
-                messages += convert(raw)
+                messages += restore.convert(raw)
                 filled += sum(map(len, raw))
             if len(messages) >= records or filled >= size or time.monotonic() >= deadline:
                 break

@@ -10,13 +10,26 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from streams.runtime.log import Abortable, Fatal, Fetched, Indeterminate, Log, LogError, LogGap, StaleMember
+from streams.runtime.log import (
+    Abortable,
+    Fatal,
+    Fetched,
+    Indeterminate,
+    Log,
+    LogError,
+    LogGap,
+    StaleMember,
+    TooLarge,
+)
 from streams.stage import Chunk, Stage, TableStore, Work
 from topology.model import Chunking
 
 CONDEMNED_IN_A_ROW = 100
 """So many messages that each fail alone mean that the stage is broken, not the messages: stop (compare DlqLimit of
 other systems) rather than dead-letter everything."""
+
+RECOVERIES = 10
+"""So many doubts in a row while recovering from one mean that the log cannot be used: stop."""
 
 IDLE_TIMEOUT = 0.2
 """Seconds a fetch waits when nothing is going on."""
@@ -45,10 +58,6 @@ class Exchange(Protocol):
         """Whether something is under way."""
         ...
 
-    def forget(self, partition: int) -> None:
-        """Nothing more is wanted of this partition."""
-        ...
-
 
 class NoExchange:
     """For stages that talk to nobody."""
@@ -62,9 +71,6 @@ class NoExchange:
 
     def busy(self) -> bool:
         return False
-
-    def forget(self, partition: int) -> None:
-        """Nothing to forget."""
 
 
 @dataclass(slots=True)
@@ -105,6 +111,7 @@ class Runner:
         """First position of the chunk that failed last."""
         self._condemned: dict[tuple[int, int], str] = {}
         self._condemned_in_a_row = 0
+        self._condemned_last: tuple[int, int] | None = None
 
     @property
     def partitions(self) -> frozenset[int]:
@@ -120,14 +127,23 @@ class Runner:
 
     def step(self, timeout: float | None = None) -> Step:
         """One turn. Raises Fatal and LogGap only: both mean that this process must stop."""
+        return self._turn(lambda step: self._step(step, timeout))
+
+    def _turn(self, turn: Callable[[Step], None]) -> Step:
+        """Runs `turn` with the one treatment of errors there is."""
         step = Step()
         started = time.perf_counter()
         try:
-            self._step(step, timeout)
-        except (Abortable, StaleMember, Indeterminate) as error:
-            step.result = {Abortable: "abort", StaleMember: "stale", Indeterminate: "indeterminate"}[type(error)]
-            step.error = error
-            self._recover(error)
+            try:
+                turn(step)
+            except (Abortable, StaleMember, Indeterminate) as error:
+                step.result, step.error = _named(error), error
+                self._recover(error)
+        except LogError:
+            raise
+        except Exception as error:
+            # No record can be blamed for what fails outside `process`: nobody knows what state we are in.
+            raise Fatal(f"{self.stage.name} failed outside a record: {type(error).__name__}: {error}") from error
         step.seconds = time.perf_counter() - started
         self._observe(step)
         return step
@@ -150,11 +166,15 @@ class Runner:
         work = self._process(chunk, step)
         if work is None:
             return
-        self._commit(work, step)
+        try:
+            self._commit(work, step)
+        except TooLarge as error:  # some record's fault: redone alone it would fail alike for ever (VA4)
+            step.result, step.error = "failed", error
+            self._suspect(chunk, error)
+            return
         for message in messages:
             self._positions[message.partition] = message.offset + 1
-            if (message.partition, message.offset) not in self._condemned:
-                self._condemned_in_a_row = 0
+            self._went_well(message.partition, message.offset)
         for partition, offset in work.resume.items():
             self.log.seek(partition, offset)
             self._positions[partition] = offset
@@ -182,18 +202,22 @@ class Runner:
 
     def _forget(self, partition: int) -> None:
         self._positions.pop(partition, None)
-        self._exchange.forget(partition)
         self.stage.forget(partition)
 
     def _recover(self, error: LogError) -> None:
         """One path for every doubt: whatever is still ours is rebuilt from what has committed."""
-        for partition in list(self._positions):
-            self._forget(partition)
-        assigned = self.log.recover(error)
-        for partition in set(self._stores) - assigned:
-            for store in self._stores.pop(partition).values():
-                store.close()
-        self._rebuild(assigned)
+        for _ in range(RECOVERIES):
+            try:
+                for partition in list(self._positions):
+                    self._forget(partition)
+                assigned = self.log.recover(error)
+                for partition in set(self._stores) - assigned:
+                    for store in self._stores.pop(partition).values():
+                        store.close()
+                return self._rebuild(assigned)
+            except (Abortable, StaleMember, Indeterminate) as again:
+                error = again
+        raise Fatal(f"{self.stage.name}: in doubt {RECOVERIES} times while recovering, the last: {error}") from error
 
     def _rebuild(self, partitions: Iterable[int]) -> None:
         """Stable committed offset first, then the tables up to their high watermark, then the stage (TX1)."""
@@ -235,6 +259,11 @@ class Runner:
             self._suspect(chunk, error)
             return None
 
+    def _went_well(self, partition: int, offset: int) -> None:
+        """A good message ends a row of condemned ones if it lies behind them: one before them is only read again."""
+        if self._condemned_last and partition == self._condemned_last[0] and offset > self._condemned_last[1]:
+            self._condemned_in_a_row, self._condemned_last = 0, None
+
     def _suspect(self, chunk: Chunk, error: Exception) -> None:
         text = f"{type(error).__name__}: {error}"
         if not chunk.messages:
@@ -246,19 +275,35 @@ class Runner:
                 if self._condemned_in_a_row > CONDEMNED_IN_A_ROW:
                     raise Fatal(f"{CONDEMNED_IN_A_ROW} messages in a row failed alone, the last with {text}") from error
                 self._condemned[first] = text
+                self._condemned_last = first
             self._limit = max(1, len(chunk.messages) // 2)
         self._failed_at = first
         self._recover(Abortable(text))
 
     # ---- the end ---------------------------------------------------------------------------------
 
-    def drain(self, ending: bool = False) -> Work:
-        """Commits what is left when no more input is taken. Raises like `step`."""
-        work = self.stage.drain(self._clock(), ending)
-        if not work.empty:
-            self.log.transact(work.outputs, work.offsets, self._token)
-            self.stage.committed(work, self._clock())
-        return work
+    def drain(self, ending: bool = False) -> Step:
+        """Commits what is left when no more input is taken. Raises like `step`.
+
+        After a doubt (`result` abort, stale or indeterminate) nothing is lost: the windows are open in the log as
+        before. At a stop that is all; at the end of a bounded run, step on until idle and drain again.
+        """
+
+        def turn(step: Step) -> None:
+            work = self.stage.drain(self._clock(), ending)
+            if not work.empty:
+                self._commit(work, step)
+
+        return self._turn(turn)
+
+    def stop(self, seconds: float, ending: bool = False) -> bool:
+        """Drains and waits for what partners still have in hand, up to `seconds`; the rest stays in flight in the
+        table and is unknown to whoever takes over (DI2). Returns whether nothing was left. Raises like `step`."""
+        deadline = time.monotonic() + seconds
+        self.drain(ending)
+        while self._exchange.busy() and time.monotonic() < deadline:
+            self.step(BUSY_TIMEOUT)
+        return not self._exchange.busy()
 
     def close(self) -> None:
         """Closes stores and log; nothing is committed any more."""
@@ -269,3 +314,10 @@ class Runner:
                 store.close()
         self._stores.clear()
         self.log.close()
+
+
+def _named(error: LogError) -> str:
+    """A doubt as the result of a step."""
+    if isinstance(error, StaleMember):
+        return "stale"
+    return "indeterminate" if isinstance(error, Indeterminate) else "abort"

@@ -1,0 +1,29 @@
+"""The runner's view of the delivery engine: launches what has committed, brings back what was answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streams.delivery.engine import DeliveryEngine
+from streams.delivery.protocol import Envelope, Outcome
+
+
+class EngineExchange:
+    """See streams.runtime.runner.Exchange. Used from the dispatch thread only."""
+
+    def __init__(self, engine: DeliveryEngine) -> None:
+        self._engine = engine
+        self._open = 0
+
+    def launch(self, effects: Sequence[Envelope]) -> None:
+        for envelope in effects:
+            self._engine.submit(envelope)
+            self._open += 1
+
+    def poll(self) -> list[tuple[Envelope, Outcome]]:
+        answers = self._engine.poll()
+        self._open -= len(answers)
+        return answers
+
+    def busy(self) -> bool:
+        return self._open > 0

@@ -1,0 +1,71 @@
+"""The whole graph on one screen. A reader who wants to know how a record travels begins here, then opens the three
+agents in the order data flows.
+
+                    ┌──────────┐ validated ┌───────┐ batched ┌──────────┐
+    publishers ─raw─▶ validate ├──────────▶│ batch ├────────▶│ dispatch ├──▶ partners
+                    └────┬─────┘  ▲        └─┬───┬─┘         └─┬──────┬─┘
+                         │        │ release, │   │ duplicate   │      │ delivered
+                         │        │ retain   │   ▼             │      ▼
+                         │        └──────────┼───sent (acks)───┼── sent (acks)
+                         ▼                   ▼                 ▼
+                      dead-letter ◀────── conflicts ◀──── refused, exhausted
+
+    tables (compacted, one per input partition):  heads: all   idempotency, windows: batch   delivery: dispatch
+    audit: one block per transaction of every stage
+
+Each arrow out of a stage, its table rows, its audit block and its input offsets commit in one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from schemas.codec import Codec
+from schemas.pack import Pack
+from streams.batch import BatchStage
+from streams.bodies import Fetch
+from streams.deadletter import Claim, DeadLetters, no_claims
+from streams.dispatch import DispatchStage
+from streams.identity import MemoryVersions, VersionStore
+from streams.progress import Identity
+from streams.stage import TableStore
+from streams.tables import MemoryRows
+from streams.validate import ValidateStage
+from topology.model import Pipeline
+
+STAGES = ("validate", "batch", "dispatch")
+"""In the order data flows."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the stages of one pipeline are made of. Everything from outside (clock, randomness, stores) is here."""
+
+    pipeline: Pipeline
+    codec: Codec
+    pack: Pack
+    identity: Identity
+    claim: Claim = no_claims
+    versions: Callable[[int], VersionStore] = lambda partition: MemoryVersions()
+    rows: Callable[[str, int], TableStore] = lambda table, partition: MemoryRows()
+    random: Random = field(default_factory=Random)
+
+    def validate(self) -> ValidateStage:
+        """raw -> validated, dead-letter."""
+        return ValidateStage(self.pipeline, self.codec, self.pack, self.identity, self._dead_letters())
+
+    def batch(self) -> BatchStage:
+        """validated -> batched, sent (duplicates), dead-letter (conflicts); idempotency, windows."""
+        return BatchStage(self.pipeline, self.codec, self.identity, self._dead_letters(), self.versions)
+
+    def dispatch(self, fetch: Fetch, busy: Callable[[bytes], bool] = lambda batch_id: False) -> DispatchStage:
+        """batched -> partners, sent, dead-letter, validated (releases); delivery."""
+        return DispatchStage(
+            self.pipeline, self.codec, self.pack, self.identity, self._dead_letters(), fetch, self.random, self.rows,
+            busy,
+        )  # fmt: skip
+
+    def _dead_letters(self) -> DeadLetters:
+        return DeadLetters(self.codec, self.pipeline.partitions, self.claim)

@@ -1,0 +1,104 @@
+"""Local copies of plain row tables (windows, heads, delivery): in memory, or in RocksDB so that they outlive a process.
+
+A store never decides whether it is still good: `restore.Reader.catch_up` does (TX4), by the origin it keeps.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from rocksdict import Options, Rdict, WriteBatch
+
+from streams.runtime.log import Fatal
+from streams.runtime.restore import Origin
+from streams.stage import TableStore
+from streams.tables import MemoryRows as MemoryRowStore
+
+ROW, END_OF_ROWS = b"r", b"s"
+"""Rows lie under this prefix, so that no row key can be mistaken for META."""
+META = b"meta"
+
+
+class RocksRowStore:
+    """Rows in one RocksDB folder of its own. The position is written in the same batch as the rows it covers.
+
+    A folder whose files are damaged is emptied, because the changelog holds every row; one that another process
+    holds open is Fatal, because two owners would mix their rows.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._db: Any = _open(folder)
+        meta = json.loads(self._db.get(META) or "{}")
+        self.position: int = meta.get("position", 0)
+        self.origin: Origin | None = Origin(*meta["origin"]) if meta.get("origin") else None
+
+    def apply(self, rows: Iterable[tuple[bytes, bytes | None]], position: int) -> None:
+        batch = WriteBatch(raw_mode=True)
+        for key, value in rows:
+            if value is None:
+                batch.delete(ROW + key)
+            else:
+                batch.put(ROW + key, value)
+        self._write(batch, self.origin, position)
+
+    def arrived(self, origin: Origin, position: int) -> None:
+        """Complete up to `position` of this topic at this time, see `restore.Lasting`."""
+        self._write(WriteBatch(raw_mode=True), origin, position)
+
+    def get(self, key: bytes) -> bytes | None:
+        """One row."""
+        value: bytes | None = self._db.get(ROW + key)
+        return value
+
+    def items(self) -> Iterable[tuple[bytes, bytes]]:
+        for key, value in self._db.items(from_key=ROW):
+            if not key.startswith(ROW):
+                return
+            yield key[len(ROW) :], value
+
+    def clear(self) -> None:
+        batch = WriteBatch(raw_mode=True)
+        batch.delete_range(ROW, END_OF_ROWS)
+        self._write(batch, None, 0)
+
+    def close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def _write(self, batch: Any, origin: Origin | None, position: int) -> None:
+        batch.put(META, json.dumps({"position": position, "origin": origin}).encode())
+        self._db.write(batch)
+        self.position, self.origin = position, origin
+
+
+def _open(folder: Path) -> Any:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    try:
+        return Rdict(str(folder), options)
+    except Exception as failed:  # rocksdict raises nothing more particular
+        if str(failed).startswith("Corruption"):
+            Rdict.destroy(str(folder), Options(raw_mode=True))
+            return Rdict(str(folder), options)
+        raise Fatal(
+            f"the local store {folder} cannot be opened: {failed}. Does another worker use this folder? Give each "
+            "slot its own; a store may be deleted, it is rebuilt from its topic"
+        ) from failed
+
+
+def row_store(kind: Literal["memory", "rocksdb"], folder: Path | None, table: str, partition: int) -> TableStore:
+    """A store as the pipeline's `store:` asks. folder: of this slot and pipeline; needed for rocksdb."""
+    if kind == "memory":
+        return MemoryRowStore()
+    if folder is None:
+        raise ValueError("store: rocksdb needs a state folder")
+    return RocksRowStore(folder / f"{table}-{partition}")
+
+
+__all__ = ["MemoryRowStore", "RocksRowStore", "row_store"]

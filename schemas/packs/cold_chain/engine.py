@@ -77,13 +77,12 @@ class ColdChainPack:
 
     def unpack(self, submission: Submission) -> Unpacked:
         """Never raises; see `schemas.pack.Pack`."""
-        value, header = submission.value, submission.content_type
-        key = submission[2:]
-        source = self._sources.get(key)
+        value, header, name, site = submission
+        source = self._sources.get((name, site))
         if source is None:
-            source = self._rules.source(*key)
+            source = self._rules.source(name, site)
             if len(self._sources) < 10_000:
-                self._sources[key] = source
+                self._sources[name, site] = source
         if value is not None and value[:1] == b"{" and header in (None, sniff.JSON):
             # The hot path: one plain JSON reading. Lines never pass the gate, which takes one JSON text only.
             record = read_fast(value, self._rules, source)

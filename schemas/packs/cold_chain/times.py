@@ -78,8 +78,12 @@ def _minutes(sign: str, hours: str, minutes: str) -> int:
 
 
 @lru_cache(maxsize=20_000)
-def _minute_start(text: str) -> int:
-    """Ms of `YYYY-MM-DDTHH:MM:`."""
+def minute_start(text: str) -> int:
+    """Ms of the first 17 characters, `YYYY-MM-DDTHH:MM:`, of a timestamp. Raises ValueError for any other form.
+
+    With `seconds` of the rest this reads the two commonest forms, `2026-01-31T08:15:00Z` and
+    `2026-01-31T08:15:00.250Z`; both halves are remembered, which is what makes it quick. `parse_iso` knows more.
+    """
     moment = parse_iso(text + "00Z")
     if moment is None or text[10] != "T" or moment.local < 0:
         raise ValueError(text)
@@ -87,20 +91,12 @@ def _minute_start(text: str) -> int:
 
 
 @lru_cache(maxsize=70_000)
-def _seconds(text: str) -> int:
-    """Ms of `SSZ` or `SS.mmmZ`."""
+def seconds(text: str) -> int:
+    """Ms of `SSZ` or `SS.mmmZ`. Raises ValueError for any other form."""
     match = _TAIL.fullmatch(text)
     if match is None:
         raise ValueError(text)
     return int(match[1]) * 1000 + int(match[2] or 0)
-
-
-def quick_utc(text: str) -> int:
-    """Ms of the two commonest forms, `2026-01-31T08:15:00Z` and `2026-01-31T08:15:00.250Z`.
-
-    Raises ValueError for any other: `parse_iso` knows more. Both halves are remembered, which is what makes it quick.
-    """
-    return _minute_start(text[:17]) + _seconds(text[17:])
 
 
 @lru_cache(maxsize=4096)

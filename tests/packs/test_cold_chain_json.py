@@ -144,6 +144,38 @@ def test_twenty_megabytes_are_read_or_refused_by_size() -> None:
     assert refused(big, by=pack(max_bytes=10_000_000)) == ["TOO_LARGE"]
 
 
+def test_hostile_texts_take_one_pass() -> None:
+    """Each would take hours if reading it again from every place were possible; the suite's time-out would say so."""
+    assert refused(b"[" + b'"' + b'\\"' * 1_000_000) == ["MALFORMED_JSON"]
+    assert refused(b'{"a":"' + b'\\"' * 1_000_000) == ["MALFORMED_JSON"]
+    names = b",".join(b'"%d":1' % (number // 2) for number in range(200_000))
+    found = only(b"{" + names + b"}")
+    assert set(codes_of(found)) == {"DUPLICATE_JSON_KEY"}
+    assert len(codes_of(found)) == 100, "a dead letter has room for so many"
+    fields = b",".join(b'"x%d":1' % number for number in range(1000))
+    found = only(b"{" + fields + b',"zone_id":"low"}', by=pack("lenient"))
+    assert isinstance(found, Refusal), "what refuses it is kept before a thousand warnings"
+    assert "BAD_FORMAT" in codes_of(found)
+    assert refused(b"Temp, C" + b"(LGR S/N: " * 200_000 + b"\n1\n") == ["UNKNOWN_CONTENT"]
+
+
+@pytest.mark.parametrize("profile", ["strict", "lenient", "schema"])
+@pytest.mark.parametrize("product", ["unspecified", "vapour"])
+def test_absolute_zero_is_no_temperature_in_any_profile(profile: str, product: str) -> None:
+    by = pack(profile, products={"vapour": {"bounds": [-274, 100]}})
+    for celsius in ("-273.15", "-1e11"):
+        assert refused(reading(temperature_c=celsius, product=f'"{product}"'), by=by) == ["OUT_OF_RANGE"]
+    barely = record(reading(temperature_c="-273.149", product='"vapour"'), by=by)
+    assert by.summarize([barely.payload])["sensors"][0]["mkt_c"] == "-273.149"
+
+
+@pytest.mark.parametrize("pattern", ["%Y%Y", "%Q", "%", "%d/%m/%Y"])
+def test_a_canonical_record_with_a_strange_pattern_is_refused(pattern: str) -> None:
+    stored = json.loads(record(reading()).payload)
+    stored["timestamp"] = stored.pop("timestamp_utc").replace("T", " at ")
+    assert refused(json.dumps(stored | {"timestamp_format": pattern}).encode(), CANONICAL_TYPE) == ["BAD_FORMAT"]
+
+
 def test_every_finding_is_reported_not_the_first() -> None:
     bad = reading(
         sensor_id='"x"', temperature_c="451", zone_id='"low case"', extra="1", timestamp_utc='"2026-13-01T00:00Z"'
@@ -315,6 +347,8 @@ def test_a_source_rule_fills_in_what_a_record_does_not_say() -> None:
         {"sources": [{"match": "x", "unit": "R"}]},
         {"sources": [{"match": "x", "utc_offset": "EST"}]},
         {"sources": [{"match": "x", "product": "nope"}]},
+        {"sources": [{"match": "x", "timestamp_format": "%d.%m.%Q"}]},
+        {"sources": [{"match": "x", "timestamp_format": "%d.%d.%Y"}]},
         {"default_product": "nope"},
         {"products": {"x": {"low": 8, "high": 2}}},
     ],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from schemas import errors
 from schemas.errors import Finding
@@ -43,13 +43,13 @@ class CanonicalReading(BaseModel):
     unit: str | None = None
     temperature_c: str | None = None
     """°C; derived where `value` stands beside it."""
-    fault: str | None = None
+    fault: Literal["no_value", "sentinel"] | None = None
     product: str
     zone_id: str | None = None
     compliance_state: Literal["within_spec", "excursion", "unknown"]
     """The sender's claim, verbatim; `unknown` where it made none."""
     state: Literal["within_spec", "excursion", "unknown"]
-    interval_s: int | None = None
+    interval_s: int | None = Field(None, ge=1, le=86_400)
 
 
 def read_canonical(data: bytes, rules: Rules) -> Record | tuple[Finding, ...]:

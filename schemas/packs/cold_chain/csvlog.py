@@ -35,7 +35,6 @@ _COLUMNS = {
 _HOBO_TIME = re.compile(r"Date Time(?:, GMT([+-]\d\d:?\d\d))?")
 _HOBO_TEMP = re.compile(r"Temp, ?(°?[CFK])\b.*")
 _HOBO_SERIAL = re.compile(r"(?:SEN|LGR) S/N: ?([^,()]+)")
-_HOBO_EVENT = re.compile(r".+\(LGR S/N: .+\)")
 
 
 class Table(NamedTuple):
@@ -98,7 +97,7 @@ def _hobo(cells: tuple[str, ...]) -> Table | None:
         header_lines=0,
         names=cells,
         columns={"timestamp": times[0][0], "value": temps[0][0]},
-        events=frozenset(p for p, name in enumerate(cells) if p not in taken and _HOBO_EVENT.fullmatch(name)),
+        events=frozenset(p for p, name in enumerate(cells) if p not in taken and _is_event_column(name)),
         # The sensor's own serial number stands last; a logger without one is its own sensor.
         sensor_id=(_HOBO_SERIAL.findall(temps[0][1][0]) or [None])[-1],
         unit=temps[0][1][1],
@@ -106,6 +105,10 @@ def _hobo(cells: tuple[str, ...]) -> Table | None:
         timestamp_format=HOBO_FORMAT,
         findings=tuple(findings),
     )
+
+
+def _is_event_column(name: str) -> bool:
+    return "(LGR S/N: " in name and name.endswith(")")
 
 
 def _named(cells: tuple[str, ...]) -> Table | None:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from schemas import errors
+from schemas.canonical import canonical_json, sha256
 from schemas.errors import Finding
 from schemas.pack import CANONICAL_TYPE, Record, Refusal, Submission, Unpacked
 from schemas.packs.cold_chain import berlinger, csvlog, sniff, summary
@@ -15,9 +16,11 @@ from schemas.packs.cold_chain.csvlog import Table, find_header
 from schemas.packs.cold_chain.jsontext import BOM, split_array
 from schemas.packs.cold_chain.judge import Rules
 from schemas.packs.cold_chain.options import Options, Profile, Source
-from schemas.packs.cold_chain.reading import read_fast, read_thoroughly
+from schemas.packs.cold_chain.reading import Reading, read_fast, read_thoroughly
 
 Part = TypeVar("Part")
+MOST_FINDINGS = 100
+"""Findings kept of one record."""
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
@@ -73,6 +76,7 @@ class ColdChainPack:
             **options.model_dump(mode="json"),
             "products": catalogue,
             "profile": profile,
+            "reading_schema": sha256(canonical_json(Reading.model_json_schema())).hex(),
         }
 
     def unpack(self, submission: Submission) -> Unpacked:
@@ -136,8 +140,16 @@ def read_json(data: bytes, rules: Rules, source: Source) -> Record | tuple[Findi
 
 
 def refuse(outcome: Record | tuple[Finding, ...], original: bytes, content_type: str) -> Record | Refusal:
-    """Findings as a refusal that carries its own original."""
-    return outcome if isinstance(outcome, Record) else Refusal(outcome, original, content_type)
+    """Findings as a refusal with its own original. A hostile record may have a million: the gravest are kept."""
+    if isinstance(outcome, Record):
+        return outcome if len(outcome.warnings) <= MOST_FINDINGS else outcome._replace(warnings=_few(outcome.warnings))
+    return Refusal(_few(outcome), original, content_type)
+
+
+def _few(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    if len(findings) <= MOST_FINDINGS:
+        return findings
+    return tuple(sorted(findings, key=lambda finding: errors.GRAVITY[finding.error_class])[:MOST_FINDINGS])
 
 
 def _whole(finding: Finding, value: bytes, content_type: str, notes: Mapping[str, int] = _NOTHING) -> One:

@@ -26,7 +26,7 @@ from schemas.packs.cold_chain.times import (
     parse_iso,
     parse_offset,
 )
-from schemas.packs.cold_chain.units import LARGEST, UNITS, parse_number, plain, to_celsius
+from schemas.packs.cold_chain.units import ABSOLUTE_ZERO, LARGEST, UNITS, parse_number, plain, to_celsius
 
 CLAIMS = ("within_spec", "excursion", "unknown")
 ABSENT = "none"
@@ -90,7 +90,8 @@ class Limits(NamedTuple):
         low = float("-inf") if product.low is None else float(product.low)
         high = float("inf") if product.high is None else float(product.high)
         judged = product.low is not None or product.high is not None
-        return cls(low, high, float(product.bounds[0]), float(product.bounds[1]), judged)
+        # Nearer to absolute zero than this the thorough way decides, in exact decimals.
+        return cls(low, high, max(float(product.bounds[0]), -273.0), float(product.bounds[1]), judged)
 
     def state(self, celsius: float) -> str:
         """The computed compliance state: limits themselves are within."""
@@ -288,6 +289,9 @@ def _temperature(
         payload |= {"fault": "sentinel", "value": value, "unit": unit}
         return None
     celsius = to_celsius(number, UNITS[unit])
+    if celsius <= ABSOLUTE_ZERO:
+        findings.append(Finding(errors.OUT_OF_RANGE, field, f"{plain(celsius)} °C is at or below absolute zero"))
+        return None
     low, high = (product or rules.products[UNSPECIFIED]).bounds
     if not rules.structure_only and not low <= celsius <= high:
         message = f"{plain(celsius)} °C is not between {low} and {high}"

@@ -7,7 +7,9 @@ vaccine setting (-0.5 °C for 60 min, +8 °C for 600 min) and cumulative 8 °C/6
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, Self
@@ -129,6 +131,18 @@ class Source(Frozen):
         if text is not None:
             parse_offset(text)
         return text
+
+    @field_validator("timestamp_format")
+    @classmethod
+    def _format(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            try:
+                # Only a text that fits tells a wrong pattern from a wrong text, and strftime makes one.
+                made = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC).strftime(pattern)
+                datetime.strptime(made, pattern)  # noqa: DTZ007  # only whether it parses is asked
+            except (ValueError, re.error) as wrong:
+                raise ValueError(f"{pattern!r} is no strptime pattern: {wrong}") from None
+        return pattern
 
     def matches(self, source: str | None, site: str | None) -> bool:
         """Whether this rule speaks of a submission with these headers."""

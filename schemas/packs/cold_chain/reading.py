@@ -79,7 +79,7 @@ def read_fast(data: bytes, rules: Rules, source: Source) -> Record | None:
         return None
     if rules.structure_only:
         state = "unknown"
-        if not -LARGEST < celsius < LARGEST:
+        if not -273.0 < celsius < LARGEST:
             return None
     elif not limits.bound_low <= celsius <= limits.bound_high:
         return None

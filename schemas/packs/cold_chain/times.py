@@ -47,9 +47,11 @@ def parse_format(text: str, pattern: str) -> Moment | None:
     """A text in a source's own `timestamp_format` (strptime directives, `%z` included). None: does not fit."""
     try:
         wall = datetime.strptime(text, pattern)  # noqa: DTZ007  # a missing zone is the point of `offset`
-    except ValueError:
+    except (ValueError, OverflowError, re.error):  # re.error: a pattern that names one directive twice
         return None
     zone = wall.utcoffset()
+    if zone is not None and zone % timedelta(minutes=1):
+        return None
     local = (wall.replace(tzinfo=None) - _EPOCH) // timedelta(milliseconds=1)
     return Moment(local, None if zone is None else zone // timedelta(minutes=1))
 

@@ -20,6 +20,7 @@ UNITS = {
 _NUMBER = re.compile(r"[+-]?\d{1,400}(?:\.\d{1,400})?", re.ASCII)
 LARGEST = 10**12
 """Values from here on are no temperature in any unit or profile; conversions need not be exact for them."""
+ABSOLUTE_ZERO = Decimal("-273.15")
 _CONTEXT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 _MILLI = Decimal("0.001")
 

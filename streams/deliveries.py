@@ -37,6 +37,8 @@ from streams.delivery.protocol import Outcome
 TIDY_AT_ONCE = 1_000
 """Settled rows tombstoned at a time: tidying must not make a chunk long."""
 
+ATTEMPTS_AT_ONCE = 32
+"""Bodies rendered at a time, for the same reason; what is left over is due at once."""
 BUSY_WAIT = 100
 """Milliseconds until we look again whether a forgotten attempt of the same batch has come back."""
 
@@ -273,15 +275,17 @@ class Deliveries:
     # ---- attempts --------------------------------------------------------------------------------
 
     def start(self, changes: Changes, now: int, prepare: Prepare) -> None:
-        """Begins every attempt that may begin now: its write-ahead is in `changes.rows`, the launch beside it."""
+        """Begins the attempts that may begin now: their write-ahead is in `changes.rows`, the launch beside it."""
         self._wake(now)
         if not self._sending:
             return
+        left = ATTEMPTS_AT_ONCE
         for gate in list(self._gates.values()):
-            while gate.ready and gate.free(now):
+            while left and gate.ready and gate.free(now):
                 batch = gate.ready.popleft()
                 if self._is_next(batch):
                     self._attempt(changes, batch, gate, now, prepare)
+                    left -= 1
 
     def _attempt(self, changes: Changes, batch: Batch, gate: Gate, now: int, prepare: Prepare) -> None:
         row = batch.row

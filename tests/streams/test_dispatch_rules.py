@@ -103,6 +103,16 @@ def test_law7_a_known_id_is_not_sent_again() -> None:
     assert len(desk.said("sent")) == 1
 
 
+def test_law7_an_offset_read_again_is_nothing_new_even_when_its_row_is_gone_by_age() -> None:
+    desk = Desk(keep=4 * HOUR)
+    desk.batch("a")
+    desk.answer("delivered")
+    desk.wait(5 * HOUR)
+    assert desk.tables["delivery"] == {}
+    assert desk.turn(messages=desk.log).empty
+    assert len(desk.sent) == 1
+
+
 def test_law3_every_attempt_sends_the_same_bytes_also_after_a_restart() -> None:
     desk = Desk()
     desk.batch("a", size=3)
@@ -226,6 +236,7 @@ def test_di3_a_retry_renders_the_version_of_the_first_attempt() -> None:
     desk.answer("failed")
     with patch("streams.bodies.RENDER_VERSION", 2):
         desk.wait(10)
+    assert [envelope.attempt for envelope in desk.sent] == [1, 2]
     assert len({envelope.body for envelope in desk.sent}) == 1
     assert desk.row("a")["render_version"] == 1
 
@@ -292,7 +303,7 @@ def test_di6_a_passport_admits_once() -> None:
     desk.answer("refused")
     desk.read(batched_again(batch_id("a"), 0, 2))
     assert len(desk.sent) == 2
-    assert len(desk.said("dead-letter")) == 2
+    assert [letter["passport"] for letter in desk.said("dead-letter")] == [None, PASSPORT]
 
 
 @pytest.mark.parametrize("life", [1, 3])
@@ -353,6 +364,16 @@ def test_ba9_a_batch_that_is_settled_in_time_needs_no_retain() -> None:
     assert desk.said("validated") == []
 
 
+def test_ba9_another_life_is_retained_once_too() -> None:
+    desk = Desk(keep=4 * HOUR)
+    desk.batch("a")
+    desk.answer("refused")
+    desk.read(batched_again(batch_id("a"), 0, 2))
+    desk.answer("paused", retry_after=3 * HOUR)
+    desk.wait(2.5 * HOUR)
+    assert [message["begin"] for message in desk.said("validated", "retain")] == [True]
+
+
 def test_a_settled_row_is_kept_for_keep_and_then_a_tombstone() -> None:
     desk = Desk(keep=4 * HOUR)
     desk.batch("a")
@@ -379,6 +400,18 @@ def test_an_unsettled_batch_holds_its_group_and_no_other() -> None:
     assert again.keys() == {first, other}
     desk.answer("refused", again[first])
     assert desk.sent[-1].batch_id == second
+
+
+def test_after_a_restart_the_batch_that_was_being_attempted_still_comes_first() -> None:
+    desk = Desk()
+    desk.batch("a")
+    desk.answer("refused")
+    second = desk.batch("b")
+    desk.answer("unknown")
+    desk.read(batched_again(batch_id("a"), 0, 2))
+    desk.start()
+    desk.wait(10)
+    assert [envelope.batch_id for envelope in desk.sent[1:]] == [second, second]
 
 
 def test_without_ordering_nobody_waits_for_anybody() -> None:
@@ -440,6 +473,27 @@ def test_while_draining_answers_are_taken_and_nothing_begins() -> None:
     assert len(desk.said("sent")) == 1
     assert len(desk.sent) == 1
     assert not desk.stage.due(desk.now)
+
+
+def test_after_a_drain_for_a_rebalance_what_comes_back_is_attempted_again() -> None:
+    desk = Desk()
+    desk.batch("a")
+    desk.answer("failed")
+    desk.stage.drain(desk.now, ending=False)
+    desk.stage.forget(0)
+    desk.restore()
+    desk.wait(10)
+    assert [envelope.attempt for envelope in desk.sent] == [1, 2]
+
+
+def test_many_batches_at_once_are_begun_a_few_at_a_time_and_all_of_them() -> None:
+    partner = HttpPartner(kind="http", url="http://clinic", connections=1000)
+    desk = Desk(partners={"clinic": partner}, ordering="none")
+    desk.read(*(batched(batch_id(str(n)), [record(str(n), n)], "g", "clinic") for n in range(100)))
+    assert len(desk.sent) < 100
+    while desk.stage.due(desk.now):
+        assert desk.turn().effects
+    assert len({envelope.batch_id for envelope in desk.sent}) == 100
 
 
 def test_a_parked_batch_keeps_its_position_only() -> None:

@@ -1,0 +1,106 @@
+"""`waybill check`: a line per record, refused ones included, over real files and hostile ones."""
+
+from __future__ import annotations
+
+from collections import Counter
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from tests.commands.conftest import Cli
+from tests.commands.test_manners import READING
+from waybill.inputs import find_inputs
+
+FIELDS = {"file", "index", "outcome", "class", "codes", "id", "key", "event_time", "group", "digest"}
+
+
+def test_a_valid_and_a_refused_record_each_have_their_line(cli: Cli, tmp_path: Path) -> None:
+    bad = READING.replace(b'"FRIDGE-01"', b"7").replace(b'"C"', b'"X"')
+    (tmp_path / "two.json").write_bytes(b"[" + READING + b"," + bad + b"]")
+    ran = cli("check", "cold-chain", tmp_path / "two.json", "--json")
+    assert ran.code == 0
+    good, refused = ran.rows
+    assert set(good) == set(refused) == FIELDS
+    assert (good["outcome"], good["index"], good["class"], good["codes"]) == ("valid", 0, None, [])
+    assert good["event_time"] == "2026-03-02T00:00:00.000Z"
+    assert good["key"].startswith("FRIDGE-01\x1f")
+    assert len(good["digest"]) == 64
+    assert (refused["outcome"], refused["index"], refused["class"]) == ("refused", 1, "FATAL_SCHEMA_MISMATCH")
+    assert {found["path"] for found in refused["codes"]} >= {"sensor_id", "unit"}, "every finding, not the first"
+    submission = sha256((tmp_path / "two.json").read_bytes()).hexdigest()
+    assert [row["id"] for row in ran.rows] == [f"{submission}/0", f"{submission}/1"]
+    assert ran.err.strip() == "2 records in 1 file: 1 valid, 1 refused"
+
+
+def test_fail_makes_a_refused_record_count_and_valid_ones_do_not(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "good.json").write_bytes(READING)
+    assert cli("check", "cold-chain", tmp_path, "--fail").code == 0
+    (tmp_path / "noise.bin").write_bytes(b"\x00\x01\x02")
+    assert cli("check", "cold-chain", tmp_path).code == 0
+    assert cli("check", "cold-chain", tmp_path, "--fail").code == 1
+
+
+def test_nothing_to_check_is_not_fine(cli: Cli, tmp_path: Path) -> None:
+    assert cli("check", "cold-chain", tmp_path).code == 3
+
+
+def test_stdin_is_a_submission(cli: Cli) -> None:
+    ran = cli("check", "cold-chain", "-", "--json", stdin=READING)
+    assert [(row["file"], row["outcome"]) for row in ran.rows] == [("-", "valid")]
+
+
+def test_the_profile_may_be_chosen(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "hot.json").write_bytes(READING.replace(b"4.5", b"451"))
+    assert [row["outcome"] for row in cli("check", "cold-chain", tmp_path, "--json").rows] == ["refused"]
+    structure = cli("check", "cold-chain", tmp_path, "--json", "--profile", "schema").rows
+    assert [row["outcome"] for row in structure] == ["valid"]
+
+
+def test_a_file_above_the_limit_is_refused_without_being_held(cli: Cli, tmp_path: Path, small: Path) -> None:
+    (tmp_path / "big.json").write_bytes(b"[" + READING * 40 + b"]")
+    (row,) = cli("check", small, tmp_path / "big.json", "--json").rows
+    assert (row["outcome"], [found["code"] for found in row["codes"]]) == ("refused", ["TOO_LARGE"])
+    assert row["digest"] == sha256((tmp_path / "big.json").read_bytes()).hexdigest()
+
+
+def test_folders_are_read_whole_and_in_order(tmp_path: Path) -> None:
+    for name in ("b/2", "b/.hidden", "a", "b/c/1"):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    found = find_inputs([str(tmp_path)])
+    assert [item.source for item in found] == ["a", "b/.hidden", "b/2", "b/c/1"]
+
+
+@pytest.mark.cases
+def test_the_real_cold_chain_files_give_a_line_per_record(cli: Cli, cases: Path) -> None:
+    folder = cases / "cold_chain"
+    ran = cli("check", "cold-chain", folder, "--json")
+    assert ran.code == 0
+    assert sum(row["outcome"] == "valid" for row in ran.rows) > 1000
+    files = {str(path) for path in folder.rglob("*") if path.is_file()}
+    assert {row["file"] for row in ran.rows} == files, "every file is answered for"
+    for row in ran.rows:
+        assert set(row) == FIELDS
+        assert row["outcome"] == "valid" or row["codes"], "a refusal says why"
+    indexes = Counter(row["file"] for row in ran.rows)
+    assert [row["index"] for row in ran.rows] == [index for file in sorted(indexes) for index in range(indexes[file])]
+    assert cli("check", "cold-chain", folder, "--fail").code == 1
+    for row in ran.rows:
+        if row["file"].endswith(".pdf"):
+            assert row["outcome"] == "refused"
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A pipeline that takes submissions of 1 KiB."""
+    folder = tmp_path / "topology"
+    folder.mkdir()
+    (folder / "partners.yaml").write_text("lake: {kind: object-store, url: 'file:lake'}\n")
+    path = folder / "small.yaml"
+    path.write_text(
+        "pipeline: small\npack: cold_chain\npartition_by: [sensor_id]\nidempotency: [sensor_id, event_time]\n"
+        "partner: lake\nraw: {max_message_bytes: 1024}\n"
+    )
+    return path

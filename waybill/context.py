@@ -1,0 +1,116 @@
+"""Owns what commands find around them: the home folder, the brokers to speak to, the pipelines that are declared."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from waybill.output import Fault
+
+if TYPE_CHECKING:
+    from schemas.pack import Pack
+    from topology.model import Pipeline
+    from waybill.broker import Broker
+
+BROKERS_VARIABLE = "WAYBILL_BROKERS"
+HOME_VARIABLE = "WAYBILL_HOME"
+
+PipelineName = Annotated[str, typer.Argument(metavar="PIPELINE", help="name of a pipeline, or the path of its file")]
+MaybePipeline = Annotated[
+    str | None, typer.Argument(metavar="[PIPELINE]", help="name of a pipeline, or the path of its file; none: all")
+]
+Brokers = Annotated[
+    str | None,
+    typer.Option(help=f"host:port[,…] of the cluster; default: {BROKERS_VARIABLE}, then the local broker"),
+]
+Folder = Annotated[
+    Path | None, typer.Option(help="folder of pipelines; default: WAYBILL_TOPOLOGY, then the shipped ones")
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON Lines on stdout")]
+
+
+def home() -> Path:
+    """Where the local broker and local state live: WAYBILL_HOME, else `.waybill` here."""
+    return Path(os.environ.get(HOME_VARIABLE) or ".waybill")
+
+
+def local_broker(port: int | None = None) -> Broker:
+    """The broker of the home folder."""
+    from waybill.broker import Broker
+
+    return Broker(home() / "broker", port)
+
+
+def find_brokers(given: str | None) -> str:
+    """The cluster to speak to: the option, the variable, the local broker if it runs; or Fault."""
+    named = given or os.environ.get(BROKERS_VARIABLE)
+    if named:
+        return named
+    status = local_broker().status()
+    if status.running and status.bootstrap:
+        return status.bootstrap
+    raise Fault(
+        f"no broker: none runs in {home() / 'broker'}; start one with `waybill broker start` or `waybill up`, "
+        f"or name a cluster with --brokers or {BROKERS_VARIABLE}"
+    )
+
+
+def load(name: str, folder: Path | None = None) -> Pipeline:
+    """A pipeline by name or path. Raises topology.load.TopologyError."""
+    from topology.load import load_pipeline
+
+    return load_pipeline(name, folder=folder)
+
+
+def load_some(name: str | None, folder: Path | None = None) -> list[Pipeline]:
+    """The named pipeline, or all of them. Raises topology.load.TopologyError; Fault where there is none."""
+    from topology.load import load_all, topology_folder
+
+    if name is not None:
+        return [load(name, folder)]
+    pipelines = list(load_all(folder).values())
+    if not pipelines:
+        raise Fault(f"no pipeline in {folder or topology_folder()}: put NAME.yaml files there, or name another folder")
+    return pipelines
+
+
+def load_pack_of(pipeline: Pipeline) -> Pack:
+    """The pack of a pipeline with its options and profile."""
+    from schemas.packs import load_pack
+
+    return load_pack(pipeline.pack, pipeline.options, pipeline.profile)
+
+
+def client_settings(brokers: str, **more: Any) -> dict[str, Any]:
+    """What every Kafka client of a command starts from: it keeps quiet, its errors come back as exceptions."""
+    return {"bootstrap.servers": brokers, "client.id": "waybill-command", "log_level": 0, **more}
+
+
+def require_cluster(brokers: str, seconds: float = 10.0) -> dict[str, int]:
+    """Topics of the cluster with their partition counts; Fault where it does not answer in `seconds`."""
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    try:
+        found = AdminClient(client_settings(brokers)).list_topics(timeout=seconds).topics
+    except KafkaException as failed:
+        why = failed.args[0].str()
+        raise Fault(
+            f"the broker at {brokers} does not answer ({why}): is it running, is the address right?"
+        ) from failed
+    return {name: len(meta.partitions) for name, meta in found.items() if meta.error is None}
+
+
+def require_topics(brokers: str, pipeline: Pipeline, *shorts: str) -> dict[str, int]:
+    """Partition counts of the named topics of a pipeline, by short name; Fault where one is missing."""
+    there = require_cluster(brokers)
+    missing = [pipeline.topic(short) for short in shorts if pipeline.topic(short) not in there]
+    if missing:
+        raise Fault(
+            f"{brokers} has no topic {', '.join(missing)}: `waybill up {pipeline.pipeline}` makes the topics of a "
+            "pipeline; is this the right cluster?"
+        )
+    return {short: there[pipeline.topic(short)] for short in shorts}

@@ -353,7 +353,7 @@ class BatchStage:
 
     name = "batch"
     input = "validated"
-    tables = ("heads", "windows", "idempotency")
+    tables: tuple[str, ...] = ("heads", "windows", "idempotency")
 
     def __init__(
         self,

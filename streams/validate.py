@@ -6,7 +6,7 @@ Key, group, partner, date, digest, times and position are decided here once and 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -50,7 +50,7 @@ class ValidateStage:
 
     name = "validate"
     input = "raw"
-    tables = ("heads",)
+    tables: tuple[str, ...] = ("heads",)
 
     def __init__(
         self,
@@ -119,15 +119,12 @@ class ValidateStage:
             # A submission that spans chunks keeps the version it began with (VA1).
             progress.topology_version = self.pipeline.version
         condemned = chunk.condemned.get((partition, offset))
-        if condemned is not None:
-            unpacked: Unpacked = _Condemned(submission, condemned)
-        elif partition in self._open and self._open[partition][0] == offset:
-            unpacked = self._open[partition][1]
-        else:
-            unpacked = self._pack.unpack(submission)
+        unpacked = self._unpacked(progress, message, submission, condemned)
         recorded_at = message.timestamp
         if self._clamped:
-            recorded_at = min(recorded_at, chunk.now + self._max_ahead)
+            # Once (VA5): the later chunks of a submission are bounded by what its first came to, not by their clock.
+            bound = progress.stream_time if progress.next_index else chunk.now + self._max_ahead
+            recorded_at = min(recorded_at, bound)
         progress.stream_time = max(progress.stream_time, recorded_at)
         common: dict[str, Any] = {
             "recorded_at": recorded_at,
@@ -148,12 +145,21 @@ class ValidateStage:
         for item in unpacked.records(index):
             position = RawPosition(self.pipeline.raw_topic, progress.incarnation, partition, offset, index)
             if isinstance(item, Record):
-                size = self._record(work, progress, item, position, common)
+                try:
+                    size = self._record(work, progress, item, position, common)
+                except Exception:
+                    if condemned is None:
+                        raise
+                    size = self._refusal(work, progress, _unprocessable(submission, condemned), position, common)
             else:
                 size = self._refusal(work, progress, item, position, common)
             index += 1
             if self._limits.took(size):
                 break
+        if index > unpacked.count or (index < unpacked.count and not self._limits.full):
+            raise ValueError(
+                f"pack {self._pack.name} gave {index} records of a submission it counts {unpacked.count} in"
+            )
         if index < unpacked.count:
             progress.next_index = index
             self._open[partition] = (offset, unpacked)
@@ -162,6 +168,19 @@ class ValidateStage:
             progress.processed_through = offset
             self._open.pop(partition, None)
         return self._limits.full
+
+    def _unpacked(
+        self, progress: Progress, message: Message, submission: Submission, condemned: str | None
+    ) -> Unpacked:
+        held = self._open.get(message.partition)
+        if held is not None and held[0] == message.offset:
+            return held[1]
+        if condemned is None:
+            return self._pack.unpack(submission)
+        refusal = _unprocessable(submission, condemned)
+        if progress.next_index == 0:
+            return _Whole(refusal)
+        return _Rest(self._pack.unpack(submission), refusal)
 
     def _record(
         self, work: Work, progress: Progress, record: Record, position: RawPosition, common: dict[str, Any]
@@ -208,19 +227,39 @@ class ValidateStage:
         return Work()
 
 
-class _Condemned:
+def _unprocessable(submission: Submission, error: str) -> Refusal:
+    content_type = submission.content_type or "application/octet-stream"
+    return Refusal((Finding(UNPROCESSABLE, "", error),), submission.value or b"", content_type, canonical=False)
+
+
+class _Whole:
     """A submission that made processing fail twice when it was alone: one refusal (VA4)."""
 
-    def __init__(self, submission: Submission, error: str) -> None:
-        self.content_type = submission.content_type or "application/octet-stream"
+    def __init__(self, refusal: Refusal) -> None:
+        self.content_type = refusal.content_type
         self.count = 1
         self.notes: Mapping[str, int] = {}
-        self._refusal = Refusal(
-            (Finding(UNPROCESSABLE, "", error),), submission.value or b"", self.content_type, canonical=False
-        )
+        self._refusal = refusal
 
-    def records(self, start: int = 0) -> Any:
+    def records(self, start: int = 0) -> Iterator[Record | Refusal]:
         return iter([self._refusal][start:])
+
+
+class _Rest:
+    """What is left of such a submission when a part of it has committed with its count: each record by itself, since
+    every one of them was promised an answer. Those that cannot be worked share one refusal."""
+
+    def __init__(self, unpacked: Unpacked, refusal: Refusal) -> None:
+        self.content_type, self.count, self.notes = unpacked.content_type, unpacked.count, unpacked.notes
+        self._unpacked, self._refusal = unpacked, refusal
+
+    def records(self, start: int = 0) -> Iterator[Record | Refusal]:
+        for index in range(start, self.count):
+            try:
+                item = next(self._unpacked.records(index), self._refusal)
+            except Exception:  # noqa: BLE001 - it becomes this record's dead letter
+                item = self._refusal
+            yield item
 
 
 def _text(headers: Mapping[str, bytes | None], name: str) -> str | None:

@@ -21,6 +21,7 @@ from schemas.packs.cold_chain.reading import Reading, read_fast, read_thoroughly
 Part = TypeVar("Part")
 MOST_FINDINGS = 100
 """Findings kept of one record."""
+_JSON = sniff.JSON
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
@@ -33,6 +34,22 @@ class One:
         self.content_type = content_type
         self.count = 1
         self.notes = notes
+        self.outcome = outcome
+
+    def records(self, start: int = 0) -> Iterator[Record | Refusal]:
+        """See `schemas.pack.Unpacked`."""
+        return iter(() if start else (self.outcome,))
+
+
+class Plain:
+    """A submission of one JSON record: what `One` is, for the hot path, where every attribute counts."""
+
+    __slots__ = ("outcome",)
+    content_type: str = sniff.JSON
+    count: int = 1
+    notes: Mapping[str, int] = _NOTHING
+
+    def __init__(self, outcome: Record) -> None:
         self.outcome = outcome
 
     def records(self, start: int = 0) -> Iterator[Record | Refusal]:
@@ -87,11 +104,11 @@ class ColdChainPack:
             source = self._rules.source(name, site)
             if len(self._sources) < 10_000:
                 self._sources[name, site] = source
-        if value is not None and value[:1] == b"{" and header in (None, sniff.JSON):
+        if value is not None and value[:1] == b"{" and (header is None or header == _JSON):
             # The hot path: one plain JSON reading. Lines never pass the gate, which takes one JSON text only.
             record = read_fast(value, self._rules, source)
             if record is not None:
-                return One(sniff.JSON, record)
+                return Plain(record)
         return self._choose(value, header, source)
 
     def _choose(self, value: bytes | None, header: str | None, source: Source) -> Unpacked:

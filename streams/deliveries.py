@@ -11,11 +11,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from enum import StrEnum
 from heapq import heapify, heappop, heappush
 from itertools import count
 from random import Random
-from typing import Any, NamedTuple
 
 from schemas.errors import BODY_DIGEST_CHANGED, UNPROCESSABLE
 from schemas.messages import PassportPart
@@ -32,6 +30,7 @@ from streams.attempts import (
     spent,
     write_ahead,
 )
+from streams.changes import Changes, Event, Launch, Prepare, What
 from streams.delivery.protocol import Outcome
 
 TIDY_AT_ONCE = 1_000
@@ -41,57 +40,6 @@ ATTEMPTS_AT_ONCE = 32
 """Bodies rendered at a time, for the same reason; what is left over is due at once."""
 BUSY_WAIT = 100
 """Milliseconds until we look again whether a forgotten attempt of the same batch has come back."""
-
-
-class What(StrEnum):
-    """What happened to a batch."""
-
-    ATTEMPT = "attempt"
-    WAIT = "wait"
-    DELIVERED = "delivered"
-    DEAD = "dead"
-    RETAIN = "retain"
-    RETAIN_END = "retain-end"
-
-
-class Event(NamedTuple):
-    """One thing that happened, in the order to be written down."""
-
-    what: What
-    partition: int
-    row: Row
-    code: str = ""
-
-
-class Prepared(NamedTuple):
-    """A body ready to be sent."""
-
-    digest: bytes
-    version: int
-    body: Any
-    """For the launch; the core does not look at it."""
-
-
-Prepare = Callable[[int, Row], Prepared | None]
-"""Renders the body of a batch; (partition, row). None: it cannot be rendered."""
-
-
-class Launch(NamedTuple):
-    """An attempt to be sent once its write-ahead has committed."""
-
-    partition: int
-    row: Row
-    prepared: Prepared
-
-
-@dataclass(slots=True)
-class Changes:
-    """What one round of work came to."""
-
-    rows: dict[tuple[int, bytes], Row | None] = field(default_factory=dict)
-    """The table's rows as they are to be, by (partition, batch id); None: a tombstone."""
-    events: list[Event] = field(default_factory=list)
-    launches: list[Launch] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)

@@ -22,8 +22,9 @@ from schemas.errors import UNPROCESSABLE, Finding
 from schemas.pack import Pack
 from streams.attempts import Row, Terms
 from streams.bodies import Bodies, Body, Fetch
+from streams.changes import Changes, Event, Prepared, What
 from streams.deadletter import DeadLetters
-from streams.deliveries import Changes, Deliveries, Event, Prepared, What
+from streams.deliveries import Deliveries
 from streams.progress import Identity, Progress, take_over
 from streams.settlement import Settlement
 from streams.stage import Chunk, Message, Output, TableStore, Work

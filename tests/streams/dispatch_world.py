@@ -15,7 +15,8 @@ from random import Random
 from typing import Any, NamedTuple, Protocol
 
 from streams.attempts import PartnerTerms, Row, Terms
-from streams.deliveries import Changes, Deliveries, Prepared, What
+from streams.changes import Changes, Prepared, What
+from streams.deliveries import Deliveries
 from streams.delivery.protocol import Outcome, OutcomeKind
 
 PARTITIONS = (0, 1)

@@ -14,7 +14,8 @@ import pytest
 from schemas.messages import PassportPart
 from streams import attempts
 from streams.attempts import Row, Settled, Terms
-from streams.deliveries import Batch, Changes, Deliveries, Event, What
+from streams.changes import Changes, Event, What
+from streams.deliveries import Batch, Deliveries
 from streams.delivery.protocol import Outcome, OutcomeKind
 from streams.dispatch import DispatchStage
 from streams.stage import Chunk, Work

@@ -1,0 +1,61 @@
+"""What one round of dispatch came to: rows, events, attempts to launch. Plain values between the core and the stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from streams.attempts import Row
+
+
+class What(StrEnum):
+    """What happened to a batch."""
+
+    ATTEMPT = "attempt"
+    WAIT = "wait"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+    RETAIN = "retain"
+    RETAIN_END = "retain-end"
+
+
+class Event(NamedTuple):
+    """One thing that happened, in the order to be written down."""
+
+    what: What
+    partition: int
+    row: Row
+    code: str = ""
+
+
+class Prepared(NamedTuple):
+    """A body ready to be sent."""
+
+    digest: bytes
+    version: int
+    body: Any
+    """For the launch; the core does not look at it."""
+
+
+Prepare = Callable[[int, Row], Prepared | None]
+"""Renders the body of a batch; (partition, row). None: it cannot be rendered."""
+
+
+class Launch(NamedTuple):
+    """An attempt to be sent once its write-ahead has committed."""
+
+    partition: int
+    row: Row
+    prepared: Prepared
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one round of work came to."""
+
+    rows: dict[tuple[int, bytes], Row | None] = field(default_factory=dict)
+    """The table's rows as they are to be, by (partition, batch id); None: a tombstone."""
+    events: list[Event] = field(default_factory=list)
+    launches: list[Launch] = field(default_factory=list)

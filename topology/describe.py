@@ -133,24 +133,24 @@ def describe_mermaid(pipeline: Pipeline) -> str:
     topics = ("validated", "batched", "sent", "dead-letter", "review", "parked", "audit")
     tables = ("idempotency", "windows", "delivery", "heads")
     lines = ["flowchart TD", f'  raw[/"{p.raw_topic}"/]']
-    lines += [f'  {short}[/"{p.topic(short)}"/]' for short in topics]
+    lines += [f'  {short.replace("-", "_")}[/"{p.topic(short)}"/]' for short in topics]
     lines += [f'  {short}[("{p.topic(short)}")]' for short in tables]
     lines += [f'  stage_{stage}["{stage}"]' for stage in ("validate", "batch", "dispatch")]
     lines += [f'  partner_{place}(("{name}"))' for place, name in enumerate(p.partner_names)]
     lines += [
         "  raw --> stage_validate",
         f'  stage_validate -- "key: {", ".join(p.partition_by)}" --> validated',
-        "  stage_validate -- refused --> dead-letter",
+        "  stage_validate -- refused --> dead_letter",
         "  validated --> stage_batch",
         '  stage_batch -- "key: partner" --> batched',
         "  stage_batch -- duplicates --> sent",
-        "  stage_batch -- conflicts --> dead-letter",
+        "  stage_batch -- conflicts --> dead_letter",
         "  stage_batch <--> idempotency",
         "  stage_batch <--> windows",
         "  batched --> stage_dispatch",
         "  stage_dispatch <--> delivery",
         "  stage_dispatch -- delivered --> sent",
-        "  stage_dispatch -- refused --> dead-letter",
+        "  stage_dispatch -- refused --> dead_letter",
         "  stage_dispatch --> review",
         "  stage_dispatch --> parked",
         '  stage_dispatch -- "releases, retains" --> validated',

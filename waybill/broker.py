@@ -255,7 +255,13 @@ class Broker:
         if (self.home / "data" / "meta.properties").exists():
             return
         cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        arguments = ["format", "-t", cluster_id, "-c", str(self.home / "server.properties"), "--ignore-formatted"]
+        arguments = [
+            "format",
+            f"--cluster-id={cluster_id}",
+            "-c",
+            str(self.home / "server.properties"),
+            "--ignore-formatted",
+        ]
         done = subprocess.run(
             [
                 java,

@@ -130,7 +130,8 @@ class Reader:
         """The committed message at exactly this offset, or None. Raises Fatal like `catch_up`."""
         try:
             found = self._next_from(topic, partition, offset)
-        except OutOfRange:
+        except OutOfRange:  # the client stops fetching there; the next read must assign anew
+            self._at = self._ahead = None
             return None
         if found is None or found.offset() != offset:
             return None

@@ -20,6 +20,9 @@ from streams.stage import Output
 
 WATCHDOG_GRACE = 10.0
 """Seconds past a step's own deadline before the watchdog ends the process: a slow answer is not a lost thread."""
+ABORT_SECONDS = 15.0
+"""An abort may take longer than a commit: after a refused message it asks for a new epoch, and librdkafka waits between
+its tries (measured: 3 s)."""
 RETRY_WAIT = 0.02
 """Seconds between two calls of a step that asks to be called again."""
 
@@ -129,6 +132,7 @@ class Transactor:
         seconds: float,
         watchdog: Watchdog,
         limits: Callable[[Sequence[str]], Mapping[str, int]],
+        abort_seconds: float = ABORT_SECONDS,
     ) -> None:
         self._producer = producer
         self._stage = stage
@@ -136,6 +140,7 @@ class Transactor:
         self._seconds = seconds
         self._watchdog = watchdog
         self._limits = limits
+        self._abort_seconds = max(seconds, abort_seconds)
         self.open = False
         """A transaction was begun and neither committed nor aborted."""
 
@@ -173,13 +178,13 @@ class Transactor:
         """Ends an open transaction without effect. Raises Indeterminate or Fatal."""
         if not self.open:
             return
+        self.open = False  # whatever comes of it: nothing more can be done with this transaction
         try:
-            self._step(Step.ABORT, self._producer.abort_transaction)
+            self._step(Step.ABORT, self._producer.abort_transaction, self._abort_seconds)
         except StepFailed as failed:
             if failed.verdict is Verdict.INDETERMINATE:
                 raise Indeterminate(str(failed)) from failed
             raise Fatal(f"a transaction could not be aborted: {failed}") from failed
-        self.open = False
 
     def discard(self) -> None:
         """Drops the client without waiting for anything: its successor ends what it left open. Idempotent."""
@@ -189,6 +194,8 @@ class Transactor:
 
     def _ended(self, failed: StepFailed, outputs: Sequence[Output]) -> LogError:
         """The error to raise, after the abort it asks for."""
+        if failed.verdict in (Verdict.FATAL, Verdict.INDETERMINATE):
+            self.open = False  # not ours to abort any more
         if failed.verdict is Verdict.FATAL:
             return Fatal(f"{failed}: fenced by a newer owner, or beyond repair")
         if failed.verdict is Verdict.INDETERMINATE:

@@ -7,16 +7,32 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from streams.runtime.admin import create_topics
 from streams.runtime.kafka import KafkaLog
 from streams.runtime.log import Fetched
 from streams.stage import Message, Output
-from topology.model import Pipeline
+from tests.support import wait_for
+from topology.model import Pipeline, Topic
 from topology.topics import topic_specs
 
 SHORT = {"session.timeout.ms": "3000", "transaction.timeout.ms": "2500"}
 DEADLINE = 60.0
+
+
+def small_pipeline(prefix: str) -> Pipeline:
+    """A pipeline with two partitions whose topics begin with the prefix."""
+    return Pipeline(
+        pipeline="p",
+        application=prefix,
+        raw=Topic(topic=f"{prefix}.raw"),
+        pack="any",
+        partitions=2,
+        partition_by=["k"],
+        idempotency=["k"],
+        partner="lake",
+    )
 
 
 class World:
@@ -24,24 +40,30 @@ class World:
 
     def __init__(self, bootstrap: str, prefix: str, config: Mapping[str, Mapping[str, str]] | None = None) -> None:
         self.bootstrap = bootstrap
-        self.pipeline = Pipeline(
-            pipeline="p",
-            application=prefix,
-            raw={"topic": f"{prefix}.raw"},
-            pack="any",
-            partitions=2,
-            partition_by=["k"],
-            idempotency=["k"],
-            partner="lake",
-        )
+        self.pipeline = small_pipeline(prefix)
         specs = [
             spec._replace(config={**spec.config, **(config or {}).get(spec.short, {})})
             for spec in topic_specs(self.pipeline)
             if spec.short != "control"
         ]
+        self.specs = specs
         create_topics(bootstrap, specs)
         self.logs: list[KafkaLog] = []
         self._plain: Any = None
+
+    def recreate(self, short: str) -> None:
+        """Deletes a topic and makes it anew: same name, another topic id."""
+        name = self.pipeline.topic(short)
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        admin.delete_topics([name])[name].result(DEADLINE)
+        wait_for(lambda: name not in admin.list_topics(timeout=10).topics, DEADLINE, f"{name} is gone")
+        create_topics(self.bootstrap, [spec for spec in self.specs if spec.short == short])
+
+    def cut(self, short: str, offset: int, partition: int = 0) -> None:
+        """Deletes the records of a partition below an offset, as retention does."""
+        where = TopicPartition(self.pipeline.topic(short), partition, offset)
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})  # must outlive its answer
+        admin.delete_records([where])[where].result(DEADLINE)
 
     def log(self, stage: str = "batch", slot: int = 0, **overrides: str) -> KafkaLog:
         """A new log; the input of `batch` is `validated`."""

@@ -1,0 +1,66 @@
+"""Settings on which guarantees and measured speed rest."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.runtime.clients import FIXED, ClientSettings, check_token, client_settings
+from streams.runtime.log import StaleMember
+from tests.runtime.world import small_pipeline
+
+
+def settings(**overrides: str) -> ClientSettings:
+    named = {name.replace("__", "."): value for name, value in overrides.items()}
+    return client_settings("host:1", small_pipeline("app"), "batch", 2, 1, named)
+
+
+def test_tx2_ids_are_stable_and_time_outs_ordered() -> None:
+    made = settings()
+    assert made.producer["transactional.id"] == "app.p.batch.2.1"
+    assert made.consumer["group.id"] == "app.p.batch"
+    assert made.consumer["partition.assignment.strategy"] == "range"
+    assert "group.instance.id" not in made.consumer
+    assert int(made.producer["transaction.timeout.ms"]) < int(made.consumer["session.timeout.ms"]) == 10_000
+    assert int(settings(session__timeout__ms="6000").producer["transaction.timeout.ms"]) < 6000
+
+
+def test_tx2_a_transaction_may_not_outlive_the_session() -> None:
+    with pytest.raises(ValueError, match=r"must be below session\.timeout\.ms"):
+        settings(session__timeout__ms="6000", transaction__timeout__ms="6000")
+
+
+def test_tx3_tx5_tx6_what_was_measured_is_set() -> None:
+    made = settings()
+    for reading in (made.consumer, made.reader):
+        assert reading["auto.offset.reset"] == "error"
+        assert reading["isolation.level"] == "read_committed"
+        assert reading["enable.auto.commit"] is False
+        assert reading["enable.auto.offset.store"] is False
+        assert reading["fetch.queue.backoff.ms"] == 10
+    assert (made.producer["retry.backoff.ms"], made.producer["retry.backoff.max.ms"]) == (1, 20)
+    assert made.producer["compression.type"] == "lz4"
+
+
+@pytest.mark.parametrize("name", sorted(FIXED))
+def test_no_override_breaks_a_guarantee(name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        client_settings("host:1", small_pipeline("app"), "batch", 0, 0, {name: "x"})
+
+
+def test_overrides_reach_the_clients_they_are_for() -> None:
+    made = settings(security__protocol="SSL", linger__ms="9", max__poll__interval__ms="7000")
+    assert {c["security.protocol"] for c in (made.common, made.consumer, made.producer, made.reader)} == {"SSL"}
+    assert ("linger.ms" in made.consumer, made.producer["linger.ms"]) == (False, "9")
+    assert ("max.poll.interval.ms" in made.producer, made.consumer["max.poll.interval.ms"]) == (False, "7000")
+
+
+@pytest.mark.parametrize("generation", [0, 1, 2**31 - 1])
+def test_group_metadata_of_a_member_passes(generation: int) -> None:
+    token = b"CGMDv2:" + generation.to_bytes(4, "little") + b"group\0member\0"
+    assert check_token(token) is token
+
+
+@pytest.mark.parametrize("generation", [-1, -(2**31)])
+def test_group_metadata_without_a_generation_does_not(generation: int) -> None:
+    with pytest.raises(StaleMember, match="not a member"):
+        check_token(b"CGMDv2:" + generation.to_bytes(4, "little", signed=True) + b"group\0\0")

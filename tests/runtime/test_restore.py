@@ -1,0 +1,299 @@
+"""Tables and single messages read from a real broker: up to the right end, and no further than is committed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import TopicPartition
+
+from streams.runtime.admin import Cluster
+from streams.runtime.clients import client_settings
+from streams.runtime.kafka import KafkaLog
+from streams.runtime.log import Fatal
+from streams.runtime.restore import Reader
+from streams.runtime.stores import MemoryRowStore, RocksRowStore
+from tests.runtime.world import DEADLINE, SHORT, World, out, started
+from tests.support import Names, wait_for
+
+pytestmark = pytest.mark.kafka
+
+
+class Spy(MemoryRowStore):
+    """A store that remembers what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[bytes] = []
+        self.clears = 0
+
+    def apply(self, rows: Iterable[tuple[bytes, bytes | None]], position: int) -> None:
+        rows = list(rows)
+        self.given += [key for key, _ in rows]
+        super().apply(rows, position)
+
+    def clear(self) -> None:
+        self.clears += 1
+        super().clear()
+
+
+class Readers:
+    """Readers beside a log, with hooks: what happens while they wait, how patient they are, what time it is."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._opened: list[Reader] = []
+
+    def __call__(
+        self,
+        waiting: Callable[[], None] = lambda: None,
+        patience: float = DEADLINE,
+        clock: Callable[[], float] = time.time,
+    ) -> Reader:
+        settings = client_settings(self._world.bootstrap, self._world.pipeline, "batch", 9, 0, SHORT)
+        reader = Reader(settings.reader, Cluster(settings.common), patience, waiting, clock)
+        self._opened.append(reader)
+        return reader
+
+    def close(self) -> None:
+        for reader in self._opened:
+            reader.close()
+
+
+@pytest.fixture
+def readers(world: World) -> Iterable[Readers]:
+    readers = Readers(world)
+    yield readers
+    readers.close()
+
+
+def once(action: Callable[[], object]) -> Callable[[], None]:
+    """The action, the first time only."""
+    done: list[bool] = []
+
+    def act() -> None:
+        if not done:
+            done.append(True)
+            action()
+
+    return act
+
+
+def open_row(world: World, short: str, key: bytes, name: str = "foreign") -> Any:
+    """A foreign producer with an uncommitted row in partition 0."""
+    producer = world.transactional(name, 60_000)
+    producer.begin_transaction()
+    producer.produce(world.pipeline.topic(short), b"open", key, 0)
+    assert producer.flush(DEADLINE) == 0
+    return producer
+
+
+# ---- TX1 -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["commit_transaction", "abort_transaction"])
+def test_tx1_a_table_is_read_to_the_high_watermark_past_an_open_transaction(
+    world: World, readers: Readers, ending: str
+) -> None:
+    """The last stable offset would be too short: rows behind it are committed."""
+    world.publish("windows", [b"first"])
+    foreign = open_row(world, "windows", b"theirs")
+    world.publish("windows", [b"v", b"behind"])
+    table, store = world.pipeline.topic("windows"), MemoryRowStore()
+    reader = readers(waiting=once(lambda: getattr(foreign, ending)(DEADLINE)))
+    reader.catch_up(table, 0, store, 3600)
+    rows = {b"0": b"v", b"1": b"behind"}
+    assert dict(store.items()) == (rows | {b"theirs": b"open"} if ending == "commit_transaction" else rows)
+    assert store.position >= 4, "rows 0 to 3; the marker came after the high watermark was taken"
+
+
+def test_tx1_an_open_transaction_beyond_all_patience_is_a_loud_stop(world: World, readers: Readers) -> None:
+    foreign = open_row(world, "windows", b"theirs")
+    try:
+        with pytest.raises(Fatal, match="transaction of another producer"):
+            readers(patience=0.3).catch_up(world.pipeline.topic("windows"), 0, MemoryRowStore(), 3600)
+        with pytest.raises(Fatal, match="transaction of another producer"):
+            readers(patience=0.3).read(world.pipeline.topic("windows"), 0, 0)
+    finally:
+        foreign.abort_transaction(DEADLINE)
+
+
+def test_tx1_the_committed_offset_waits_for_a_pending_transaction(
+    world: World, log: KafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.publish("validated", [b"one", b"two", b"three"])
+    token = started(log).token
+    log.transact([out(b"A")], {0: 1}, token)
+    foreign = world.transactional("foreign", 60_000)
+    foreign.begin_transaction()
+    foreign.send_offsets_to_transaction([TopicPartition(world.pipeline.topic("validated"), 0, 3)], token, DEADLINE)
+    monkeypatch.setattr(log, "_keep_alive", once(lambda: foreign.commit_transaction(DEADLINE)))
+    assert log.committed(0) == 3
+
+
+# ---- TX4 -------------------------------------------------------------------------------------------
+
+
+def test_tx4_a_table_that_ends_in_markers_has_an_end(world: World, log: KafkaLog) -> None:
+    token = started(log).token
+    log.transact([out(b"1", "windows", b"a"), out(b"2", "windows", b"b")], {0: 0}, token)
+    log.transact([out(None, "windows", b"a")], {0: 0}, token)
+    foreign = open_row(world, "windows", b"never")
+    foreign.abort_transaction(DEADLINE)
+    store = MemoryRowStore()
+    log.catch_up("windows", 0, store)
+    assert dict(store.items()) == {b"b": b"2"}
+    assert store.position == 7, "2 rows, marker, tombstone, marker, aborted row, marker"
+    log.catch_up("windows", 1, empty := MemoryRowStore())
+    assert (dict(empty.items()), empty.position) == ({}, 0)
+
+
+def test_tx4_a_compacted_table_has_an_end_and_its_gaps_no_message(kafka: str, names: Names) -> None:
+    config = {"windows": {"segment.ms": "100", "min.cleanable.dirty.ratio": "0.001", "max.compaction.lag.ms": "100"}}
+    world = World(kafka, names.prefix, config)
+    try:
+        producer = world.transactional("writer")
+        table = world.pipeline.topic("windows")
+        written = 0
+
+        def compacted() -> bool:
+            nonlocal written
+            producer.begin_transaction()
+            producer.produce(table, b"%d" % written, b"same", 0)
+            producer.commit_transaction(DEADLINE)
+            written += 1
+            return len(world.read("windows")) < written // 2
+
+        wait_for(compacted, DEADLINE, "the cleaner has removed rows")
+        log = world.log()
+        store = MemoryRowStore()
+        log.catch_up("windows", 0, store)
+        assert dict(store.items()) == {b"same": b"%d" % (written - 1)}
+        assert store.position == 2 * written
+        assert log.read("windows", 0, 0) is None, "compacted away"
+        assert log.read("windows", 0, 2 * written - 1) is None, "a marker"
+        last = log.read("windows", 0, 2 * written - 2)
+        assert last is not None
+        assert last.value == b"%d" % (written - 1)
+    finally:
+        world.close()
+
+
+def test_tx4_a_store_reads_on_from_its_position(world: World, log: KafkaLog) -> None:
+    store = Spy()
+    world.publish("windows", [b"a", b"b"])
+    log.catch_up("windows", 0, store)
+    log.catch_up("windows", 0, store)
+    assert store.given == [b"0", b"1"]
+    world.publish("windows", [b"c"])
+    log.catch_up("windows", 0, store)
+    assert store.given == [b"0", b"1", b"0"]
+    assert dict(store.items()) == {b"0": b"c", b"1": b"b"}
+
+
+def test_tx4_a_lasting_store_reads_on_in_another_process(world: World, log: KafkaLog, tmp_path: Path) -> None:
+    world.publish("windows", [b"a", b"b"])
+    store = RocksRowStore(tmp_path / "s")
+    log.catch_up("windows", 0, store)
+    store.apply([(b"local", b"marks that it was kept")], store.position)
+    store.close()
+    log.close()
+    world.publish("windows", [b"c"])
+    again = RocksRowStore(tmp_path / "s")
+    world.log().catch_up("windows", 0, again)
+    assert dict(again.items()) == {b"0": b"c", b"1": b"b", b"local": b"marks that it was kept"}
+    again.close()
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+def test_tx4_a_store_of_a_recreated_topic_is_rebuilt(
+    world: World, log: KafkaLog, tmp_path: Path, lasting: bool
+) -> None:
+    store = RocksRowStore(tmp_path / "s") if lasting else MemoryRowStore()
+    world.publish("windows", [b"old"] * 3)
+    log.catch_up("windows", 0, store)
+    world.recreate("windows")
+    world.publish("windows", [b"new"] * 2 + [b"another"])  # the old position lies within the new log
+    log.catch_up("windows", 0, store)
+    assert dict(store.items()) == {b"0": b"new", b"1": b"new", b"2": b"another"}
+    assert store.position == 3
+    store.close()
+
+
+def test_tx4_a_store_older_than_delete_retention_is_rebuilt(world: World, readers: Readers, tmp_path: Path) -> None:
+    """Its tombstones may be gone from the topic, so that reading on would keep deleted rows for ever."""
+    now = [1_000_000.0]
+    reader = readers(clock=lambda: now[0])
+    table, store = world.pipeline.topic("windows"), RocksRowStore(tmp_path / "s")
+    world.publish("windows", [b"a"])
+    reader.catch_up(table, 0, store, 60)
+    store.apply([(b"deleted", b"long ago")], store.position)
+    now[0] += 59
+    reader.catch_up(table, 0, store, 60)
+    assert b"deleted" in dict(store.items())
+    now[0] += 60
+    reader.catch_up(table, 0, store, 60)
+    assert dict(store.items()) == {b"0": b"a"}
+    store.close()
+
+
+def test_tx4_a_position_the_changelog_does_not_have_means_a_rebuild(world: World, log: KafkaLog) -> None:
+    store = Spy()
+    world.publish("windows", [b"a", b"b", b"c"])
+    log.catch_up("windows", 0, store)
+    store.apply([(b"stray", b"x")], 99)
+    log.catch_up("windows", 0, store)
+    assert (b"stray" in dict(store.items()), store.position) == (False, 3)
+
+
+def test_tx4_a_position_below_the_log_start_means_a_rebuild(world: World, readers: Readers) -> None:
+    reader, table, store = readers(), world.pipeline.topic("batched"), MemoryRowStore()
+    world.publish("batched", [b"a", b"b", b"c"])
+    reader.catch_up(table, 0, store, 3600)
+    store.apply([(b"stray", b"x")], 1)
+    world.cut("batched", 2)
+    reader.catch_up(table, 0, store, 3600)
+    assert dict(store.items()) == {b"2": b"c"}
+
+
+def test_tx4_bounds_are_the_high_watermark_not_the_last_stable_offset(world: World, log: KafkaLog) -> None:
+    world.publish("validated", [b"one"])
+    foreign = open_row(world, "validated", b"open")
+    world.publish("validated", [b"two"])
+    assert log.bounds(0) == (0, 3)
+    foreign.abort_transaction(DEADLINE)
+    assert log.bounds(0) == (0, 4)
+
+
+# ---- single messages -------------------------------------------------------------------------------
+
+
+def test_read_by_position_in_any_order(world: World, log: KafkaLog) -> None:
+    world.publish("batched", [b"%d" % n for n in range(20)])
+    world.publish("batched", [b"other"], partition=1)
+    foreign = open_row(world, "batched", b"never")
+    foreign.abort_transaction(DEADLINE)
+
+    def value(offset: int, partition: int = 0) -> bytes | None:
+        message = log.read("batched", partition, offset)
+        return None if message is None else message.value
+
+    for offset in (3, 4, 4, 19, 0, 7, 6):
+        assert value(offset) == b"%d" % offset
+    assert value(0, 1) == b"other"
+    assert value(5) == b"5"
+    assert [value(20), value(21), value(22), value(999)] == [None] * 4, "aborted, marker, end, beyond"
+    world.cut("batched", 10)
+    assert [value(9), value(10)] == [None, b"10"]
+
+
+def test_read_waits_for_an_open_transaction_before_it(world: World, readers: Readers) -> None:
+    foreign = open_row(world, "batched", b"theirs")
+    world.publish("batched", [b"committed behind it"])
+    reader = readers(waiting=once(lambda: foreign.abort_transaction(DEADLINE)))
+    message = reader.read(world.pipeline.topic("batched"), 0, 1)
+    assert message is not None
+    assert message.value == b"committed behind it"

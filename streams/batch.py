@@ -14,7 +14,7 @@ import orjson
 
 from audit.chain import Action
 from schemas.canonical import RawPosition
-from schemas.codec import Codec
+from schemas.codec import Codec, WireError
 from schemas.errors import CONFLICTING_VERSION, STALE_VERSION, UNPROCESSABLE, Finding
 from streams.deadletter import DeadLetters
 from streams.identity import RETAINED, Version, VersionStore, decode_version, encode_version
@@ -74,7 +74,13 @@ class Lot:
     def take(self, work: Work, message: Message, now: int, condemned: str | None) -> None:
         """Works one message of `validated`, or only rebuilds its window if its effects are committed (BA4)."""
         self.position = message.offset + 1
-        name, value = self.stage.codec.decode(message.value or b"") if condemned is None else ("condemned", {})
+        name: str = "condemned"
+        value: dict[str, Any] = {}
+        if condemned is None:
+            try:
+                name, value = self.stage.codec.decode(message.value or b"")
+            except WireError as error:  # known to be this message's fault, so nothing needs to be redone to find it
+                condemned = f"unreadable: {error}"
         again = message.offset <= self.progress.processed_through
         if name == "validated":
             self.sequence += 1

@@ -100,7 +100,7 @@ class TopologyDriver:
 
     def start(self, stage: str) -> Runner:
         """A new worker for one stage, with nothing in memory: also what follows a crash."""
-        parts = Parts(self.pipeline, self.codec, self.pack, Identity("driver", "in-memory", f"{self.pack.version}"))
+        parts = Parts(self.pipeline, self.codec, self.pack, Identity("driver", "in-memory", self.pack.version))
         log = MemoryLog(self.broker, stage, INPUTS[stage])
         exchange = None
         if stage == "validate":

@@ -67,7 +67,7 @@ class ValidateStage:
         self._progress: dict[int, Progress] = {}
         self._open: dict[int, tuple[int, Unpacked]] = {}
         """Submissions that span chunks: offset and what was unpacked, by partition."""
-        self._schema_version = f"{pack.name}/{pack.version}"
+        self._schema_version = pack.version
         self._max_ahead = int(pipeline.raw.max_ahead * 1000)
         self._clamped = pipeline.raw.timestamps == "create"
         self.input_topic_id = ""

@@ -21,8 +21,11 @@ from streams.stage import Output
 WATCHDOG_GRACE = 10.0
 """Seconds past a step's own deadline before the watchdog ends the process: a slow answer is not a lost thread."""
 ABORT_SECONDS = 15.0
-"""An abort may take longer than a commit: after a refused message it asks for a new epoch, and librdkafka waits between
-its tries (measured: 3 s)."""
+"""Deadline of an abort where the transaction time-out is shorter: a new epoch may be asked for in it."""
+ABORT_SLICE = 0.2
+"""One call of abort. Each call purges the queue first, and that must happen again: a message that is queued anew after
+the first purge is else waited for until it times out, together with the transaction, and the abort ends up fenced
+(measured after a message that was too large, with more behind it)."""
 RETRY_WAIT = 0.02
 """Seconds between two calls of a step that asks to be called again."""
 
@@ -180,7 +183,8 @@ class Transactor:
             return
         self.open = False  # whatever comes of it: nothing more can be done with this transaction
         try:
-            self._step(Step.ABORT, self._producer.abort_transaction, self._abort_seconds)
+            abort = self._producer.abort_transaction
+            self._step(Step.ABORT, lambda left: abort(min(left, ABORT_SLICE)), self._abort_seconds)
         except StepFailed as failed:
             if failed.verdict is Verdict.INDETERMINATE:
                 raise Indeterminate(str(failed)) from failed

@@ -1,0 +1,151 @@
+"""What a worker shows of itself: Prometheus metrics and structured logs. Reads steps, decides nothing.
+
+Names follow OpenTelemetry's messaging conventions where they exist; the rest begins with `waybill_`. Record ids and
+keys are never labels.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter as Tally
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from schemas.canonical import RawPosition, record_id
+from schemas.codec import Codec
+from streams.batch import raw_position
+from streams.runtime.runner import Step
+from topology.model import Pipeline
+
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+"""Seconds; the buckets that the conventions name."""
+DEAD_LETTERS_LOGGED = 20
+"""Per transaction; the rest is counted in one line. A flood of bad records must not become a flood of logs."""
+
+log = structlog.get_logger("waybill")
+
+
+class Metrics:
+    """Every metric of a worker, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        stage = ("pipeline", "stage")
+        self.consumed = Counter(
+            "messaging_client_consumed_messages", "Messages taken from the input topic", stage, registry=self.registry
+        )
+        self.sent = Counter(
+            "messaging_client_sent_messages",
+            "Messages committed, by topic; tables and audit included",
+            (*stage, "topic"),
+            registry=self.registry,
+        )
+        self.duration = Histogram(
+            "messaging_process_duration_seconds",
+            "From fetch to commit of a chunk",
+            stage,
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
+        self.transactions = Counter(
+            "waybill_transactions",
+            "Turns by result: commit, abort, stale, indeterminate, failed",
+            (*stage, "result"),
+            registry=self.registry,
+        )
+        self.dead_letters = Counter(
+            "waybill_dead_letters", "Dead letters, by class", (*stage, "error_class"), registry=self.registry
+        )
+        self.batches = Counter(
+            "waybill_batch_close", "Frozen batches, by why they were closed", ("pipeline", "reason"),
+            registry=self.registry,
+        )  # fmt: skip
+        self.partitions = Gauge(
+            "waybill_partitions", "Partitions restored and being worked", stage, registry=self.registry
+        )
+        self.progress_age = Gauge(
+            "waybill_progress_age_seconds", "Since the last turn of the loop", stage, registry=self.registry
+        )
+        self.unsettled = Gauge(
+            "waybill_unsettled_batches", "Batches without a final answer", ("pipeline",), registry=self.registry
+        )
+
+
+class Observer:
+    """Watches the steps of one stage."""
+
+    def __init__(self, metrics: Metrics, pipeline: Pipeline, stage: str, codec: Codec, schema_version: str) -> None:
+        self._metrics, self._codec = metrics, codec
+        self._labels = (pipeline.pipeline, stage)
+        self._log = log.bind(pipeline=pipeline.pipeline, stage=stage, schema_version=schema_version)
+        self.last_turn = time.monotonic()
+
+    def __call__(self, step: Step) -> None:
+        self.last_turn = time.monotonic()
+        if step.result == "idle":
+            return
+        metrics, labels = self._metrics, self._labels
+        metrics.transactions.labels(*labels, step.result).inc()
+        if step.error is not None:
+            self._log.warning("redone", result=step.result, error=f"{type(step.error).__name__}: {step.error}")
+        if step.result != "commit" or step.work is None:
+            return
+        metrics.consumed.labels(*labels).inc(step.messages)
+        metrics.duration.labels(*labels).observe(step.seconds)
+        topics = Tally(output.topic for output in step.work.outputs)
+        for topic, count in topics.items():
+            metrics.sent.labels(*labels, topic).inc(count)
+        self._log.debug(
+            "committed",
+            messages=step.messages,
+            latency_ms=round(step.seconds * 1000, 1),
+            offsets=step.work.offsets,
+            **{name.replace("-", "_"): count for name, count in sorted(topics.items())},
+        )
+        if "dead-letter" in topics:
+            self._dead_letters(step)
+        if "delivery" in topics:
+            self._deliveries(step)
+        if "batched" in topics:
+            self._batches(step)
+
+    def _outputs(self, step: Step, topic: str) -> list[bytes]:
+        work = step.work
+        return [o.value for o in work.outputs if o.topic == topic and o.value is not None] if work else []
+
+    def _dead_letters(self, step: Step) -> None:
+        letters = [self._codec.decode(value)[1] for value in self._outputs(step, "dead-letter")]
+        for error_class, count in Tally(letter["error_class"] for letter in letters).items():
+            self._metrics.dead_letters.labels(*self._labels, error_class).inc(count)
+        for letter in letters[:DEAD_LETTERS_LOGGED]:
+            self._log.warning(
+                "dead letter",
+                id=record_id(RawPosition(*raw_position(letter))),
+                digest=letter["digest"].hex(),
+                site=letter["site"],
+                error_class=letter["error_class"],
+                codes=[finding["code"] for finding in letter["findings"]],
+                latency_ms=round(step.seconds * 1000, 1),
+            )
+        if len(letters) > DEAD_LETTERS_LOGGED:
+            self._log.warning("more dead letters", count=len(letters) - DEAD_LETTERS_LOGGED)
+
+    def _deliveries(self, step: Step) -> None:
+        for value in self._outputs(step, "delivery"):
+            row = self._codec.decode(value)[1]
+            known = {"batch": row["batch_id"].hex(), "partner": row["partner"], "attempt": row["attempt"]}
+            if row["state"] == "sent":
+                self._log.info("delivered", **known, records=row["count"], answer=row["answer"])
+            elif row["state"] == "dead":
+                self._log.error("batch is dead", **known, records=row["count"], answer=row["answer"])
+            elif row["state"] == "pending" and row["attempt"]:
+                # OBS-07: a retry says which attempt it was and how long it waits.
+                delay = max(0, row["not_before"] - row["last_attempt_at"]) / 1000
+                self._log.warning("retry", **known, delay_s=delay, unknown=row["unknown"], answer=row["answer"])
+
+    def _batches(self, step: Step) -> None:
+        for value in self._outputs(step, "batched"):
+            name, batched = self._codec.decode(value)
+            if name == "batched":
+                self._metrics.batches.labels(self._labels[0], batched["close_reason"]).inc()

@@ -1,0 +1,324 @@
+"""One worker process: a thread per pipeline and stage, the Faust frame around them, start, stop and drain.
+
+A thread owns one log (consumer and transactional producer) and turns one runner. What ends a thread for good ends the
+process: fencing and gaps are an operator's or a supervisor's business, never a reason to rejoin (TX3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import obstore
+import structlog
+from confluent_kafka import Consumer, TopicPartition
+from prometheus_client import generate_latest
+
+from schemas.canonical import sha256
+from schemas.packs import load_pack
+from schemas.registry import codec_for
+from streams.delivery.engine import DeliveryEngine
+from streams.delivery.exchange import EngineExchange
+from streams.pipeline import STAGES, Parts
+from streams.progress import Identity
+from streams.runtime.admin import describe_cluster_topics
+from streams.runtime.frame import Frame
+from streams.runtime.kafka import KafkaLog
+from streams.runtime.log import Fatal, LogError, LogGap
+from streams.runtime.observe import Metrics, Observer
+from streams.runtime.runner import Runner
+from streams.runtime.stores import RocksRowStore
+from topology.model import CONTROL_TOPIC, Pipeline
+from topology.topics import check_cluster, topic_specs
+
+EXIT_FATAL, EXIT_GAP, EXIT_STALLED, EXIT_DRAIN = 70, 71, 72, 73
+"""Exit codes of a worker: fenced or beyond repair; records could be skipped; no progress; drain not finished."""
+
+STALL_SECONDS = 120.0
+"""A thread that has not turned its loop for this long is stuck: longer than any single step may take (TX1's wait for
+a pending transaction included), so that the supervisor can replace the process."""
+
+FRAME_STOP_SECONDS = 10.0
+"""Faust leaves its group within a second or two; longer means a broker that does not answer."""
+
+log = structlog.get_logger("waybill")
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """Where and as whom a worker runs."""
+
+    bootstrap: str
+    home: Path
+    slot: int = 0
+    stages: tuple[str, ...] = STAGES
+    web_bind: str = "127.0.0.1"
+    web_port: int = 6066
+    drain_seconds: float = 30.0
+    software: str = "waybill"
+    session_seconds: float = 10.0
+
+
+class StageThread(threading.Thread):
+    """Owns one stage of one pipeline in this process."""
+
+    def __init__(self, worker: Worker, pipeline: Pipeline, stage: str) -> None:
+        super().__init__(name=f"{pipeline.pipeline}/{stage}", daemon=True)
+        self.pipeline, self.stage_name = pipeline, stage
+        self._worker = worker
+        self._stopping = threading.Event()
+        self.error: BaseException | None = None
+        self.drained: bool | None = None
+        self.runner: Runner | None = None
+        self.pack = load_pack(pipeline.pack, pipeline.options, pipeline.profile)
+        self.codec = codec_for(pipeline.registry)
+        self.observer = Observer(worker.metrics, pipeline, stage, self.codec, self.pack.version)
+        self._engine: DeliveryEngine | None = None
+        self._log: KafkaLog | None = None
+        self.hand_over = worker.frame.agent(self.name.replace("/", "-"), self._process)
+        self._stage: Any = None
+
+    def _process(self, chunk: Any) -> Any:
+        return self._stage.process(chunk)
+
+    def ask_to_stop(self) -> None:
+        """Ends the loop after the turn at hand; the thread then drains."""
+        self._stopping.set()
+
+    @property
+    def ready(self) -> bool:
+        """Its partitions are restored (none assigned counts: there may be more workers than partitions)."""
+        return self.runner is not None and self._assigned_once and self.error is None
+
+    _assigned_once = False
+
+    def run(self) -> None:
+        try:
+            self._run()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the process must learn of it and end
+            self.error = error
+            log.error("stage ended", pipeline=self.pipeline.pipeline, stage=self.stage_name, error=str(error))
+        finally:
+            with suppress(LogError):
+                self._close()
+            self._worker.thread_ended()
+
+    def _run(self) -> None:
+        settings = self._worker.settings
+        overrides = {"session.timeout.ms": str(int(settings.session_seconds * 1000))}
+        self._log = KafkaLog(settings.bootstrap, self.pipeline, self.stage_name, settings.slot, overrides=overrides)
+        exchange = self._build_stage(self._log)
+        runner = self.runner = Runner(
+            self._log, self._stage, self.pipeline.chunk, exchange, self.hand_over, observe=self._watch
+        )
+        while not self._stopping.is_set():
+            runner.step()
+        self.drained = runner.stop(settings.drain_seconds)
+
+    def _watch(self, step: Any) -> None:
+        runner = self.runner
+        if runner is not None and runner.partitions:
+            self._assigned_once = True
+        labels = (self.pipeline.pipeline, self.stage_name)
+        self._worker.metrics.partitions.labels(*labels).set(len(runner.partitions) if runner else 0)
+        if self.stage_name == "dispatch":
+            self._worker.metrics.unsettled.labels(labels[0]).set(self._stage.unsettled)
+        self.observer(step)
+
+    def _build_stage(self, kafka: KafkaLog) -> EngineExchange | None:
+        settings, pipeline = self._worker.settings, self.pipeline
+        identity = Identity(f"{settings.slot}", settings.software, self.pack.version)
+        home = settings.home / "stores" / pipeline.application / pipeline.pipeline / str(settings.slot)
+        parts = Parts(pipeline, self.codec, self.pack, identity, claim=claim_store(settings.home / "claims"))
+        if pipeline.store == "rocksdb":
+            from streams.runtime.rocks_versions import RocksVersions
+
+            parts = Parts(
+                pipeline, self.codec, self.pack, identity, parts.claim,
+                versions=lambda partition: RocksVersions(home / f"idempotency-{partition}"),
+                rows=lambda table, partition: RocksRowStore(home / f"{table}-{partition}"),
+            )  # fmt: skip
+        if self.stage_name == "validate":
+            self._stage = parts.validate()
+        elif self.stage_name == "batch":
+            self._stage = parts.batch()
+        else:
+            engine = self._engine = DeliveryEngine(pipeline.partners)
+            engine.start()
+            self._stage = parts.dispatch(
+                lambda partition, offset: kafka.read("batched", partition, offset), engine.in_flight
+            )
+            read_control(settings.bootstrap)
+            self._stage.may_send = True
+            return EngineExchange(engine)
+        return None
+
+    def _close(self) -> None:
+        if self._engine is not None:
+            self._engine.close(0)
+        if self.runner is not None:
+            self.runner.close()
+        elif self._log is not None:
+            self._log.close()
+
+
+class Worker:
+    """All threads of one process. `run` returns the exit code."""
+
+    def __init__(self, settings: WorkerSettings, pipelines: Sequence[Pipeline]) -> None:
+        self.settings, self.metrics = settings, Metrics()
+        stages = "-".join(settings.stages)
+        names = "-".join(sorted(p.group_id("frame") for p in pipelines))
+        self.frame = Frame(
+            f"{names}.{stages}.{settings.slot}", settings.bootstrap, settings.home, settings.web_bind, settings.web_port
+        )
+        self.threads = [StageThread(self, p, stage) for p in pipelines for stage in settings.stages]
+        self._ended: Callable[[], None] = lambda: None
+        self._stopping = False
+        self.frame.page("/healthz", self._healthz)
+        self.frame.page("/readyz", self._readyz)
+        self.frame.page("/metrics", self._metrics_page)
+
+    def thread_ended(self) -> None:
+        """Called by a thread as the last thing it does."""
+        self._ended()
+
+    async def run(self, stop: asyncio.Event) -> int:
+        """Starts everything, waits for `stop` or for a thread that ends, drains and stops."""
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+
+        def thread_ended() -> None:
+            loop.call_soon_threadsafe(ended.set)
+
+        self._ended = thread_ended
+        await self.frame.start()
+        log.info("frame started", web=f"http://{self.settings.web_bind}:{self.settings.web_port}")
+        for thread in self.threads:
+            thread.start()
+        code = await self._watch(stop, ended)
+        log.info("stopping", drain_seconds=self.settings.drain_seconds)
+        return max(code, await self._stop())
+
+    async def _watch(self, stop: asyncio.Event, ended: asyncio.Event) -> int:
+        waiting = [asyncio.create_task(stop.wait()), asyncio.create_task(ended.wait())]
+        try:
+            while True:
+                done, _ = await asyncio.wait(waiting, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+                if done:
+                    return 0
+                if stuck := [t for t in self.threads if self._age(t) > STALL_SECONDS]:
+                    log.error("no progress", stages=[t.name for t in stuck], seconds=STALL_SECONDS)
+                    return EXIT_STALLED
+        finally:
+            for task in waiting:
+                task.cancel()
+
+    async def _stop(self) -> int:
+        """In the order data flows, so that what one stage writes last the next can still take."""
+        self._stopping = True
+        for thread in self.threads:
+            thread.ask_to_stop()
+        deadline = time.monotonic() + self.settings.drain_seconds + 15
+        for thread in self.threads:
+            await asyncio.to_thread(thread.join, max(0.0, deadline - time.monotonic()))
+        code = max((_exit_code(thread) for thread in self.threads), default=0)
+        with suppress(TimeoutError):
+            await self.frame.stop(FRAME_STOP_SECONDS)
+        log.info("stopped", code=code)
+        return code
+
+    # ---- web -------------------------------------------------------------------------------------
+
+    def _age(self, thread: StageThread) -> float:
+        return time.monotonic() - thread.observer.last_turn
+
+    def _healthz(self) -> tuple[int, str, str]:
+        """Alive: no thread has ended with an error and none is stuck."""
+        bad = [t.name for t in self.threads if t.error is not None or self._age(t) > STALL_SECONDS]
+        return (500, "text/plain", f"stuck or ended: {', '.join(bad)}\n") if bad else (200, "text/plain", "ok\n")
+
+    def _readyz(self) -> tuple[int, str, str]:
+        """Ready: every stage has its tables restored and turns its loop."""
+        waiting = [t.name for t in self.threads if not t.ready or self._age(t) > STALL_SECONDS / 4]
+        if waiting or self._stopping:
+            return 503, "text/plain", f"not ready: {', '.join(waiting) or 'stopping'}\n"
+        return 200, "text/plain", "ready\n"
+
+    def _metrics_page(self) -> tuple[int, str, str]:
+        for thread in self.threads:
+            labels = (thread.pipeline.pipeline, thread.stage_name)
+            self.metrics.progress_age.labels(*labels).set(self._age(thread))
+        return 200, "text/plain", generate_latest(self.metrics.registry).decode()
+
+
+def _exit_code(thread: StageThread) -> int:
+    if isinstance(thread.error, LogGap):
+        return EXIT_GAP
+    if thread.error is not None:
+        return EXIT_FATAL
+    return EXIT_DRAIN if thread.is_alive() else 0
+
+
+def check_topics(bootstrap: str, pipeline: Pipeline) -> None:
+    """Raises Fatal where a topic is missing or set up so that a law could not hold."""
+    specs = topic_specs(pipeline)
+    problems = check_cluster(specs, describe_cluster_topics(bootstrap, [spec.name for spec in specs]))
+    if problems:
+        raise Fatal("; ".join(str(problem) for problem in problems))
+
+
+def read_control(bootstrap: str) -> int:
+    """Reads the control topic to the end offset taken at start (DI5); returns how many messages there were.
+
+    Nothing in it holds sends back yet; what does will stand here, and dispatch may not send before it was seen.
+    """
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "waybill.control.reader",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+        }
+    )
+    try:
+        _, end = consumer.get_watermark_offsets(TopicPartition(CONTROL_TOPIC, 0), timeout=30)
+        consumer.assign([TopicPartition(CONTROL_TOPIC, 0, 0)])
+        seen, position, deadline = 0, 0, time.monotonic() + 60
+        while position < end:
+            if time.monotonic() > deadline:
+                raise Fatal(f"{CONTROL_TOPIC} could not be read to offset {end} in 60 s (DI5)")
+            for message in consumer.consume(1000, 0.5):
+                position = max(position, message.offset() + (0 if message.error() else 1))
+                seen += 0 if message.error() else 1
+        return seen
+    finally:
+        consumer.close()
+
+
+def claim_store(folder: Path) -> Callable[[bytes], str]:
+    """Keeps oversized originals under the name of their SHA-256; written before the commit that names them (VA4)."""
+
+    def claim(data: bytes) -> str:
+        folder.mkdir(parents=True, exist_ok=True)
+        name = sha256(data).hex()
+        with suppress(obstore.exceptions.AlreadyExistsError):
+            obstore.put(obstore.store.LocalStore(str(folder)), name, data, mode="create")
+        for path in (folder / name, folder):  # obstore does not sync
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        return f"{folder.absolute().as_uri()}/{name}"
+
+    return claim

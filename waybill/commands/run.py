@@ -1,0 +1,131 @@
+"""`waybill worker` and `waybill up`: the processes that do the work, and the one that keeps them going."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import traceback
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from waybill.context import home
+from waybill.output import Fault, say
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command("worker")(worker)
+    app.command("up")(up)
+
+
+Slot = Annotated[int, typer.Option(min=0, help="which worker this is; two running workers must differ")]
+WebPort = Annotated[int, typer.Option(min=0, max=65535, help="of /healthz, /readyz and /metrics; 0: a free one")]
+WebBind = Annotated[str, typer.Option(help="address of the web endpoints")]
+Drain = Annotated[float, typer.Option(min=0, help="seconds to finish what is under way when stopped")]
+Brokers = Annotated[str | None, typer.Option(help="bootstrap servers; default: the local broker")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="log each transaction")]
+
+
+def worker(
+    pipeline: Annotated[list[str], typer.Option(help="pipeline by name or file; may be repeated")],
+    stages: Annotated[str, typer.Option(help="comma-separated roles of this process")] = "validate,batch,dispatch",
+    slot: Slot = 0,
+    brokers: Brokers = None,
+    web_port: WebPort = 6066,
+    web_bind: WebBind = "127.0.0.1",
+    drain: Drain = 30.0,
+    verbose: Verbose = False,
+) -> None:
+    """Run one worker process against an existing cluster until it is told to stop."""
+    from streams.pipeline import STAGES
+    from streams.runtime.worker import EXIT_FATAL, Worker, WorkerSettings, check_topics
+    from topology.load import load_pipeline
+    from waybill.context import find_brokers
+    from waybill.logs import configure
+
+    chosen = tuple(name.strip() for name in stages.split(",") if name.strip())
+    if not chosen or set(chosen) - set(STAGES):
+        raise Fault(f"--stages {stages}: allowed are {', '.join(STAGES)}")
+    configure(verbose)
+    loaded = [load_pipeline(name) for name in pipeline]
+    bootstrap = find_brokers(brokers)
+    for one in loaded:
+        check_topics(bootstrap, one)
+    settings = WorkerSettings(
+        bootstrap=bootstrap,
+        home=home(),
+        slot=slot,
+        stages=tuple(name for name in STAGES if name in chosen),
+        web_bind=web_bind,
+        web_port=web_port or free_port(),
+        drain_seconds=drain,
+        software=f"waybill/{version('waybill')}",
+    )
+
+    async def main() -> int:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        return await Worker(settings, loaded).run(stop)
+
+    loop = asyncio.new_event_loop()
+    code = EXIT_FATAL
+    try:
+        code = loop.run_until_complete(main())
+    except Exception:
+        traceback.print_exc()
+    finally:
+        # Everything of ours is closed. What is left are tasks of the frame that do not mind being cancelled; waiting
+        # for them would keep a stopped worker alive for ever.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def up(
+    pipelines: Annotated[list[str] | None, typer.Argument(help="by name or file; default: every shipped one")] = None,
+    brokers: Brokers = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="worker processes, each with all stages")] = 1,
+    web_port: WebPort = 6066,
+    web_bind: WebBind = "127.0.0.1",
+    drain: Drain = 30.0,
+    partner_sim: Annotated[
+        bool, typer.Option("--partner-sim", help="stand in for HTTP partners with a local one that accepts everything")
+    ] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Start a broker if none is given, create topics, run all stages and keep them running until Ctrl-C."""
+    from topology.load import load_pipeline, pipeline_names
+    from waybill.supervisor import Supervisor
+    from waybill.surroundings import Surroundings
+
+    names = pipelines or pipeline_names()
+    with Surroundings(brokers, partner_sim) as around:
+        loaded = [load_pipeline(name) for name in names]
+        around.create_topics(loaded)
+        commands = []
+        for slot in range(workers):
+            command = [sys.executable, "-m", "waybill.main", "worker", "--brokers", around.bootstrap]
+            command += [word for name in names for word in ("--pipeline", name)]
+            command += ["--slot", str(slot), "--drain", str(drain), "--web-bind", web_bind]
+            command += ["--web-port", str(web_port + slot if web_port else 0)] + (["--verbose"] if verbose else [])
+            commands.append(command)
+        supervisor = Supervisor(commands, say)
+        code = supervisor.run(drain + 30)
+        for one in loaded:
+            around.say_what_is_left(one)
+    raise typer.Exit(code)
+
+
+def free_port() -> int:
+    """A port nobody listens on just now."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,73 @@
+"""What `up` and `demo` need around the workers: a broker, topics, and partners to send to where none are real."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from waybill.context import BROKERS_VARIABLE, local_broker
+from waybill.output import say
+
+if TYPE_CHECKING:
+    from topology.model import Pipeline
+
+CLINIC_VARIABLE = "WAYBILL_CLINIC_URL"
+"""Where the shipped HTTP partner is; see topology/partners.yaml."""
+
+
+class Surroundings:
+    """A context manager: what it started, it stops."""
+
+    def __init__(self, brokers: str | None, partner_sim: bool) -> None:
+        self._brokers, self._partner_sim = brokers or os.environ.get(BROKERS_VARIABLE), partner_sim
+        self._broker: Any = None
+        self.partner: Any = None
+        self.bootstrap = ""
+
+    def __enter__(self) -> Surroundings:
+        self.bootstrap = self._brokers or self._local()
+        if self._partner_sim:
+            from waybill.partner_sim import Server
+
+            self.partner = Server().__enter__()
+            os.environ[CLINIC_VARIABLE] = self.partner.url
+            say(f"partner simulator at {self.partner.url}")
+        return self
+
+    def _local(self) -> str:
+        broker = local_broker()
+        known = broker.status()
+        if known.running and known.bootstrap:
+            say(f"using the local broker at {known.bootstrap}")
+            return known.bootstrap
+        say("starting Apache Kafka")
+        bootstrap = broker.start()
+        self._broker = broker
+        say(f"broker at {bootstrap}, data in {broker.home}")
+        return bootstrap
+
+    def create_topics(self, pipelines: Sequence[Pipeline]) -> None:
+        """Makes the topics that are missing; existing ones are left as they are."""
+        from streams.runtime.admin import create_topics
+        from topology.topics import topic_specs
+
+        specs = {spec.name: spec for pipeline in pipelines for spec in topic_specs(pipeline)}
+        create_topics(self.bootstrap, list(specs.values()))
+
+    def say_what_is_left(self, pipeline: Pipeline) -> None:
+        """After a stop: what is still in flight, so that nobody has to guess."""
+        from waybill.commands.reconcile import tally
+
+        result = tally(self.bootstrap, pipeline)
+        say(f"{pipeline.pipeline}: {result}")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.partner is not None:
+            self.partner.__exit__(kind, error, trace)
+        if self._broker is not None:
+            self._broker.stop()
+            say("broker stopped; its data stays")

@@ -42,7 +42,7 @@ class Fault(Exception):
         self.code = code
 
 
-def finish(code: Code) -> NoReturn:
+def finish(code: int) -> NoReturn:
     """Ends a command."""
     raise typer.Exit(int(code))
 

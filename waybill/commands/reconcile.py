@@ -1,0 +1,195 @@
+"""`waybill reconcile`: conservation over the whole log (REC-01, REC-03)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from waybill.context import Brokers, Folder, Json, MaybePipeline, find_brokers, load_some, require_cluster
+from waybill.output import Code, Fault, emit, finish, line, safe, say
+
+if TYPE_CHECKING:
+    from topology.model import Pipeline
+    from waybill.books import Books, Named, Progress, Tally
+    from waybill.reader import Decoder, Reader
+
+SHOWN = 50
+"""Ids printed without --json; all of them with it."""
+LOOK_SECONDS = 0.5
+"""Between two looks while waiting."""
+NEEDED = ("raw", "validated", "batched", "sent", "dead-letter", "delivery", "heads")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(reconcile)
+
+
+def reconcile(
+    name: MaybePipeline = None,
+    wait: Annotated[float, typer.Option(min=0, help="seconds to wait for records in flight")] = 0.0,
+    brokers: Brokers = None,
+    folder: Folder = None,
+    json: Json = False,
+) -> None:
+    """Check that every record received has exactly one answer, or can be named as still in flight.
+
+    Exit 1: a record is lost, has two answers, or has an answer and was never received; 3: records are in flight.
+    """
+    from waybill.books import Tally
+
+    cluster = find_brokers(brokers)
+    pipelines = present(cluster, load_some(name, folder), named=name is not None)
+    deadline = time.monotonic() + wait
+    for pipeline in pipelines if wait else ():
+        wait_until_quiet(cluster, pipeline, deadline)
+    tallies = [tally(cluster, pipeline) for pipeline in pipelines]
+    for result in tallies:
+        report(result, json)
+    if not json:
+        total = Tally("")
+        for result in tallies:
+            for count in ("received", "acknowledged", "dead", "duplicate", "in_flight"):
+                setattr(total, count, getattr(total, count) + getattr(result, count))
+        line(str(total))
+    finish(max((code_of(result) for result in tallies), key=[Code.FINE, Code.INCOMPLETE, Code.FOUND].index))
+
+
+def code_of(result: Tally) -> Code:
+    """The exit code of one pipeline's books."""
+    if not result.holds:
+        return Code.FOUND
+    return Code.INCOMPLETE if result.in_flight else Code.FINE
+
+
+def present(brokers: str, pipelines: list[Pipeline], named: bool) -> list[Pipeline]:
+    """The pipelines whose topics the cluster has. Fault where the one that was named has not, or none has."""
+    there = require_cluster(brokers)
+    found = [p for p in pipelines if all(p.topic(short) in there for short in NEEDED)]
+    if not found or (named and len(found) < len(pipelines)):
+        missing = sorted({p.topic(short) for p in pipelines for short in NEEDED} - there.keys())
+        names = " ".join(p.pipeline for p in pipelines)
+        raise Fault(
+            f"{brokers} has no topic {', '.join(missing)}: `waybill up {names}` makes them; is this the right cluster?"
+        )
+    return found
+
+
+def report(result: Tally, json: bool) -> None:
+    """Prints one pipeline's books: what is broken, what is in flight, the sum."""
+    if json:
+        for kind, items in (("problem", result.problems), ("in-flight", result.flying)):
+            for item in items:
+                emit({"kind": kind, "pipeline": result.pipeline, "id": item.id, "what": item.what})
+        counts = ("received", "acknowledged", "dead", "duplicate", "in_flight")
+        emit(
+            {
+                "kind": "conservation",
+                "pipeline": result.pipeline,
+                **{count.replace("_", "-"): getattr(result, count) for count in counts},
+                "holds": result.holds,
+            }
+        )
+        return
+    _list(result.problems, "BROKEN")
+    _list(result.flying, "in flight")
+    if not result.holds and not result.problems:
+        say(f"{result.pipeline}: BROKEN: the sum does not hold")
+
+
+def _list(items: list[Named], word: str) -> None:
+    for item in items[:SHOWN]:
+        line(f"{word}  {safe(item.id)}  {safe(item.what)}")
+    if len(items) > SHOWN:
+        line(f"{word}  … and {len(items) - SHOWN:,} more (--json names them all)")
+
+
+def tally(brokers: str, pipeline: Pipeline) -> Tally:
+    """The books of a pipeline now; str() of it is the conservation line."""
+    from waybill.reader import Decoder, Reader
+
+    with Reader(brokers) as reader:
+        return draw(reader, Decoder(pipeline), pipeline)
+
+
+def draw(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> Tally:
+    """Reads the log in the order that `waybill.books` asks for."""
+    from waybill.books import Books
+
+    topic = pipeline.topic
+    progress = progress_of(reader, decoder, pipeline)
+    ends = {short: reader.ends(topic(short)) for short in ("dead-letter", "sent", "batched", "validated", "raw")}
+    books = Books(pipeline.pipeline, topic("raw"), topic("validated"), topic("batched"), progress)
+    codec = decoder.codec
+    for message in reader.all(topic("dead-letter"), ends["dead-letter"]):
+        if message.value is not None:
+            books.dead_letter(codec.decode(message.value)[1])
+    for message in reader.all(topic("sent"), ends["sent"]):
+        if message.value is not None:
+            books.sent(*codec.decode(message.value))
+    for message in reader.all(topic("validated"), ends["validated"]):
+        if message.value is not None:
+            books.validated(message.partition, message.offset, *codec.decode(message.value))
+    if books.needs_batches:
+        _batches(reader, decoder, topic("batched"), ends["batched"], books)
+    for message in reader.all(topic("raw"), ends["raw"]):
+        books.raw(message.partition, message.offset)
+    return books.balance(complete=not any(ends["validated"].low.values()))
+
+
+def _batches(reader: Reader, decoder: Decoder, topic: str, ends: Any, books: Books) -> None:
+    codec = decoder.codec
+    for message in reader.all(topic, ends):
+        if message.value is None:
+            continue
+        name, batch = codec.decode(message.value)
+        if name == "batched_again":
+            books.batched_again(batch)
+        elif name == "batched":
+            members = (codec.decode(data)[1] for data in batch["records"])
+            books.batched(message.partition, message.offset, batch["batch_id"], members)
+
+
+def progress_of(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> Progress:
+    """How far the stages are, by their committed offsets and tables."""
+    from waybill.books import Progress
+
+    def committed(stage: str, source: str) -> dict[int, int | None]:
+        return reader.committed(pipeline.group_id(stage), pipeline.topic(source))
+
+    offsets = committed("validate", "raw"), committed("batch", "validated"), committed("dispatch", "batched")
+    heads = [decoder.codec.decode(row.value or b"")[1] for row in reader.table(pipeline.topic("heads")).values()]
+    processed = {head["partition"]: head["processed_through"] for head in heads if head["stage"] == "batch"}
+    rows = [decoder.codec.decode(row.value or b"")[1] for row in reader.table(pipeline.topic("delivery")).values()]
+    return Progress(offsets[0], offsets[1], processed, offsets[2], {row["batch_id"]: row["state"] for row in rows})
+
+
+def wait_until_quiet(brokers: str, pipeline: Pipeline, deadline: float) -> bool:
+    """Waits until no stage has input left and no batch is unsettled; False if that was not so at the deadline."""
+    from waybill.reader import Decoder, Reader
+
+    decoder = Decoder(pipeline)
+    with Reader(brokers) as reader:
+        while True:
+            what = busy(reader, decoder, pipeline)
+            if what is None:
+                return True
+            if time.monotonic() >= deadline:
+                say(f"{pipeline.pipeline}: still {what}")
+                return False
+            time.sleep(min(LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
+
+
+def busy(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> str | None:
+    """What a pipeline still has to do, cheaply; None where nothing."""
+    for stage, source in (("validate", "raw"), ("batch", "validated"), ("dispatch", "batched")):
+        topic = pipeline.topic(source)
+        waiting = sum(reader.waiting(topic, reader.committed(pipeline.group_id(stage), topic), cap=1000).values())
+        if waiting:
+            return f"{waiting} messages of {topic} to be read by {stage}"
+    rows = reader.table(pipeline.topic("delivery")).values()
+    states = [decoder.codec.decode(row.value or b"")[1]["state"] for row in rows]
+    unsettled = sum(state in ("pending", "in_flight") for state in states)
+    return f"{unsettled} batches unsettled" if unsettled else None

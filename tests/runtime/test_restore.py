@@ -143,6 +143,7 @@ def test_tx4_a_table_that_ends_in_markers_has_an_end(world: World, log: KafkaLog
     log.transact([out(None, "windows", b"a")], {0: 0}, token)
     foreign = open_row(world, "windows", b"never")
     foreign.abort_transaction(DEADLINE)
+    wait_for(lambda: world.high("windows") == 7, DEADLINE, "all markers are written")
     store = MemoryRowStore()
     log.catch_up("windows", 0, store)
     assert dict(store.items()) == {b"b": b"2"}
@@ -168,6 +169,7 @@ def test_tx4_a_compacted_table_has_an_end_and_its_gaps_no_message(kafka: str, na
             return len(world.read("windows")) < written // 2
 
         wait_for(compacted, DEADLINE, "the cleaner has removed rows")
+        wait_for(lambda: world.high("windows") == 2 * written, DEADLINE, "the last marker is written")
         log = world.log()
         store = MemoryRowStore()
         log.catch_up("windows", 0, store)
@@ -265,7 +267,7 @@ def test_tx4_bounds_are_the_high_watermark_not_the_last_stable_offset(world: Wor
     world.publish("validated", [b"two"])
     assert log.bounds(0) == (0, 3)
     foreign.abort_transaction(DEADLINE)
-    assert log.bounds(0) == (0, 4)
+    wait_for(lambda: log.bounds(0) == (0, 4), DEADLINE, "the marker is written")
 
 
 # ---- single messages -------------------------------------------------------------------------------

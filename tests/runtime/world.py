@@ -9,7 +9,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams.runtime.admin import create_topics
+from streams.runtime.admin import Cluster, create_topics
 from streams.runtime.kafka import KafkaLog
 from streams.runtime.log import Fetched
 from streams.stage import Message, Output
@@ -17,6 +17,7 @@ from tests.support import wait_for
 from topology.model import Pipeline, Topic
 from topology.topics import topic_specs
 
+LONG = {"session.timeout.ms": "60000", "transaction.timeout.ms": "50000"}
 SHORT = {"session.timeout.ms": "3000", "transaction.timeout.ms": "2500"}
 DEADLINE = 60.0
 
@@ -50,6 +51,7 @@ class World:
         create_topics(bootstrap, specs)
         self.logs: list[KafkaLog] = []
         self._plain: Any = None
+        self._cluster = Cluster({"bootstrap.servers": bootstrap})
 
     def recreate(self, short: str) -> None:
         """Deletes a topic and makes it anew: same name, another topic id."""
@@ -90,8 +92,13 @@ class World:
         producer.init_transactions(DEADLINE)
         return producer
 
+    def high(self, short: str, partition: int = 0) -> int:
+        """High watermark of a topic's partition."""
+        return self._cluster.bounds(self.pipeline.topic(short), partition)[1]
+
     def read(self, short: str, partition: int = 0, isolation: str = "read_committed") -> list[bytes | None]:
-        """Values of a topic's partition as a reader of that isolation sees them now."""
+        """Values of a topic's partition up to its high watermark: waits for the markers of ended transactions."""
+        high = self.high(short, partition)
         consumer = Consumer(
             {
                 "bootstrap.servers": self.bootstrap,
@@ -113,7 +120,8 @@ class World:
                     values.append(message.value())
                 else:
                     assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
-                    return values
+                    if message.offset() >= high:
+                        return values
         finally:
             consumer.close()
         raise AssertionError(f"{short}[{partition}] has no end")

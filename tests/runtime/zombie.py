@@ -1,6 +1,7 @@
 """A worker in a process of its own, for tests that stop or kill it: joins, reads, waits for a line, commits, reports.
 
-Arguments: bootstrap, prefix of the world, slot. Prints `read N` and then `committed` or the name of the error.
+Arguments: bootstrap, prefix of the world, slot, and `short` or `long` time-outs. Prints `read N` and then `committed`
+or the name of the error.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ import sys
 
 from streams.runtime.kafka import KafkaLog
 from streams.runtime.log import LogError
-from tests.runtime.world import SHORT, fetched, out, small_pipeline, started
+from tests.runtime.world import LONG, SHORT, fetched, out, small_pipeline, started
 
 
 def main() -> None:
-    bootstrap, prefix, slot = sys.argv[1:]
-    log = KafkaLog(bootstrap, small_pipeline(prefix), "batch", int(slot), 0, SHORT)
+    bootstrap, prefix, slot, times = sys.argv[1:]
+    log = KafkaLog(bootstrap, small_pipeline(prefix), "batch", int(slot), 0, SHORT if times == "short" else LONG)
     started(log)
     messages, token = fetched(log, 1)
     print(f"read {len(messages)}", flush=True)

@@ -21,7 +21,7 @@ NOUNS = (
     "broker", "publish", "check", "tail", "trace", "reconcile", "dlq", "table", "topology", "audit", "status",
     "doctor", "config",
 )  # fmt: skip
-LATER = ("run",)
+LATER = ("run", "demo")
 """Modules that may be absent: commands that start workers."""
 
 

@@ -77,7 +77,7 @@ def worker(
     code = EXIT_FATAL
     try:
         code = loop.run_until_complete(main())
-    except Exception:
+    except Exception:  # noqa: BLE001 - printed, and the exit code says it
         traceback.print_exc()
     finally:
         # Everything of ours is closed. What is left are tasks of the frame that do not mind being cancelled; waiting

@@ -166,6 +166,11 @@ class MemoryLog:
     def bounds(self, partition: int) -> tuple[int, int]:
         return 0, self._broker.end(self._input, partition)
 
+    def nothing_between(self, partition: int, start: int, end: int) -> bool:
+        held = self._broker.partitions(self._input)[partition]
+        index = _first_at(held, start)
+        return index == len(held) or held[index].offset >= end
+
     def catch_up(self, table: str, partition: int, store: TableStore) -> None:
         held = self._broker.partitions(table)[partition]
         rows = [(m.key or b"", m.value) for m in held[_first_at(held, store.position) :]]
@@ -181,6 +186,8 @@ class MemoryLog:
         if token.generation != broker.generation[self._group] or token.member != self._member:
             raise StaleMember(f"generation {token.generation} is over")
         what = broker.fault(self._stage)
+        if what not in ("ok", "abort", "lost-yes", "lost-no"):
+            raise ValueError(f"fault {what!r}; allowed: ok, abort, lost-yes, lost-no")
         if what in ("ok", "lost-yes"):
             broker.commit(outputs, self._group, offsets)
         if what == "abort":

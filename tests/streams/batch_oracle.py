@@ -1,0 +1,87 @@
+"""What the rules say about every message of one partition of `validated`, read once from the beginning, in order: no
+chunks, no windows, no store, no tidying. Written from the design, not from the product's code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from schemas.canonical import RawPosition
+
+FOR_EVER = 10**18
+
+
+class Said(NamedTuple):
+    """One message of `validated`."""
+
+    offset: int
+    kind: str
+    message: dict[str, Any]
+
+
+class Held(NamedTuple):
+    """One admitted version."""
+
+    raw: RawPosition
+    digest: bytes
+    ordering: str
+    since: int
+
+
+def position(m: dict[str, Any]) -> RawPosition:
+    return RawPosition(m["raw_topic"], m["raw_incarnation"], m["raw_partition"], m["raw_offset"], m["raw_index"])
+
+
+def decisions(log: Sequence[Said], policy: str, keep: int) -> list[tuple[str, RawPosition]]:
+    """Action and position, in order, as the audit chain must have them."""
+    versions: dict[str, dict[int, Held]] = {}
+    seen: dict[tuple[str, int], tuple[int, ...]] = {}
+    time = 0
+    out: list[tuple[str, RawPosition]] = []
+
+    def guard(key: str) -> Held | None:
+        """The newest version, if it has not aged (BA2, BA9)."""
+        held = versions.get(key, {})
+        newest = held[max(held)] if held else None
+        return newest if newest is not None and time - newest.since <= keep else None
+
+    for offset, kind, m in log:
+        if kind == "validated":
+            raw = position(m)
+            time = max(time, m["recorded_at"])
+            source, place = (raw.topic, raw.partition), (raw.incarnation, raw.offset, raw.index)
+            if place <= seen.get(source, (-1, -1, -1)):
+                continue
+            seen[source] = place
+            newest = guard(m["key"])
+            if newest is None:
+                action = "ADMIT"
+            elif newest.digest == m["digest"]:
+                action = "DUPLICATE"
+            elif policy == "supersede" and m["ordering"] > newest.ordering:
+                action = "SUPERSEDE"
+            else:
+                action = "CONFLICT"
+            out.append((action, raw))
+            if action in ("ADMIT", "SUPERSEDE"):
+                versions.setdefault(m["key"], {})[offset] = Held(raw, m["digest"], m["ordering"], time)
+        elif kind == "release":
+            out.append(("RELEASE", position(m)))
+            held = versions.get(m["key"], {})
+            versions[m["key"]] = {at: v for at, v in held.items() if v.raw != position(m)}
+        elif kind == "retain":
+            for kept in m["keys"]:
+                out.append(("RETAIN", position(kept)))
+                held = versions.get(kept["key"], {})
+                for at, v in held.items():
+                    if v.raw == position(kept) and time - v.since <= keep:
+                        held[at] = v._replace(since=FOR_EVER if m["begin"] else time)
+        elif kind == "replay":
+            own = {position(member) for member in m["records"]}
+            out += [("REPLAY", position(member)) for member in m["records"]]
+            newer = [g for member in m["records"] if (g := guard(member["key"])) is not None and g.raw not in own]
+            if not newer and time - m["first_recorded_at"] <= keep:
+                for member in m["records"]:
+                    held = versions.setdefault(member["key"], {})
+                    held[member["offset"]] = Held(position(member), member["digest"], member["ordering"], time)
+    return out

@@ -1,0 +1,45 @@
+"""The batch stage through at least 20,000 random histories a run; see batch_world for what happens in one.
+
+WAYBILL_SIM sets another number. A failure names its seed: `failures([seed])` repeats it alone.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from itertools import chain
+
+from tests.streams.batch_world import World, failures
+
+HISTORIES = int(os.environ.get("WAYBILL_SIM") or 20_000)
+SLICE = 500
+
+
+def test_no_history_breaks_a_law() -> None:
+    slices = [range(at, min(at + SLICE, HISTORIES)) for at in range(0, HISTORIES, SLICE)]
+    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+        broken = list(chain.from_iterable(pool.map(failures, slices)))
+    assert not broken, "\n".join([f"{len(broken)} of {HISTORIES} histories broke a law:", *broken[:10]])
+
+
+def test_the_histories_reach_what_they_are_for() -> None:
+    """A simulator that never gets into trouble proves nothing."""
+    seen = dict.fromkeys(("stale", "unreadable", "two workers", "deterministic", "memory", "bytes", "reread"), 0)
+    kinds: dict[str, int] = {}
+    for seed in range(300):
+        world = World(seed).run()
+        seen["stale"] += world.refused_stale
+        seen["unreadable"] += len(world.poison)
+        seen["two workers"] += len(world.workers) == 2
+        seen["deterministic"] += world.deterministic
+        for batch in world.batches.values():
+            if batch["close_reason"] in seen:
+                seen[batch["close_reason"]] += 1
+            kinds[batch["close_reason"]] = kinds.get(batch["close_reason"], 0) + 1
+        for partition in range(world.partitions):
+            for said in world.log_of(partition):
+                kinds[said.kind] = kinds.get(said.kind, 0) + 1
+    assert all(seen.values()), seen
+    wanted = {"count", "linger", "wall", "stop", "end", "supersede", "release", "retain", "replay", "validated"}
+    assert wanted <= set(kinds), kinds

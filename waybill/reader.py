@@ -79,7 +79,8 @@ class Reader:
 
     def partitions(self, topic: str) -> list[int]:
         """Partitions of a topic; none if there is no such topic."""
-        found = self._admin.list_topics(topic, timeout=REQUEST_SECONDS).topics[topic]
+        # Asked of the consumer: it looks for the leaders at once then, and not at its next refresh, a second later.
+        found = self._consumer.list_topics(topic, timeout=REQUEST_SECONDS).topics[topic]
         return sorted(found.partitions) if found.error is None else []
 
     def ends(self, topic: str) -> Ends:

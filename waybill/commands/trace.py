@@ -1,0 +1,209 @@
+"""`waybill trace`: the life of one record, from the publisher's message to the final answer and its audit entries."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from waybill.context import Brokers, Folder, Json, find_brokers, load_some
+from waybill.output import KEY_SEPARATOR, Code, Fault, count, emit, event_utc, finish, key_text, line, safe, say, utc
+
+if TYPE_CHECKING:
+    from schemas.canonical import RawPosition
+    from topology.model import Pipeline
+    from waybill.life import Finder, Life, Step
+
+HEX = re.compile(r"[0-9a-fA-F]{64}(/\d+)?")
+POSITION = re.compile(r".+/\d+/\d+(/\d+)?")
+DETAILED = 10
+"""Records shown step by step; above it one line each."""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(trace)
+
+
+def trace(
+    id: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="record id, submission id, position on another topic, digest, batch id, or key (fields joined by |)",
+        ),
+    ],
+    pipeline: Annotated[str | None, typer.Option(help="look here only; default: every pipeline of the cluster")] = None,
+    brokers: Brokers = None,
+    folder: Folder = None,
+    json: Json = False,
+) -> None:
+    """Show every stage, position, batch, attempt, answer, digest and audit entry of a record, and its state.
+
+    Exit 1: nothing is known of it; 3: it has no final answer yet.
+    """
+    from waybill.commands.reconcile import present
+    from waybill.life import Finder
+    from waybill.reader import Decoder, Reader
+
+    cluster = find_brokers(brokers)
+    candidates = present(cluster, load_some(pipeline, folder), named=pipeline is not None)
+    for one in candidates:
+        with Reader(cluster) as reader:
+            finder = Finder(reader, Decoder(one), one)
+            lives = find(finder, reader, one, id)
+        if lives:
+            show(lives, one, json)
+            finish(Code.INCOMPLETE if any(life.in_flight for life in lives) else Code.FINE)
+    names = ", ".join(one.pipeline for one in candidates)
+    raise Fault(f"nothing is known of {id!r} in {names}", Code.FOUND)
+
+
+def find(finder: Finder, reader: Any, pipeline: Pipeline, text: str) -> list[Life]:
+    """The records an id speaks of; none where it speaks of nothing here."""
+    from schemas.canonical import UNIT_SEPARATOR
+
+    if HEX.fullmatch(text):
+        name, _, index = text.partition("/")
+        positions = by_digest(finder, bytes.fromhex(name), int(index) if index else None)
+        return finder.lives(positions, audit=len(positions) <= DETAILED) if positions else []
+    if POSITION.fullmatch(text):
+        return by_position(finder, reader, pipeline, text)
+    key = text.replace(KEY_SEPARATOR, UNIT_SEPARATOR)
+    positions = finder.records(key.encode(), lambda fields: fields["key"] == key)
+    return finder.lives(positions, audit=len(positions) <= DETAILED) if positions else []
+
+
+def by_digest(finder: Finder, digest: bytes, index: int | None) -> list[RawPosition]:
+    """Members of a batch, records of a submission with these bytes, or records with this payload."""
+    from schemas.messages import position_of
+
+    batch = finder.batch(digest) if index is None else None
+    if batch is not None:
+        codec = finder.codec
+        return [position_of(codec.decode(data)[1]) for data in batch[1]["records"]]  # type: ignore[arg-type]
+
+    def matches(fields: dict[str, Any]) -> bool:
+        if fields["submission_digest"] == digest:
+            return index is None or fields["raw_index"] == index
+        return index is None and fields["digest"] == digest
+
+    return finder.records(digest, matches)
+
+
+def by_position(finder: Finder, reader: Any, pipeline: Pipeline, text: str) -> list[Life]:
+    """A record or submission by its raw position, or the record a message of another topic is about."""
+    from schemas.canonical import RawPosition, parse_record_id
+    from schemas.messages import position_of
+    from topology.model import EVENT_TOPICS
+
+    try:
+        raw = parse_record_id(text)
+    except ValueError as error:
+        raise Fault(str(error)) from error
+    whole = not re.fullmatch(r".+/\d+/\d+/\d+", text)
+    for short in EVENT_TOPICS:
+        if raw.topic == pipeline.topic(short):
+            if not whole:
+                raise Fault(f"{text!r}: a position on {raw.topic} has the form topic/partition/offset")
+            slices = reader.read(raw.topic, {raw.partition: raw.offset}, {raw.partition: raw.offset + 1})
+            found = next((m for slice_ in slices for m in slice_), None)
+            fields = finder.codec.decode(found.value)[1] if found and found.value else {}
+            return finder.lives([position_of(fields)]) if "raw_topic" in fields else []  # type: ignore[arg-type]
+    if raw.topic != pipeline.raw_topic:
+        return []
+    if not whole:
+        lives = finder.lives([raw])
+        known = [life for life in lives if life.validated or life.dead or life.sent]
+        return known or [life for life in lives if life.submission is not None and not _counted(finder, raw)]
+    lives = finder.lives([RawPosition(*raw[:4], -1)])
+    if lives:
+        return lives
+    waiting = finder.lives([raw])
+    return [life for life in waiting if life.submission is not None]
+
+
+def _counted(finder: Finder, raw: RawPosition) -> bool:
+    """Whether the submission was unpacked: then a record that is not there was never in it."""
+    from schemas.canonical import RawPosition
+
+    return bool(finder.lives([RawPosition(*raw[:4], -1)], audit=False))
+
+
+def show(lives: list[Life], pipeline: Pipeline, json: bool) -> None:
+    """Prints lives: step by step, or one line each where they are many."""
+    from schemas.canonical import record_id
+    from waybill.life import steps
+
+    for life in lives:
+        id = record_id(life.raw)
+        detailed = len(lives) <= DETAILED
+        for step in steps(life, pipeline) if json or detailed else ():
+            if json:
+                emit({"record": id, "step": step.name, "at": utc(step.at), "position": step.position, **facts(step)})
+        answer = life.answer
+        if json:
+            emit(
+                {
+                    "record": id,
+                    "step": "STATE",
+                    "state": life.state,
+                    "transmission": life.transmission,
+                    "in_flight": life.in_flight,
+                    "answer": answer[0] if answer else None,
+                    "outcome": _outcome(life),
+                    "batch_id": life.batch_id,
+                    "delivery": None if life.delivery is None else _delivery(life.delivery),
+                    "duplicates": [record_id(raw) for raw in life.repeats],
+                }
+            )
+            continue
+        batch = f", batch {life.transmission}" if life.transmission else ""
+        flying = ", in flight" if life.in_flight else ""
+        line(f"{safe(id)}  {life.state}  ({_outcome(life) or 'no answer yet'}{batch}{flying})")
+        if detailed:
+            for step in steps(life, pipeline):
+                line(f"  {utc(step.at) or '-':<24}  {step.name:<12}  {safe(step.position)}")
+                line(f"  {'':<24}  {'':<12}  {safe(words(step))}")
+            if life.repeats:
+                line(f"  named by {count(len(life.repeats), 'duplicate')}: {', '.join(map(record_id, life.repeats))}")
+    say(f"{count(len(lives), 'record')} of {pipeline.pipeline}")
+
+
+def _outcome(life: Life) -> str | None:
+    answer = life.answer
+    if answer is None:
+        return None
+    return str(answer[2]["outcome"]) if answer[0] == "sent" else f"dead-lettered by {answer[2]['stage']}"
+
+
+def _delivery(row: dict[str, Any]) -> dict[str, Any]:
+    times = ("not_before", "first_attempt_at", "last_attempt_at", "recorded_at")
+    return {name: utc(value or None) if name in times else value for name, value in row.items()}
+
+
+def facts(step: Step) -> dict[str, Any]:
+    """A step's facts with times in UTC."""
+    found = dict(step.facts)
+    if "event_time" in found:
+        found["event_time"] = event_utc(found["event_time"])
+    return found
+
+
+def words(step: Step) -> str:
+    """A step's facts on one line."""
+    parts = []
+    for name, value in facts(step).items():
+        if value in (None, [], "", {}, False):
+            continue
+        if name == "findings" or name == "warnings":
+            value = "; ".join(f"{found['code']} {found['path']}: {found['message']}" for found in value)
+        elif name == "headers" or name == "passport":
+            value = " ".join(f"{key}={item}" for key, item in value.items())
+        elif name == "key":
+            value = key_text(value)
+        elif isinstance(value, bytes):
+            value = value.hex()
+        parts.append(f"{name}={value}")
+    return "  ".join(parts)

@@ -1,0 +1,293 @@
+"""Owns how one record's life is found in the topics and put together: what happened, where, when, and what it is now.
+
+Every message about a record carries its raw position as five Avro fields in one order, so the bytes of those fields
+are looked for first and only messages that hold them are decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import fastavro
+
+from audit.block import Block, read_block
+from audit.chain import Entry
+from schemas.canonical import RawPosition, record_id
+from schemas.codec import WireError
+from schemas.messages import position_of
+
+if TYPE_CHECKING:
+    from streams.stage import Message
+    from topology.model import Pipeline
+    from waybill.reader import Decoder, Reader
+
+_FIELDS = [("raw_topic", "string"), ("raw_incarnation", "int"), ("raw_partition", "int"), ("raw_offset", "long")]
+_SUBMISSION = fastavro.parse_schema(
+    {"type": "record", "name": "Submission", "fields": [{"name": name, "type": kind} for name, kind in _FIELDS]},
+    named_schemas={},
+)
+
+
+def needle(submission: tuple[str, int, int, int]) -> bytes:
+    """The bytes by which every message about a record of a submission can be found."""
+    out = BytesIO()
+    names = [name for name, _ in _FIELDS]
+    fastavro.schemaless_writer(out, _SUBMISSION, dict(zip(names, submission, strict=True)))
+    return out.getvalue()
+
+
+class Step(NamedTuple):
+    """One thing that happened to a record."""
+
+    name: str
+    """INGESTED, VALIDATED, BATCHED, SENT, ACKNOWLEDGED, FAILED (FSM-01), or AUDIT."""
+    at: int | None
+    """ms since epoch: of the message; of the block for what only the audit tells."""
+    position: str
+    """Topic, partition and offset of the message that says so."""
+    facts: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Life:
+    """Everything found about one record."""
+
+    raw: RawPosition
+    validated: list[tuple[Message, dict[str, Any]]] = field(default_factory=list)
+    dead: list[tuple[Message, dict[str, Any]]] = field(default_factory=list)
+    sent: list[tuple[Message, dict[str, Any]]] = field(default_factory=list)
+    batched: list[tuple[Message, dict[str, Any]]] = field(default_factory=list)
+    repeats: list[RawPosition] = field(default_factory=list)
+    """Records that were called duplicates of this one."""
+    audit: list[tuple[Message, Block, Entry]] = field(default_factory=list)
+    submission: Message | None = None
+    delivery: dict[str, Any] | None = None
+
+    @property
+    def batch_id(self) -> bytes | None:
+        """The last batch it was in."""
+        return self.batched[-1][1]["batch_id"] if self.batched else None
+
+    @property
+    def answer(self) -> tuple[str, Message, dict[str, Any]] | None:
+        """The final answer of its last life: (sent or dead-letter, message, fields)."""
+        answers = [("dead-letter", *found) for found in self.dead] + [("sent", *found) for found in self.sent]
+        return max(answers, key=lambda found: (_attempt(found[2]), found[1].timestamp), default=None)
+
+    @property
+    def in_flight(self) -> bool:
+        """No final answer, or a next life has begun."""
+        unsettled = self.delivery is not None and self.delivery["state"] in ("pending", "in_flight")
+        answer = self.answer
+        return answer is None or (unsettled and answer[0] == "dead-letter" and answer[2]["stage"] == "dispatch")
+
+    @property
+    def state(self) -> str:
+        """FSM-01. A duplicate is acknowledged as such."""
+        answer = self.answer
+        if answer is not None and not self.in_flight:
+            return "ACKNOWLEDGED" if answer[0] == "sent" else "FAILED"
+        if self.delivery is not None and self.delivery["attempt"]:
+            return "SENT"
+        return "BATCHED" if self.batched else "VALIDATED" if self.validated else "INGESTED"
+
+    @property
+    def transmission(self) -> str | None:
+        """FSM-02, of the batch it is in; None where it is in none."""
+        if self.delivery is not None:
+            return transmission(self.delivery)
+        if not self.batched:
+            return None
+        answer = self.answer
+        if answer is None:
+            return "Pending"
+        return "Delivered" if answer[0] == "sent" else "DeadLetter"
+
+
+def transmission(row: Mapping[str, Any]) -> str:
+    """FSM-02 of a row of the delivery table."""
+    if row["state"] == "pending":
+        return "Retrying" if row["attempt"] else "Pending"
+    return {"in_flight": "InFlight", "sent": "Delivered", "dead": "DeadLetter", "split": "Split"}[row["state"]]
+
+
+def _attempt(message: Mapping[str, Any]) -> int:
+    passport = message.get("passport")
+    return passport["attempt"] if passport else 0
+
+
+class Finder:
+    """Looks through the topics of one pipeline."""
+
+    def __init__(self, reader: Reader, decoder: Decoder, pipeline: Pipeline) -> None:
+        self._reader, self.codec, self._pipeline = reader, decoder.codec, pipeline
+
+    def position(self, message: Message, short: str) -> str:
+        """Where a message stands, in full."""
+        return f"{self._pipeline.topic(short)}/{message.partition}/{message.offset}"
+
+    def _holding(self, short: str, marks: Iterable[bytes]) -> Iterable[tuple[Message, str, dict[str, Any]]]:
+        wanted = list(marks)
+        for message in self._reader.all(self._pipeline.topic(short)):
+            if message.value is not None and any(mark in message.value for mark in wanted):
+                try:
+                    yield (message, *self.codec.decode(message.value))
+                except WireError:
+                    continue  # `audit verify` and `tail` say so; here it cannot be about the record
+
+    def records(self, mark: bytes, matches: Callable[[dict[str, Any]], bool]) -> list[RawPosition]:
+        """Positions of the records that hold `mark` somewhere and match, validated or refused."""
+        found: dict[RawPosition, None] = {}
+        for short in ("validated", "dead-letter"):
+            for _, name, fields in self._holding(short, [mark]):
+                if name in ("validated", "dead_letter") and matches(fields):
+                    found[position_of(fields)] = None  # type: ignore[arg-type]
+        return list(found)
+
+    def batch(self, batch_id: bytes) -> tuple[Message, dict[str, Any]] | None:
+        """The message of a frozen batch."""
+        for message, name, fields in self._holding("batched", [batch_id]):
+            if name == "batched" and fields["batch_id"] == batch_id:
+                return message, fields
+        return None
+
+    def delivery(self) -> dict[bytes, dict[str, Any]]:
+        """The delivery table by batch id."""
+        rows = self._reader.table(self._pipeline.topic("delivery")).values()
+        decoded = [self.codec.decode(row.value or b"")[1] for row in rows]
+        return {row["batch_id"]: row for row in decoded}
+
+    def submission(self, raw: RawPosition) -> Message | None:
+        """The publisher's message."""
+        topic = self._pipeline.raw_topic
+        ends = self._reader.ends(topic)
+        if not ends.low.get(raw.partition, 1 << 62) <= raw.offset < ends.high.get(raw.partition, 0):
+            return None
+        until = {raw.partition: raw.offset + 1}
+        slices = self._reader.read(topic, {raw.partition: raw.offset}, until)
+        return next((m for slice_ in slices for m in slice_ if m.offset == raw.offset), None)
+
+    def lives(self, positions: Iterable[RawPosition], audit: bool = True) -> list[Life]:
+        """The lives of all records of the submissions that the positions belong to and that are among them; a
+        position of index -1 stands for every record of its submission."""
+        wanted = list(positions)
+        whole = {raw.submission for raw in wanted if raw.index < 0}
+        lives = {raw: Life(raw) for raw in wanted if raw.index >= 0}
+        marks = {raw.submission: needle(raw.submission) for raw in wanted}
+
+        def life(fields: Mapping[str, Any]) -> Life | None:
+            raw = position_of(fields)  # type: ignore[arg-type]
+            if raw not in lives and raw.submission in whole:
+                lives[raw] = Life(raw)
+            return lives.get(raw)
+
+        for message, name, fields in self._holding("validated", marks.values()):
+            if name == "validated" and (owner := life(fields)):
+                owner.validated.append((message, fields))
+        for message, name, fields in self._holding("dead-letter", marks.values()):
+            if name == "dead_letter" and (owner := life(fields)):
+                owner.dead.append((message, fields))
+        for message, name, fields in self._holding("batched", marks.values()):
+            if name == "batched":
+                for data in fields.pop("records"):
+                    if any(mark in data for mark in marks.values()) and (owner := life(self.codec.decode(data)[1])):
+                        owner.batched.append((message, fields))
+        self._acks(marks.values(), life)
+        table = self.delivery() if any(found.batched for found in lives.values()) else {}
+        for found in lives.values():
+            found.delivery = table.get(found.batch_id) if found.batch_id else None
+        if audit:
+            self._audit(list(lives.values()), marks.values())
+        for submission in marks:
+            stored = self.submission(RawPosition(*submission, 0))
+            for found in lives.values():
+                if found.raw.submission == submission:
+                    found.submission = stored
+        return sorted(lives.values(), key=lambda found: found.raw)
+
+    def _acks(self, marks: Iterable[bytes], life: Callable[[Mapping[str, Any]], Life | None]) -> None:
+        for message, name, fields in self._holding("sent", marks):
+            if name == "sent":
+                if owner := life(fields):
+                    owner.sent.append((message, fields))
+                if fields["duplicate_of"] and (first := life(fields["duplicate_of"])):
+                    first.repeats.append(position_of(fields))  # type: ignore[arg-type]
+            elif name == "sent_batch":
+                for record in fields["records"]:
+                    if owner := life(record):
+                        shared = {key: value for key, value in fields.items() if key != "records"}
+                        owner.sent.append((message, {**shared, **record, "outcome": "delivered"}))
+
+    def _audit(self, lives: list[Life], marks: Iterable[bytes]) -> None:
+        by_position = {found.raw: found for found in lives}
+        by_batch: dict[bytes, list[Life]] = {}
+        for found in lives:
+            if found.batch_id:
+                by_batch.setdefault(found.batch_id, []).append(found)
+        wanted = [*marks, *by_batch]
+        for message in self._reader.all(self._pipeline.topic("audit")):
+            if message.value is None or not any(mark in message.value for mark in wanted):
+                continue
+            try:
+                block = read_block(message.value)
+            except ValueError:
+                continue  # `audit verify` names it
+            for entry in block.entries:
+                if entry.digest in by_batch:
+                    for found in by_batch[entry.digest]:
+                        found.audit.append((message, block, entry))
+                    continue
+                raw = RawPosition(*entry[2:7])
+                if raw in by_position:
+                    by_position[raw].audit.append((message, block, entry))
+
+
+def steps(life: Life, pipeline: Pipeline) -> list[Step]:
+    """A life in the order it was lived."""
+
+    def at(message: Message, short: str) -> str:
+        return f"{pipeline.topic(short)}/{message.partition}/{message.offset}"
+
+    found: list[Step] = []
+    names: tuple[str, ...]
+    facts: dict[str, Any]
+    if life.submission is not None:
+        headers = {name: value.decode("utf-8", "backslashreplace") for name, value in life.submission.headers}
+        facts = {"bytes": len(life.submission.value or b""), "headers": headers}
+        found.append(Step("INGESTED", life.submission.timestamp, record_id(life.raw).rpartition("/")[0], facts))
+    for message, fields in life.validated:
+        names = ("key", "event_time", "group", "date", "partner", "digest", "schema_version", "topology_version")
+        facts = {name: fields[name] for name in names} | {"warnings": fields["warnings"]}
+        found.append(Step("VALIDATED", message.timestamp, at(message, "validated"), facts))
+    for message, fields in life.batched:
+        names = ("batch_id", "count", "group", "date", "partner", "close_reason")
+        found.append(Step("BATCHED", message.timestamp, at(message, "batched"), {name: fields[name] for name in names}))
+    for message, block, entry in life.audit:
+        if entry.action == "ATTEMPT":
+            life_number, _, attempt = entry.code.partition(".")
+            facts = {"batch_id": entry.digest, "life": int(life_number), "attempt": int(attempt)}
+            row = life.delivery
+            if row is not None and (row["life"], row["attempt"]) == (facts["life"], facts["attempt"]):
+                facts |= {"body_digest": row["body_digest"], "render_version": row["render_version"]}
+            found.append(Step("SENT", block.observed.written_at, at(message, "audit"), facts))
+    for message, fields in life.dead:
+        names = ("stage", "error_class", "reason", "route", "findings", "digest", "batch_id", "attempts", "answer",
+                 "outcome_unknown", "passport")  # fmt: skip
+        found.append(Step("FAILED", message.timestamp, at(message, "dead-letter"), {n: fields[n] for n in names}))
+    for message, fields in life.sent:
+        names = ("outcome", "duplicate_of", "batch_id", "partner", "answer", "digest", "warnings", "passport")
+        facts = {name: fields.get(name) for name in names}
+        if facts["duplicate_of"]:
+            facts["duplicate_of"] = record_id(position_of(fields["duplicate_of"]))
+        found.append(Step("ACKNOWLEDGED", message.timestamp, at(message, "sent"), facts))
+    order = ("INGESTED", "VALIDATED", "BATCHED")
+    found.sort(key=lambda step: (order.index(step.name) if step.name in order else len(order), step.at or 0))
+    for message, block, entry in life.audit:
+        facts = {"stage": block.chain.stage, "partition": block.chain.partition, "sequence": block.sequence}
+        facts |= {"action": entry.action, "code": entry.code, "digest": entry.digest, "head": block.head}
+        facts |= {"worker": block.observed.worker, "software": block.observed.software}
+        found.append(Step("AUDIT", block.observed.written_at, at(message, "audit"), facts))
+    return found

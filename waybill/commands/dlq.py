@@ -1,0 +1,197 @@
+"""`waybill dlq ls|show|stats`: the dead letters of pipelines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from waybill.context import Brokers, Folder, Json, MaybePipeline, find_brokers, load_some
+from waybill.output import Code, Fault, count, emit, finish, key_text, line, safe, say, table, utc
+
+if TYPE_CHECKING:
+    from streams.stage import Message
+    from topology.model import Pipeline
+
+ErrorClassOption = Annotated[str | None, typer.Option("--class", help="of this class only")]
+CodeOption = Annotated[str | None, typer.Option("--code", help="with a finding of this code")]
+StageOption = Annotated[str | None, typer.Option("--stage", help="of this stage only")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    group = typer.Typer(help="Dead letters.", no_args_is_help=True, rich_markup_mode=None)
+    group.command("ls")(ls)
+    group.command("stats")(stats)
+    group.command("show")(show)
+    app.add_typer(group, name="dlq")
+
+
+def ls(
+    name: MaybePipeline = None,
+    error_class: ErrorClassOption = None,
+    code: CodeOption = None,
+    stage: StageOption = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="the last so many only")] = None,
+    brokers: Brokers = None,
+    folder: Folder = None,
+    json: Json = False,
+) -> None:
+    """List dead letters, oldest first in each partition."""
+    rows = [
+        row(pipeline, message, letter)
+        for pipeline, message, letter in letters(find_brokers(brokers), name, folder, error_class, code, stage)
+    ]
+    rows = rows[-limit:] if limit else rows
+    if json:
+        for found in rows:
+            emit(found)
+    else:
+        columns = ("id", "at", "stage", "class", "codes", "reason", "route")
+        table(columns, ([*map(found.get, columns[:4]), ",".join(found["codes"]), *map(found.get, columns[5:])]
+                        for found in rows))  # fmt: skip
+    say(count(len(rows), "dead letter"))
+    finish(Code.FINE)
+
+
+def stats(
+    name: MaybePipeline = None,
+    error_class: ErrorClassOption = None,
+    code: CodeOption = None,
+    stage: StageOption = None,
+    brokers: Brokers = None,
+    folder: Folder = None,
+    json: Json = False,
+) -> None:
+    """Count dead letters by class, code and stage."""
+    facets: Counter[tuple[str, str, str, str, str]] = Counter()
+    total = 0
+    for pipeline, _, letter in letters(find_brokers(brokers), name, folder, error_class, code, stage):
+        total += 1
+        for found in sorted({finding["code"] for finding in letter["findings"]}):
+            facets[pipeline.pipeline, letter["stage"], letter["error_class"], found, letter["route"]] += 1
+    columns = ("pipeline", "stage", "class", "code", "route", "letters")
+    rows = [(*facet, number) for facet, number in sorted(facets.items(), key=lambda item: (-item[1], item[0]))]
+    if json:
+        for values in rows:
+            emit(dict(zip(columns, values, strict=True)))
+    else:
+        table(columns, rows)
+    say(f"{count(total, 'dead letter')}; one with several codes is counted under each")
+    finish(Code.FINE)
+
+
+def show(
+    id: Annotated[str, typer.Argument(metavar="ID", help="record id, or position on the dead-letter topic")],
+    pipeline: Annotated[str | None, typer.Option(help="look here only")] = None,
+    brokers: Brokers = None,
+    folder: Folder = None,
+    json: Json = False,
+) -> None:
+    """Show one dead letter: every finding, positions, and the record as it was. Exit 1 if there is none."""
+    found = False
+    for one, message, letter in letters(find_brokers(brokers), pipeline, folder):
+        summary = row(one, message, letter)
+        if id not in (summary["id"], summary["position"]):
+            continue
+        found = True
+        whole = summary | detail(letter)
+        if json:
+            emit(whole)
+        else:
+            print_letter(whole)
+    if not found:
+        raise Fault(f"no dead letter {id!r}: `waybill dlq ls` lists them", Code.FOUND)
+    finish(Code.FINE)
+
+
+def letters(
+    brokers: str,
+    name: str | None,
+    folder: Any,
+    error_class: str | None = None,
+    code: str | None = None,
+    stage: str | None = None,
+) -> Iterator[tuple[Pipeline, Message, dict[str, Any]]]:
+    """The dead letters that match, of one pipeline or of all that the cluster has. Raises Fault for unknown words."""
+    from schemas.errors import ErrorClass
+    from waybill.commands.reconcile import present
+    from waybill.reader import Decoder, Reader
+
+    for given, allowed in ((error_class, [c.value for c in ErrorClass]), (stage, ["validate", "batch", "dispatch"])):
+        if given is not None and given not in allowed:
+            raise Fault(f"{given!r} is not known; allowed: {', '.join(allowed)}")
+    for pipeline in present(brokers, load_some(name, folder), named=name is not None):
+        decoder = Decoder(pipeline)
+        with Reader(brokers) as reader:
+            for message in reader.all(pipeline.topic("dead-letter")):
+                if message.value is None:
+                    continue
+                _, letter = decoder.codec.decode(message.value)
+                codes = {finding["code"] for finding in letter["findings"]}
+                matches = error_class in (None, letter["error_class"]) and stage in (None, letter["stage"])
+                if matches and (code is None or code in codes):
+                    yield pipeline, message, letter
+
+
+def row(pipeline: Pipeline, message: Message, letter: dict[str, Any]) -> dict[str, Any]:
+    """What the list shows of a dead letter."""
+    from schemas.canonical import record_id
+    from schemas.messages import position_of
+
+    return {
+        "id": record_id(position_of(letter)),  # type: ignore[arg-type]
+        "pipeline": pipeline.pipeline,
+        "position": f"{pipeline.topic('dead-letter')}/{message.partition}/{message.offset}",
+        "at": utc(message.timestamp),
+        "stage": letter["stage"],
+        "class": letter["error_class"],
+        "codes": sorted({finding["code"] for finding in letter["findings"]}),
+        "reason": letter["reason"],
+        "route": letter["route"],
+        "key": letter["key"],
+        "source": letter["source"],
+    }
+
+
+def detail(letter: dict[str, Any]) -> dict[str, Any]:
+    """The rest of a dead letter; `original` as text, or as `original_hex` where it is none."""
+    from schemas.canonical import record_id
+    from schemas.messages import position_of
+
+    names = (
+        "findings", "count", "digest", "submission_digest", "content_type", "canonical", "claim", "site", "batch_id",
+        "partner", "answer", "attempts", "outcome_unknown", "topology_version", "passport",
+    )  # fmt: skip
+    rest: dict[str, Any] = {name: letter[name] for name in names}
+    rest["recorded_at"] = utc(letter["recorded_at"])
+    conflict = letter["conflicts_with"]
+    rest["conflicts_with"] = record_id(position_of(conflict)) if conflict else None
+    original: bytes | None = letter["original"]
+    try:
+        rest["original"] = None if original is None else original.decode()
+    except UnicodeDecodeError:
+        rest["original"] = None
+        rest["original_hex"] = (original or b"").hex()
+    return rest
+
+
+def print_letter(whole: dict[str, Any]) -> None:
+    """A dead letter for a person."""
+    for name, value in whole.items():
+        if name in ("findings", "original", "original_hex") or value in (None, [], False):
+            continue
+        text = key_text(value) if name == "key" else ",".join(value) if name == "codes" else value
+        line(f"{name:<18} {safe(text.hex() if isinstance(text, bytes) else str(text))}")
+    for finding in whole["findings"]:
+        line(f"finding            {finding['code']} {safe(finding['path'])}: {safe(finding['message'])}")
+    if "original_hex" in whole:
+        line(f"original (hex)     {whole['original_hex']}")
+    elif whole["original"] is not None:
+        line("original")
+        for text in whole["original"].splitlines():
+            line(f"  {safe(text)}")
+    else:
+        line(f"original           kept at {safe(str(whole['claim']))}")

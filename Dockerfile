@@ -14,7 +14,7 @@ COPY topology topology
 COPY streams streams
 COPY audit audit
 COPY waybill waybill
-RUN pip install --no-cache-dir --no-deps -e .
+RUN pip install --no-cache-dir --no-deps --no-build-isolation -e .
 
 USER waybill
 ENV PYTHONUNBUFFERED=1 WAYBILL_HOME=/data

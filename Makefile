@@ -22,7 +22,7 @@ $(READY): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "could not make .venv: is the venv module there? (Debian: apt-get install python3-venv)" >&2; rm -rf .venv; exit 1; }
 	@echo "installing the pinned packages into .venv (the first time takes a minute)" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: $(READY) ## sample readings through the whole pipeline, and the books balanced at the end

@@ -67,7 +67,7 @@ class Chunking(Frozen):
 
     records: int = Field(20_000, ge=1, description="messages in a chunk at most")
     bytes: int = Field(32 * 2**20, ge=1024, description="message bytes in a chunk at most, checked between slices")
-    linger: float = Field(0.05, ge=0, le=5, description="seconds to wait for more once a first message is there")
+    linger: float = Field(0.01, ge=0, le=5, description="seconds to wait for more once a first message is there")
     seconds: float = Field(5.0, gt=0, le=60, description="work on one chunk is cut here; the rest opens the next")
 
 

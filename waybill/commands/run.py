@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,6 +21,7 @@ def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command("worker")(worker)
     app.command("up")(up)
+    app.command("partner-sim")(partner_sim)
 
 
 Slot = Annotated[int, typer.Option(min=0, help="which worker this is; two running workers must differ")]
@@ -38,9 +40,12 @@ def worker(
     web_port: WebPort = 6066,
     web_bind: WebBind = "127.0.0.1",
     drain: Drain = 30.0,
+    until_end: Annotated[
+        bool, typer.Option("--until-end", help="work what there is now, stage by stage, close every window and exit")
+    ] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Run one worker process against an existing cluster until it is told to stop."""
+    """Run one worker process against an existing cluster until it is told to stop, or to the end of the input."""
     from streams.pipeline import STAGES
     from streams.runtime.worker import EXIT_FATAL, Worker, WorkerSettings, check_topics
     from topology.load import load_pipeline
@@ -64,6 +69,7 @@ def worker(
         web_port=web_port or free_port(),
         drain_seconds=drain,
         software=f"waybill/{version('waybill')}",
+        until_end=until_end,
     )
 
     async def main() -> int:
@@ -129,3 +135,15 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def partner_sim(
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one")] = 8081,
+    ledger: Annotated[Path | None, typer.Option(help="file that keeps attempts and effects over restarts")] = None,
+) -> None:
+    """Run a fake HTTP partner that stores each batch once and keeps a ledger; for trying things out."""
+    from waybill.partner_sim import main
+
+    words = ["--host", host, "--port", str(port)] + (["--ledger", str(ledger)] if ledger else [])
+    raise typer.Exit(main(words))

@@ -115,8 +115,10 @@ def expired(step: Step) -> Verdict:
 class StepFailed(Exception):
     """A step that did not go well, and what that means."""
 
-    def __init__(self, step: Step, verdict: Verdict, why: str, output: Output | None = None) -> None:
-        self.step, self.verdict, self.output = step, verdict, output
+    def __init__(
+        self, step: Step, verdict: Verdict, why: str, output: Output | None = None, code: int | None = None
+    ) -> None:
+        self.step, self.verdict, self.output, self.code = step, verdict, output, code
         super().__init__(f"{step.value}: {why}")
 
 
@@ -207,10 +209,15 @@ class Transactor:
         self.abort()
         if failed.verdict is Verdict.STALE:
             return StaleMember(str(failed))
+        culprit: Output | None = None
         if failed.verdict is Verdict.TOO_LARGE:
             culprit = failed.output or self._largest_refused(outputs)
-            if culprit is not None:
-                return TooLarge(culprit, str(failed))
+        elif failed.code == KafkaError._STATE:
+            # the transaction failed in the background before this step, which hides why: size is the one cause that
+            # doing it again would not cure
+            culprit = self._largest_refused(outputs)
+        if culprit is not None:
+            return TooLarge(culprit, str(failed))
         return Abortable(str(failed))
 
     def _largest_refused(self, outputs: Sequence[Output]) -> Output | None:
@@ -241,7 +248,7 @@ class Transactor:
                     except KafkaException as refused:
                         error = refused.args[0]
                         verdict = classify(error, Step.PRODUCE)
-                        raise StepFailed(Step.PRODUCE, verdict, _words(error), output) from refused
+                        raise StepFailed(Step.PRODUCE, verdict, _words(error), output, error.code()) from refused
 
     def _step(self, step: Step, call: Callable[[float], object], seconds: float | None = None) -> None:
         """Calls until it works, or the error is another than `call again`, or the deadline is over."""
@@ -259,7 +266,7 @@ class Transactor:
                             self._producer.poll(RETRY_WAIT)
                             continue
                         verdict = expired(step)
-                    raise StepFailed(step, verdict, _words(error)) from failed
+                    raise StepFailed(step, verdict, _words(error), code=error.code()) from failed
                 else:
                     return
 

@@ -131,7 +131,7 @@ def test_the_output_that_is_too_large_is_named_and_the_log_goes_on(
     token = started(log).token
     big = out(os.urandom(size), topic)
     with pytest.raises(TooLarge) as caught:
-        log.transact([out(b"A"), big, out(b"B", topic)], {0: 0}, token)
+        log.transact([out(b"A"), big, *[out(os.urandom(1000), topic) for _ in range(3000)]], {0: 0}, token)
     assert caught.value.output is big
     assert world.read("sent") == []
     log.recover(caught.value)
@@ -318,7 +318,10 @@ def test_keeping_alive_loses_nothing(world: World, log: KafkaLog) -> None:
     assert offsets == list(range(50))
 
 
-def test_close_leaves_the_group_at_once_and_twice_is_once(world: World, log: KafkaLog) -> None:
+def test_close_leaves_the_group_at_once_and_twice_is_once(world: World) -> None:
+    """By itself its session would last 5 minutes, and its open transaction not much less."""
+    patient = {"session.timeout.ms": "300000", "transaction.timeout.ms": "250000"}
+    log = world.log("batch", 0, **patient)
     started(log)
     failpoints.arm("batch:before-commit=error")
     token = log.fetch(1, 1, 0.0, 0.0).token

@@ -178,7 +178,7 @@ def test_a_full_queue_is_drained_and_nothing_skipped(run: Run) -> None:
     [
         ({"offsets": error(E.UNKNOWN_TOPIC_OR_PART, abort=True)}, Abortable, True),
         ({"produce": BufferError("full")}, Abortable, True),
-        ({"produce": error(E._STATE)}, Abortable, True),
+        ({"produce": error(E._UNKNOWN_PARTITION)}, Abortable, True),
         ({"offsets": error(E.COORDINATOR_NOT_AVAILABLE, retriable=True)}, Abortable, True),
         ({"offsets": error(E.ILLEGAL_GENERATION, abort=True)}, StaleMember, True),
         ({"commit": error(E._TIMED_OUT, retriable=True)}, Indeterminate, False),
@@ -200,6 +200,12 @@ def test_errors_become_the_tree(run: Run, script: dict[str, Any], raised: type[E
         run(producer)
     assert caught.type is raised
     assert ("abort" in producer.calls) == aborted
+
+
+def test_a_size_error_hidden_by_a_later_step_is_found(run: Run) -> None:
+    with pytest.raises(TooLarge) as caught:
+        run(Scripted(offsets=error(E._STATE, abort=True)))
+    assert caught.value.output == BIG
 
 
 @pytest.mark.parametrize("where", ["produce", "commit"])

@@ -17,6 +17,7 @@ from streams.delivery.answers import fault
 from streams.delivery.http import HttpSink
 from streams.delivery.object_store import ObjectStoreSink
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind, Sink
+from streams.runtime import failpoints
 from topology.model import HttpPartner, ObjectStorePartner, Partner
 
 OBJECT_STORE_SLOTS = 8
@@ -149,6 +150,7 @@ class DeliveryEngine:
                 outcome = fault(error, sent=True)
             else:
                 outcome = sending.result()
+            failpoints.hit("dispatch:after-send")
         with self._changed:
             self._answers.append((envelope, outcome))
             self._changed.notify_all()

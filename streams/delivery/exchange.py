@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from streams.delivery.engine import DeliveryEngine
 from streams.delivery.protocol import Envelope, Outcome
+from streams.runtime import failpoints
 
 
 class EngineExchange:
@@ -17,6 +18,7 @@ class EngineExchange:
 
     def launch(self, effects: Sequence[Envelope]) -> None:
         for envelope in effects:
+            failpoints.hit("dispatch:before-send")
             self._engine.submit(envelope)
             self._open += 1
 

@@ -52,6 +52,7 @@ class Frame:
 
     def __init__(self, app_id: str, bootstrap: str, home: Path, web_bind: str, web_port: int) -> None:
         """`app_id` must differ from every data group; the control consumer's group carries it."""
+        self._home = home
         self.app = faust.App(
             app_id,
             broker=f"kafka://{bootstrap}",
@@ -120,6 +121,7 @@ class Frame:
     async def start(self) -> None:
         """Starts Faust; agents can be reached from now on."""
         self._loop = asyncio.get_running_loop()
+        self._home.mkdir(parents=True, exist_ok=True)
         await self.app.start()
 
     async def stop(self, seconds: float) -> None:

@@ -239,6 +239,9 @@ class KafkaLog:
     def bounds(self, partition: int) -> tuple[int, int]:
         return self._cluster.bounds(self._input, partition)
 
+    def nothing_between(self, partition: int, start: int, end: int) -> bool:
+        return start >= end or self._positions.empty(self._input, partition, start, end)
+
     def catch_up(self, table: str, partition: int, store: TableStore) -> None:
         name = self._topics[table]
         if name not in self._delete_retention:

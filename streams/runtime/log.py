@@ -79,6 +79,11 @@ class Log(Protocol):
         """First offset kept and next offset to be written (high watermark) of an input partition."""
         ...
 
+    def nothing_between(self, partition: int, start: int, end: int) -> bool:
+        """Whether no committed message of an input partition lies from `start` to below `end`: only markers and
+        aborted messages may, so that positions alone cannot tell whether an end was reached (TX4)."""
+        ...
+
     def catch_up(self, table: str, partition: int, store: TableStore) -> None:
         """Brings a store up to the table's high watermark as it is now (TX1), from `store.position`. Rebuilds it
         whole if the changelog no longer has that position."""

@@ -137,6 +137,15 @@ class Reader:
             return None
         return convert([found])[0]
 
+    def empty(self, topic: str, partition: int, start: int, end: int) -> bool:
+        """Whether no committed message lies from `start` to below `end`. Raises Fatal like `catch_up`."""
+        try:
+            found = self._next_from(topic, partition, start)
+        except OutOfRange:
+            self._at = self._ahead = None
+            return False
+        return found is None or found.offset() >= end
+
     def _next_from(self, topic: str, partition: int, offset: int) -> Any:
         """The first committed message at or after an offset; None at the end of the log."""
         if self._at is None or self._at[:2] != (topic, partition) or not self._at[2] <= offset < self._at[2] + NEAR:

@@ -123,6 +123,11 @@ class Runner:
         """Next input offset to be worked, per partition."""
         return dict(self._positions)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a partner has something in hand."""
+        return self._exchange.busy()
+
     # ---- the loop --------------------------------------------------------------------------------
 
     def step(self, timeout: float | None = None) -> Step:

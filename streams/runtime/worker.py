@@ -28,6 +28,7 @@ from streams.delivery.engine import DeliveryEngine
 from streams.delivery.exchange import EngineExchange
 from streams.pipeline import STAGES, Parts
 from streams.progress import Identity
+from streams.runtime import bounded
 from streams.runtime.admin import describe_cluster_topics
 from streams.runtime.frame import Frame
 from streams.runtime.kafka import KafkaLog
@@ -38,8 +39,9 @@ from streams.runtime.stores import RocksRowStore
 from topology.model import CONTROL_TOPIC, Pipeline
 from topology.topics import check_cluster, topic_specs
 
-EXIT_FATAL, EXIT_GAP, EXIT_STALLED, EXIT_DRAIN = 70, 71, 72, 73
-"""Exit codes of a worker: fenced or beyond repair; records could be skipped; no progress; drain not finished."""
+EXIT_FATAL, EXIT_GAP, EXIT_STALLED, EXIT_DRAIN, EXIT_UNFINISHED = 70, 71, 72, 73, 74
+"""Exit codes of a worker: fenced or beyond repair; records could be skipped; no progress; drain not finished; a
+bounded run was stopped before its end."""
 
 STALL_SECONDS = 120.0
 """A thread that has not turned its loop for this long is stuck: longer than any single step may take (TX1's wait for
@@ -64,6 +66,8 @@ class WorkerSettings:
     drain_seconds: float = 30.0
     software: str = "waybill"
     session_seconds: float = 10.0
+    until_end: bool = False
+    """A bounded run: stage by stage, each up to where its input ends when the one before has stopped (law 6)."""
 
 
 class StageThread(threading.Thread):
@@ -74,6 +78,9 @@ class StageThread(threading.Thread):
         self.pipeline, self.stage_name = pipeline, stage
         self._worker = worker
         self._stopping = threading.Event()
+        self._bounded = threading.Event()
+        self.reached = threading.Event()
+        """A bounded run has come to its end; the thread goes on until it is asked to stop."""
         self.error: BaseException | None = None
         self.drained: bool | None = None
         self.runner: Runner | None = None
@@ -92,14 +99,22 @@ class StageThread(threading.Thread):
         """Ends the loop after the turn at hand; the thread then drains."""
         self._stopping.set()
 
+    def ask_for_end(self, leave: bool) -> None:
+        """Runs up to where the input ends now and sets `reached`; stops there if it is to leave."""
+        self.reached.clear()
+        self._leave = leave
+        self._bounded.set()
+
     @property
     def ready(self) -> bool:
         """Its partitions are restored (none assigned counts: there may be more workers than partitions)."""
         return self.runner is not None and self._assigned_once and self.error is None
 
     _assigned_once = False
+    _leave = False
 
     def run(self) -> None:
+        self.observer.last_turn = time.monotonic()
         try:
             self._run()
         except BaseException as error:  # noqa: BLE001 - whatever it is, the process must learn of it and end
@@ -108,7 +123,7 @@ class StageThread(threading.Thread):
         finally:
             with suppress(LogError):
                 self._close()
-            self._worker.thread_ended()
+            self._worker.news()
 
     def _run(self) -> None:
         settings = self._worker.settings
@@ -119,8 +134,26 @@ class StageThread(threading.Thread):
             self._log, self._stage, self.pipeline.chunk, exchange, self.hand_over, observe=self._watch
         )
         while not self._stopping.is_set():
-            runner.step()
+            if self._bounded.is_set():
+                self._run_to_end(runner)
+            else:
+                runner.step()
         self.drained = runner.stop(settings.drain_seconds)
+
+    def _run_to_end(self, runner: Runner) -> None:
+        stage = self._stage
+
+        def settled() -> bool:
+            return self.stage_name != "dispatch" or stage.unsettled == 0
+
+        with suppress(bounded.Interrupted):
+            ends = bounded.run_to_end(runner, self.pipeline.partitions, settled, self._stopping.is_set)
+            log.info("at the end", pipeline=self.pipeline.pipeline, stage=self.stage_name, ends=ends)
+            if self._leave:
+                self._stopping.set()
+            self._bounded.clear()
+            self.reached.set()
+            self._worker.news()
 
     def _watch(self, step: Any) -> None:
         runner = self.runner
@@ -180,46 +213,65 @@ class Worker:
             f"{names}.{stages}.{settings.slot}", settings.bootstrap, settings.home, settings.web_bind, settings.web_port
         )
         self.threads = [StageThread(self, p, stage) for p in pipelines for stage in settings.stages]
-        self._ended: Callable[[], None] = lambda: None
+        self.news: Callable[[], None] = lambda: None
+        """Called by a thread that has ended or come to the end of its input."""
         self._stopping = False
         self.frame.page("/healthz", self._healthz)
         self.frame.page("/readyz", self._readyz)
         self.frame.page("/metrics", self._metrics_page)
 
-    def thread_ended(self) -> None:
-        """Called by a thread as the last thing it does."""
-        self._ended()
-
     async def run(self, stop: asyncio.Event) -> int:
-        """Starts everything, waits for `stop` or for a thread that ends, drains and stops."""
+        """Starts everything, waits for `stop`, for a thread that ends, or for the end of a bounded run; drains and
+        stops."""
         loop = asyncio.get_running_loop()
-        ended = asyncio.Event()
+        news = asyncio.Event()
 
-        def thread_ended() -> None:
-            loop.call_soon_threadsafe(ended.set)
+        def heard() -> None:
+            loop.call_soon_threadsafe(news.set)
 
-        self._ended = thread_ended
+        self.news = heard
         await self.frame.start()
         log.info("frame started", web=f"http://{self.settings.web_bind}:{self.settings.web_port}")
-        for thread in self.threads:
-            thread.start()
-        code = await self._watch(stop, ended)
+        if self.settings.until_end:
+            code = await self._run_to_end(stop, news)
+        else:
+            for thread in self.threads:
+                thread.start()
+            code = await self._watch(stop, news, lambda: any(not t.is_alive() for t in self.threads))
         log.info("stopping", drain_seconds=self.settings.drain_seconds)
         return max(code, await self._stop())
 
-    async def _watch(self, stop: asyncio.Event, ended: asyncio.Event) -> int:
-        waiting = [asyncio.create_task(stop.wait()), asyncio.create_task(ended.wait())]
+    async def _run_to_end(self, stop: asyncio.Event, news: asyncio.Event) -> int:
+        """Stage by stage. Batch stays until dispatch is done: what that has released is read, too, so that nothing
+        is left over but what was published meanwhile."""
+        stages = self.settings.stages
+        again = ("batch",) if {"batch", "dispatch"} <= set(stages) else ()
+        for place, stage in enumerate((*stages, *again)):
+            threads = [thread for thread in self.threads if thread.stage_name == stage]
+            for thread in threads:
+                thread.ask_for_end(leave=stage not in again or place == len(stages))
+                if thread.ident is None:
+                    thread.start()
+            code = await self._watch(stop, news, lambda threads=threads: all(t.reached.is_set() for t in threads))  # type: ignore[misc]
+            if code or not all(thread.reached.is_set() for thread in threads):
+                return code or EXIT_UNFINISHED
+        return 0
+
+    async def _watch(self, stop: asyncio.Event, news: asyncio.Event, done: Callable[[], bool]) -> int:
+        """Waits until `done`, `stop`, a thread that fails, or one that is stuck: the exit code for the last."""
+        stopped = asyncio.create_task(stop.wait())
         try:
-            while True:
-                done, _ = await asyncio.wait(waiting, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
-                if done:
-                    return 0
-                if stuck := [t for t in self.threads if self._age(t) > STALL_SECONDS]:
-                    log.error("no progress", stages=[t.name for t in stuck], seconds=STALL_SECONDS)
+            while not (done() or stop.is_set() or any(thread.error is not None for thread in self.threads)):
+                heard = asyncio.create_task(news.wait())
+                await asyncio.wait([stopped, heard], timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+                heard.cancel()
+                news.clear()
+                if stuck := [thread.name for thread in self.threads if self._stuck(thread, STALL_SECONDS)]:
+                    log.error("no progress", stages=stuck, seconds=STALL_SECONDS)
                     return EXIT_STALLED
+            return 0
         finally:
-            for task in waiting:
-                task.cancel()
+            stopped.cancel()
 
     async def _stop(self) -> int:
         """In the order data flows, so that what one stage writes last the next can still take."""
@@ -227,7 +279,7 @@ class Worker:
         for thread in self.threads:
             thread.ask_to_stop()
         deadline = time.monotonic() + self.settings.drain_seconds + 15
-        for thread in self.threads:
+        for thread in filter(threading.Thread.is_alive, self.threads):
             await asyncio.to_thread(thread.join, max(0.0, deadline - time.monotonic()))
         code = max((_exit_code(thread) for thread in self.threads), default=0)
         with suppress(TimeoutError):
@@ -240,14 +292,18 @@ class Worker:
     def _age(self, thread: StageThread) -> float:
         return time.monotonic() - thread.observer.last_turn
 
+    def _stuck(self, thread: StageThread, seconds: float) -> bool:
+        """Whether a running thread has not turned its loop for so long."""
+        return thread.is_alive() and self._age(thread) > seconds
+
     def _healthz(self) -> tuple[int, str, str]:
         """Alive: no thread has ended with an error and none is stuck."""
-        bad = [t.name for t in self.threads if t.error is not None or self._age(t) > STALL_SECONDS]
+        bad = [t.name for t in self.threads if t.error is not None or self._stuck(t, STALL_SECONDS)]
         return (500, "text/plain", f"stuck or ended: {', '.join(bad)}\n") if bad else (200, "text/plain", "ok\n")
 
     def _readyz(self) -> tuple[int, str, str]:
         """Ready: every stage has its tables restored and turns its loop."""
-        waiting = [t.name for t in self.threads if not t.ready or self._age(t) > STALL_SECONDS / 4]
+        waiting = [t.name for t in self.threads if not t.ready or self._stuck(t, STALL_SECONDS / 4)]
         if waiting or self._stopping:
             return 503, "text/plain", f"not ready: {', '.join(waiting) or 'stopping'}\n"
         return 200, "text/plain", "ready\n"

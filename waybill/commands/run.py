@@ -29,6 +29,9 @@ WebPort = Annotated[int, typer.Option(min=0, max=65535, help="of /healthz, /read
 WebBind = Annotated[str, typer.Option(help="address of the web endpoints")]
 Drain = Annotated[float, typer.Option(min=0, help="seconds to finish what is under way when stopped")]
 Brokers = Annotated[str | None, typer.Option(help="bootstrap servers; default: the local broker")]
+Session = Annotated[
+    float, typer.Option(min=1, max=1800, help="seconds of silence after which a worker's partitions go to another one")
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="log each transaction")]
 
 
@@ -40,6 +43,7 @@ def worker(
     web_port: WebPort = 6066,
     web_bind: WebBind = "127.0.0.1",
     drain: Drain = 30.0,
+    session: Session = 10.0,
     until_end: Annotated[
         bool, typer.Option("--until-end", help="work what there is now, stage by stage, close every window and exit")
     ] = False,
@@ -69,6 +73,7 @@ def worker(
         web_port=web_port or free_port(),
         drain_seconds=drain,
         software=f"waybill/{version('waybill')}",
+        session_seconds=session,
         until_end=until_end,
     )
 

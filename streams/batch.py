@@ -275,9 +275,8 @@ class Lot:
         for key in self.versions.oldest():
             if self.tidied >= TIDY_PER_CHUNK:
                 return
-            versions = self.find(key)
-            first = versions[0] if versions else None
-            if first is not None and first.admitted_at != RETAINED:
+            first = next((v for v in self.find(key) if v.admitted_at != RETAINED), None)
+            if first is not None:
                 if self._alive(first) or self.windows.holds(Line(first.group, first.date), first.offset):
                     return
                 self._remove(work, first)

@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from itertools import chain
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
 
+from streams.identity import VersionStore
+from streams.runtime.rocks_versions import RocksVersions
 from tests.streams.batch_world import World, failures
 
 HISTORIES = int(os.environ.get("WAYBILL_SIM") or 20_000)
@@ -21,6 +26,33 @@ def test_no_history_breaks_a_law() -> None:
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
         broken = list(chain.from_iterable(pool.map(failures, slices)))
     assert not broken, "\n".join([f"{len(broken)} of {HISTORIES} histories broke a law:", *broken[:10]])
+
+
+class OnDisk(World):
+    """Workers whose versions lie in RocksDB and outlive them."""
+
+    folders: Iterator[Path]
+    """One for each history, those run again for comparison included."""
+
+    def __init__(self, *of: Any) -> None:
+        self.folder = next(self.folders)
+        super().__init__(*of)
+
+    def versions(self, partition: int) -> VersionStore:
+        return RocksVersions(self.folder / str(partition))
+
+    def crash(self, slot: int) -> None:
+        for stores in self.workers[slot].runner._stores.values():
+            for store in stores.values():
+                store.close()  # the operating system does it when a process dies
+        super().crash(slot)
+
+
+def test_histories_with_versions_on_disk(tmp_path: Path) -> None:
+    OnDisk.folders = (tmp_path / str(number) for number in count())
+    seeds = [seed for seed in range(200) if World(seed).partitions == 1][:60]
+    broken = failures(seeds, OnDisk)
+    assert not broken, broken
 
 
 def test_the_histories_reach_what_they_are_for() -> None:

@@ -14,121 +14,15 @@ from pydantic import ValidationError
 
 import streams.batch
 import streams.window
-from audit.block import read_block
 from schemas.canonical import RawPosition
 from schemas.errors import STALE_VERSION
 from streams.batch import BatchStage, Lot, raw_position
-from streams.deadletter import DeadLetters
 from streams.identity import RETAINED, MemoryVersions, Version, encode_version
-from streams.progress import Identity
-from streams.runtime.memory import MemoryBroker, MemoryLog
-from streams.runtime.runner import Runner
+from streams.runtime.memory import MemoryLog
 from streams.stage import TableStore, Work
 from streams.window import Line, Windows
-from tests.streams.batch_world import CODEC, ChosenLog, LawBroken, Published, World, replay_of, validated
-from topology.model import Batching, Chunking, Pipeline
-
-S = 1000
-"""Milliseconds of a second."""
-
-
-class Desk:
-    """One batch worker and what a test says to it."""
-
-    def __init__(self, **settings: Any) -> None:
-        batching = {"max_records": 3, "linger": 10} | settings.pop("batching", {})
-        chosen: dict[str, Any] = {
-            "pipeline": "desk", "pack": "none", "partitions": 1, "partition_by": ["k"], "idempotency": ["k"],
-            "partner": "p", "keep": 100, "ordering_by": "o", "deterministic": False,
-        }  # fmt: skip
-        self.pipeline = Pipeline(**(chosen | settings), batching=Batching(**batching))
-        self.broker = MemoryBroker(self.pipeline)
-        self.wall = 0
-        self.offset = 0
-        self.start()
-
-    def start(self) -> None:
-        for member in list(self.broker.members.get(self.pipeline.group_id("batch"), [])):
-            self.broker.leave(self.pipeline.group_id("batch"), member)
-        self.stage = BatchStage(
-            self.pipeline, CODEC, Identity("w", "0", "1"), DeadLetters(CODEC, 1), lambda p: MemoryVersions()
-        )
-        self.log = ChosenLog(self.broker, "batch", "validated")
-        self.log.take = 100
-        self.runner = Runner(self.log, self.stage, Chunking(), clock=lambda: self.wall)
-
-    @property
-    def lot(self) -> Lot:
-        return self.stage._lots[0]
-
-    def say(
-        self, key: str, content: str = "x", at: float = 0, date: str = "d1", group: str = "g", order: str | None = None
-    ) -> RawPosition:
-        """A validated record of the next raw offset, recorded at `at` seconds."""
-        raw = RawPosition("raw", 0, 0, self.offset, 0)
-        self.offset += 1
-        digest = sha256(content.encode()).digest()
-        message = validated(Published(key, digest, group, date, int(at * S), raw))
-        self.tell("validated", message | {"ordering": order or f"{raw.offset:05}"})
-        return raw
-
-    def tell(self, kind: str, message: Mapping[str, Any]) -> None:
-        self.broker.append("validated", 0, b"k", CODEC.encode(kind, message))
-
-    def run(self) -> None:
-        for _ in range(50):
-            step = self.runner.step(timeout=0)
-            if step.result == "idle" and self.runner.positions.get(0, -1) >= self.broker.end("validated", 0):
-                return
-        raise AssertionError("never idle")
-
-    def batches(self) -> list[dict[str, Any]]:
-        decoded = [CODEC.decode(m.value or b"") for m in self.broker.all("batched")]
-        return [m for name, m in decoded if name == "batched"]
-
-    def offsets(self) -> list[list[int]]:
-        """Raw offsets of the members, batch by batch."""
-        return [[CODEC.decode(m)[1]["raw_offset"] for m in batch["records"]] for batch in self.batches()]
-
-    def reasons(self) -> list[str]:
-        return [batch["close_reason"] for batch in self.batches()]
-
-    def chain(self) -> list[tuple[str, int]]:
-        """(action, raw offset) of every audit entry."""
-        return [
-            (entry.action, entry[5])
-            for m in self.broker.all("audit")
-            for entry in read_block(m.value or b"").entries
-        ]  # fmt: skip
-
-    def table(self, name: str) -> dict[bytes | None, Any]:
-        rows: dict[bytes | None, Any] = {}
-        for m in self.broker.all(name):
-            rows[m.key] = None if m.value is None else CODEC.decode(m.value)[1]
-        return {key: row for key, row in rows.items() if row is not None}
-
-    def written(self) -> int:
-        return sum(len(self.broker.all(topic)) for topic in ("sent", "dead-letter", "audit", "batched", "heads"))
-
-    @property
-    def committed(self) -> int | None:
-        return self.broker.committed(self.pipeline.group_id("batch"), 0)
-
-    def release(self, raw: RawPosition, key: str) -> None:
-        names = {f"raw_{name}": value for name, value in raw._asdict().items()}
-        self.tell("release", {"key": key, "digest": bytes(32), "batch_id": bytes(32), **names})
-
-    def retain(self, batch: Mapping[str, Any], begin: bool) -> None:
-        members = [CODEC.decode(m)[1] for m in batch["records"]]
-        self.tell("retain", {"batch_id": batch["batch_id"], "begin": begin, "keys": members})
-
-    def replay(self, batch: dict[str, Any], offsets: list[int]) -> None:
-        self.tell("replay", replay_of(batch | {"offset": 0}, offsets))
-
-    def lives(self) -> int:
-        """Batches asked to be delivered again."""
-        return sum(CODEC.decode(m.value or b"")[0] == "batched_again" for m in self.broker.all("batched"))
-
+from tests.streams.batch_desk import Desk, S
+from tests.streams.batch_world import CODEC, LawBroken, World
 
 # ---- BA1, BA2 --------------------------------------------------------------------------------------
 
@@ -406,6 +300,21 @@ def test_ba9_a_retained_version_does_not_age_until_its_batch_is_settled() -> Non
     desk.run()
     told = [entry for entry in desk.chain() if entry[0] != "RETAIN"]
     assert told == [("ADMIT", 0), ("ADMIT", 1), ("ADMIT", 2), ("DUPLICATE", 3), ("DUPLICATE", 4), ("ADMIT", 5)]
+
+
+def test_ba9_a_version_beside_a_retained_one_is_tidied_all_the_same() -> None:
+    desk = Desk(keep=30, on_conflict="supersede", batching={"max_records": 1})
+    desk.say("k", "x", at=0)
+    desk.run()
+    desk.retain(desk.batches()[0], begin=True)
+    desk.say("k", "y", at=0)
+    desk.run()
+    for at in (100, 101, 102):
+        desk.say("other", str(at), at=at)
+        desk.run()
+    held = [(row["key"], row["raw_offset"]) for row in desk.table("idempotency").values()]
+    assert ("k", 0) in held  # retained
+    assert ("k", 1) not in held  # aged
 
 
 def test_di6_a_dead_batch_is_admitted_again_and_guards_its_keys() -> None:

@@ -85,20 +85,21 @@ def test_ba3_the_committed_offset_is_the_lowest_open_one_and_each_line_knows_how
 
 
 def test_ba3_nothing_is_cut_while_windows_are_being_rebuilt() -> None:
-    desk = Desk()
-    for key in "ab":
+    desk = Desk(batching={"max_records": 10})
+    for key in "abc":
         desk.say(key)
     desk.run()
     desk.start()
     desk.log.take = 1
     desk.runner.step(timeout=0)
     desk.runner.step(timeout=0)
-    desk.wall = 10**9  # long past `idle`, but b is yet to come back
+    desk.wall = 10**9  # long past `idle`, but b and c are yet to come back
     assert desk.lot.rebuilding
     assert not desk.stage.due(desk.wall)
     assert desk.runner.drain().result == "idle"
+    assert desk.runner.step(timeout=0).result == "rebuilt-window"
     desk.run()
-    assert desk.offsets() == [[0, 1]]
+    assert desk.offsets() == [[0, 1, 2]]
 
 
 def test_ba4_records_read_again_write_nothing() -> None:

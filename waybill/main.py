@@ -45,7 +45,7 @@ def build() -> typer.Typer:
     )
     for noun in (*LATER, *NOUNS):
         name = f"waybill.commands.{noun}"
-        if find_spec(name) is not None:
+        if noun in NOUNS or find_spec(name) is not None:
             cast(Commands, import_module(name)).register(app)
     return app
 

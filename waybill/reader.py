@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from confluent_kafka import (
     Consumer,
     ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
+    KafkaException,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from streams.runtime.admin import PASSING as BUSY
 from streams.runtime.restore import PASSING, convert
 from streams.stage import Message
 from waybill.context import client_settings
@@ -34,6 +36,7 @@ SLICE_SECONDS = 0.1
 PATIENCE = 30.0
 """Seconds without progress after which a broker counts as out of reach: one that restarts is back by then."""
 REQUEST_SECONDS = 10.0
+RETRY_SECONDS = 0.05
 
 Offsets = dict[int, int]
 """Partition -> offset."""
@@ -61,7 +64,7 @@ class Reader:
             "enable.partition.eof": True,
             "auto.offset.reset": "error",
             "fetch.queue.backoff.ms": 10,  # TX5: the default starves a fast reader
-            "fetch.wait.max.ms": 100,
+            "fetch.wait.max.ms": 20,  # how late the end of a partition is noticed
         }
         self._consumer: Any = Consumer(client_settings(brokers, **settings))
 
@@ -88,10 +91,12 @@ class Reader:
         where = [TopicPartition(topic, partition) for partition in self.partitions(topic)]
 
         def ask(spec: Any, level: Any) -> Offsets:
-            asked = self._admin.list_offsets(
-                dict.fromkeys(where, spec), isolation_level=level, request_timeout=REQUEST_SECONDS
-            )
-            return {tp.partition: int(future.result().offset) for tp, future in asked.items()}
+            def once() -> Offsets:
+                wanted = dict.fromkeys(where, spec)
+                asked = self._admin.list_offsets(wanted, isolation_level=level, request_timeout=REQUEST_SECONDS)
+                return {tp.partition: int(future.result().offset) for tp, future in asked.items()}
+
+            return _patiently(once)
 
         if not where:
             return Ends({}, {})
@@ -111,8 +116,12 @@ class Reader:
         if not where:
             return {}
         request = ConsumerGroupTopicPartitions(group, where)
-        answer = self._admin.list_consumer_group_offsets([request], request_timeout=REQUEST_SECONDS)
-        result = answer[group].result()
+
+        def once() -> Any:
+            asked = self._admin.list_consumer_group_offsets([request], request_timeout=REQUEST_SECONDS)
+            return asked[group].result()
+
+        result = _patiently(once)
         return {tp.partition: tp.offset if tp.offset >= 0 else None for tp in result.topic_partitions}
 
     # ---- reading ---------------------------------------------------------------------------------
@@ -197,6 +206,22 @@ class Reader:
             for message in slice_:
                 counts[message.partition] += 1
         return counts
+
+
+T = TypeVar("T")
+
+
+def _patiently(ask: Callable[[], T]) -> T:
+    """Asks again while the cluster is only busy: a new topic, a coordinator or leader that moves."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return ask()
+        except KafkaException as failed:
+            error = failed.args[0]
+            if not (error.retriable() or error.code() in BUSY) or time.monotonic() >= deadline:
+                raise
+        time.sleep(RETRY_SECONDS)
 
 
 class Decoder:

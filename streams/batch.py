@@ -201,8 +201,8 @@ class Lot:
         return self.progress.stream_time - version.admitted_at <= self.stage.keep
 
     def _newest(self, key: str) -> Version | None:
-        versions = self.find(key)
-        return versions[-1] if versions and self._alive(versions[-1]) else None
+        """The newest version that has not aged; one that is retained may outlive a newer one (BA2, BA9)."""
+        return next((version for version in reversed(self.find(key)) if self._alive(version)), None)
 
     def _put(self, work: Work, version: Version) -> None:
         """Admits a version, or rewrites one (another age)."""

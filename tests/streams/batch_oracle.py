@@ -40,10 +40,10 @@ def decisions(log: Sequence[Said], policy: str, keep: int) -> list[tuple[str, Ra
     out: list[tuple[str, RawPosition]] = []
 
     def guard(key: str) -> Held | None:
-        """The newest version, if it has not aged (BA2, BA9)."""
+        """The newest version that has not aged (BA2, BA9)."""
         held = versions.get(key, {})
-        newest = held[max(held)] if held else None
-        return newest if newest is not None and time - newest.since <= keep else None
+        alive = [offset for offset, version in held.items() if time - version.since <= keep]
+        return held[max(alive)] if alive else None
 
     for offset, kind, m in log:
         if kind == "validated":

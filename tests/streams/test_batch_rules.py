@@ -318,6 +318,18 @@ def test_ba9_a_version_beside_a_retained_one_is_tidied_all_the_same() -> None:
     assert ("k", 1) not in held  # aged
 
 
+def test_ba2_a_retained_version_guards_its_key_when_a_newer_one_has_aged() -> None:
+    desk = Desk(keep=30, on_conflict="supersede", batching={"max_records": 1})
+    desk.say("k", "x", at=0)
+    desk.run()
+    desk.retain(desk.batches()[0], begin=True)
+    desk.say("k", "y", at=0)
+    desk.say("k", "x", at=100)  # the first is still on its way to the partner: not sent a second time
+    desk.run()
+    told = [entry for entry in desk.chain() if entry[0] != "RETAIN"]
+    assert told == [("ADMIT", 0), ("SUPERSEDE", 1), ("DUPLICATE", 2)]
+
+
 def test_di6_a_dead_batch_is_admitted_again_and_guards_its_keys() -> None:
     desk = Desk(keep=30)
     raws = [desk.say(key, "x") for key in "abc"]

@@ -1,1 +1,10 @@
-"""Benchmarks."""
+"""What the stages cost: against a loop that does no work (the roof), and against peers that do the same work.
+
+`python -m bench [--quick]`. Every contender is a process of its own that works a topic filled beforehand and ends:
+
+    ours.py        the product: stages, runner and Kafka log as a worker has them
+    roof.py        a plain confluent-kafka loop: same input, same outputs, transactions, no work
+    faust_peer.py  a stock Faust agent that does the same validation
+
+A further peer (of another language, say) is one more command line in `contenders.py` that prints one `Report` as JSON.
+"""

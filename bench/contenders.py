@@ -1,0 +1,136 @@
+"""The runs of one round, in order: each leaves behind what the next one reads or is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.process import Measurement, run
+from bench.world import RAW, cluster, create, fill, pipeline, read
+from schemas.canonical import sha256
+from schemas.codec import SingleObjectCodec
+from topology.model import Pipeline
+from topology.topics import topic_specs
+
+FAUST_RAW = "bench.raw.small"
+STAGES = ("validate", "batch", "dispatch")
+WRITES = {
+    "validate": ("validated",),
+    "batch": ("batched", "idempotency", "windows"),
+    "dispatch": ("sent", "delivery"),
+}
+"""Topics that one stage alone writes; audit and heads are shared by all."""
+
+
+class Mismatch(Exception):
+    """Contenders that did not do the same."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much each contender works."""
+
+    records: int
+    faust: int
+    rounds: int
+    latency_seconds: float
+
+
+class Round:
+    """Topics of its own in a shared broker; the raw topics are filled once."""
+
+    def __init__(self, bootstrap: str, folder: Path, sizes: Sizes, number: int) -> None:
+        self._bootstrap, self._sizes = bootstrap, sizes
+        self._folder, self._number = folder, number
+        self._alone, self._framed = self._pipeline("alone"), self._pipeline("framed")
+        self._whole, self._roof = self._pipeline("whole"), self._pipeline("roof")
+
+    def _pipeline(self, name: str) -> Pipeline:
+        lake = self._folder / f"lake-{self._number}-{name}"
+        lake.mkdir()
+        made = pipeline(f"bench{self._number}-{name}", str(lake))
+        create(self._bootstrap, made)
+        return made
+
+    def contenders(self) -> Iterator[Measurement]:
+        """Every contender once. Raises Mismatch."""
+        records = self._sizes.records
+        yield self._ours("validate", self._alone, {"validate": records})
+        yield self._ours("batch", self._alone, {"batch": records})
+        batches = sum(1 for _ in read(self._bootstrap, self._alone.topic("batched")))
+        yield self._ours("dispatch", self._alone, {"dispatch": batches})
+        yield self._ours("pipeline", self._whole, {"validate": records, "batch": records, "dispatch": None})
+        yield self._ours("validate-in-frame", self._framed, {"validate": records}, frame=True)
+        made = self._check()
+        for name, stages in (("validate", STAGES[:1]), ("batch", STAGES[1:2]), ("pipeline", STAGES)):
+            yield self._roof_of(f"roof-{name}", made, stages, batches)
+        yield self._faust()
+
+    def _job(self, made: Pipeline, **more: object) -> dict[str, object]:
+        lake = str(self._folder / f"lake-{made.application.removeprefix('bench')}")
+        return {"bootstrap": self._bootstrap, "application": made.application, "raw": RAW, "lake": lake, **more}
+
+    def _ours(self, name: str, made: Pipeline, due: dict[str, int | None], frame: bool = False) -> Measurement:
+        job = self._job(made, records=self._sizes.records, due=due, frame=frame)
+        measured = run(name, "bench.ours", job)
+        if measured.report.redone:
+            raise Mismatch(f"{name}: {measured.report.redone} transactions had to be done again")
+        return measured
+
+    def _roof_of(
+        self, name: str, made: dict[str, dict[str, int]], stages: tuple[str, ...], batches: int
+    ) -> Measurement:
+        """The roof over some stages; each writes what the product's stage wrote, and reads what that one read."""
+        due = {"validate": self._sizes.records, "batch": self._sizes.records, "dispatch": batches}
+        parts = {stage: {"due": due[stage], "counts": made[stage]} for stage in stages}
+        target = self._pipeline(name)
+        job = self._job(self._alone, target=target.application, stages=parts, records=self._sizes.records)
+        return run(name, "bench.roof", job)
+
+    def _faust(self) -> Measurement:
+        target = f"bench{self._number}.faust.validated"
+        spec = next(spec for spec in topic_specs(self._alone) if spec.short == "validated")
+        cluster(self._bootstrap).create([spec._replace(name=target)])
+        job = self._job(self._alone, target=target, records=self._sizes.faust) | {"raw": FAUST_RAW}
+        measured = run("faust-validate", "bench.faust_peer", job)
+        theirs = [sha256(value or b"") for _, value in read(self._bootstrap, target)]
+        if len(theirs) != self._sizes.faust or not set(theirs) <= self._digests:
+            raise Mismatch(f"Faust's {len(theirs)} payloads are not the first {self._sizes.faust} of the product's")
+        return measured
+
+    # ---- what was written ------------------------------------------------------------------------
+
+    def _check(self) -> dict[str, dict[str, int]]:
+        """Messages by stage and topic, after a look that every run of the product answered every record."""
+        codec, records = SingleObjectCodec(), self._sizes.records
+        found: dict[str, set[bytes]] = {}
+        for made, short in ((self._alone, "validated"), (self._whole, "validated"), (self._whole, "sent")):
+            name = made.topic(short)
+            found[name] = {codec.decode(value or b"")[1]["digest"] for _, value in read(self._bootstrap, name)}
+        self._digests = found[self._alone.topic("validated")]
+        if any(digests != self._digests for digests in found.values()) or len(self._digests) != records:
+            raise Mismatch(f"of {records} records: { ({name: len(digests) for name, digests in found.items()}) }")
+        return self._written()
+
+    def _written(self) -> dict[str, dict[str, int]]:
+        counts: dict[str, dict[str, int]] = {}
+        for stage, shorts in WRITES.items():
+            counts[stage] = {s: sum(1 for _ in read(self._bootstrap, self._alone.topic(s))) for s in shorts}
+        for stage, short in (("validate", "validated"), ("batch", "idempotency"), ("dispatch", "sent")):
+            if counts[stage][short] != self._sizes.records:
+                raise Mismatch(f"{stage} wrote {counts[stage][short]} messages to {short}")
+        for short in ("audit", "heads"):
+            for key, _ in read(self._bootstrap, self._alone.topic(short)):
+                stage = (key or b"").decode().partition("/")[0]
+                counts[stage][short] = counts[stage].get(short, 0) + 1
+        return counts
+
+
+def prepare(bootstrap: str, messages: list[tuple[str, bytes]], sizes: Sizes) -> None:
+    """Creates and fills the raw topics."""
+    made = pipeline("bench", "/")
+    spec = topic_specs(made)[0]
+    cluster(bootstrap).create([spec, spec._replace(name=FAUST_RAW)])
+    fill(bootstrap, RAW, messages, made.partitions)
+    fill(bootstrap, FAUST_RAW, messages[: sizes.faust], made.partitions)

@@ -1,0 +1,157 @@
+"""Contender: the product's stages, each on a thread with its runner and Kafka log, to the end of a filled topic.
+
+Built as a worker builds them (streams/runtime/worker.py); with `frame`, chunks go through the Faust agents too, and
+metrics and logs are written as in a worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.process import Meter, tell
+from bench.world import pipeline
+from schemas.packs import load_pack
+from schemas.registry import codec_for
+from streams.delivery.engine import DeliveryEngine
+from streams.delivery.exchange import EngineExchange
+from streams.pipeline import Parts
+from streams.progress import Identity
+from streams.runtime.frame import Frame
+from streams.runtime.kafka import KafkaLog
+from streams.runtime.observe import Metrics, Observer
+from streams.runtime.runner import Runner, Step
+from streams.stage import Chunk, Work
+from topology.model import Pipeline
+from waybill.commands.run import free_port
+from waybill.logs import configure
+
+
+@dataclass
+class Run:
+    """What the stages of one process share."""
+
+    bootstrap: str
+    pipeline: Pipeline
+    frame: Frame | None
+    meter: Meter
+    due: dict[str, int | None]
+    """How many messages a stage must work before it is done; None: the stage before it has yet to say."""
+    metrics: Metrics = field(default_factory=Metrics)
+    transactions: int = 0
+    redone: int = 0
+    error: BaseException | None = None
+
+
+class StageRun(threading.Thread):
+    """One stage, until it has worked what it must."""
+
+    def __init__(self, run: Run, stage: str) -> None:
+        super().__init__(name=stage, daemon=True)
+        self._shared, self._stage_name = run, stage
+        made = run.pipeline
+        self._pack = load_pack(made.pack, made.options, made.profile)
+        self._codec = codec_for(made.registry)
+        self._observer = Observer(run.metrics, made, stage, self._codec, self._pack.version)
+        self._stage: Any = None
+        self._log: KafkaLog | None = None  # kept: its threads are counted at the end
+        self._hand_over = run.frame.agent(f"bench-{stage}", self._process) if run.frame else None
+        self._worked = self._batches = 0
+
+    def _process(self, chunk: Chunk) -> Work:
+        work: Work = self._stage.process(chunk)
+        return work
+
+    def run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:  # noqa: BLE001 - the main thread must learn of it
+            self._shared.error = error
+
+    def _work(self) -> None:
+        shared = self._shared
+        log = self._log = KafkaLog(shared.bootstrap, shared.pipeline, self._stage_name, 0)
+        exchange = self._build(log)
+        runner = Runner(log, self._stage, shared.pipeline.chunk, exchange, self._hand_over, observe=self._saw)
+        while not self._done(exchange):
+            started = time.perf_counter()
+            step = runner.step()
+            if step.messages:
+                shared.meter.fetched(started)
+                self._worked += step.messages
+        runner.drain(ending=True)
+        if self._stage_name == "batch" and "dispatch" in shared.due:
+            shared.due["dispatch"] = self._batches
+
+    def _build(self, log: KafkaLog) -> EngineExchange | None:
+        made = self._shared.pipeline
+        parts = Parts(made, self._codec, self._pack, Identity("0", "waybill/bench", self._pack.version))
+        if self._stage_name != "dispatch":
+            self._stage = parts.validate() if self._stage_name == "validate" else parts.batch()
+            return None
+        engine = DeliveryEngine(made.partners)
+        engine.start()
+        self._stage = parts.dispatch(lambda partition, at: log.read("batched", partition, at), engine.in_flight)
+        self._stage.may_send = True
+        return EngineExchange(engine)
+
+    def _done(self, exchange: EngineExchange | None) -> bool:
+        due = self._shared.due[self._stage_name]
+        if due is None or self._worked < due:
+            return False
+        return exchange is None or not (exchange.busy() or self._stage.unsettled)
+
+    def _saw(self, step: Step) -> None:
+        shared = self._shared
+        if step.result == "commit" and step.work is not None:
+            shared.meter.committed()
+            shared.transactions += 1
+            if self._stage_name == "batch":
+                self._batches += sum(output.topic == "batched" for output in step.work.outputs)
+        elif step.error is not None:
+            shared.redone += 1
+        if shared.frame is not None:
+            self._observer(step)
+
+
+def main() -> None:
+    """Job: bootstrap, application, raw, lake, records, due (messages by stage, null: not known yet), frame."""
+    job = json.loads(sys.argv[1])
+    configure(verbose=False)
+    frame = None
+    if job["frame"]:
+        name = f"{job['application']}.{'-'.join(job['due'])}"
+        frame = Frame(name, job["bootstrap"], Path(job["lake"]), "127.0.0.1", free_port())
+    made = pipeline(job["application"], job["lake"], job["raw"])
+    run = Run(job["bootstrap"], made, frame, Meter(), job["due"])
+    threads = [StageRun(run, stage) for stage in job["due"]]
+    if frame is None:
+        _turn(threads)
+    else:
+        asyncio.run(_framed(frame, threads))
+    if run.error is not None:
+        raise SystemExit(f"{type(run.error).__name__}: {run.error}")
+    tell(run.meter.report(job["records"], transactions=run.transactions, redone=run.redone))
+
+
+def _turn(threads: list[StageRun]) -> None:
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+async def _framed(frame: Frame, threads: list[StageRun]) -> None:
+    await frame.start()
+    await asyncio.to_thread(_turn, threads)
+    await frame.stop(10)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""One contender as a process: what it reports of itself, and what the kernel says it used.
+
+The clock of a contender runs from before its first fetch to after its last commit; its processor time from before it
+makes its clients (they prefetch) to after its last commit, all threads. Start-up is left out of both: it is paid once,
+and would weigh more the shorter the run. `whole_cpu` is the process with its start-up, as wait4 gives it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+SECONDS = 600.0
+"""For one contender: longer means that it hangs."""
+
+
+@dataclass
+class Report:
+    """What a contender prints as its last line."""
+
+    records: int
+    seconds: float
+    cpu: float
+    """Processor seconds, user and system."""
+    threads: dict[str, float] = field(default_factory=dict)
+    """Processor seconds by kind of thread: `client` is librdkafka's own, `python` the rest."""
+    transactions: int = 0
+    redone: int = 0
+    """Transactions that had to be done again; a run with any is no measurement."""
+
+
+@dataclass
+class Measurement:
+    """A report, and what the kernel says."""
+
+    name: str
+    report: Report
+    whole_cpu: float
+    peak_mib: float
+
+    @property
+    def rate(self) -> float:
+        """Records per second."""
+        return self.report.records / self.report.seconds
+
+    @property
+    def cpu_per_million(self) -> float:
+        """Processor seconds per million records."""
+        return self.report.cpu / self.report.records * 1e6
+
+
+class Meter:
+    """Used inside a contender."""
+
+    def __init__(self) -> None:
+        self._cpu, self._client = _own_cpu(), _client_threads()
+        self.first: float | None = None
+        self.last = 0.0
+
+    def fetched(self, at: float) -> None:
+        """The first messages came from a fetch that began at `at` (perf_counter)."""
+        if self.first is None:
+            self.first = at
+
+    def committed(self) -> None:
+        """A transaction has committed just now."""
+        self.last = time.perf_counter()
+
+    def report(self, records: int, **more: Any) -> Report:
+        """Everything since the meter was made."""
+        if self.first is None:
+            raise SystemExit("nothing was read: is the topic filled?")
+        total = _own_cpu() - self._cpu
+        client = _client_threads() - self._client
+        threads = {"python": round(total - client, 3), "client": round(client, 3)}
+        return Report(records, self.last - self.first, total, threads, **more)
+
+
+def _own_cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def _client_threads() -> float:
+    """Processor seconds of librdkafka's threads that are alive (Linux; elsewhere 0)."""
+    spent, tick = 0, os.sysconf("SC_CLK_TCK")
+    for stat in Path("/proc/self/task").glob("*/stat"):
+        name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+        if name.startswith("rdk:"):
+            numbers = rest.split()
+            spent += int(numbers[11]) + int(numbers[12])
+    return spent / tick
+
+
+def tell(report: Report) -> None:
+    """The last line of a contender, which then ends without tidying up: that is no part of the measurement."""
+    print(json.dumps(asdict(report)), flush=True)
+    os._exit(0)
+
+
+def run(name: str, module: str, job: dict[str, Any]) -> Measurement:
+    """Runs `python -m module` with a job (JSON) as its argument, to its end. Raises RuntimeError with what it said."""
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
+        command = [sys.executable, "-m", module, json.dumps(job)]
+        process = subprocess.Popen(command, stdout=said, stderr=complained, cwd=ROOT)
+        status, used = _wait(process)
+        said.seek(0)
+        complained.seek(0)
+        lines = said.read().decode().splitlines()
+        if status != 0 or not lines:
+            raise RuntimeError(f"{name} ended with {status}:\n{complained.read().decode()[-4000:]}")
+    report = Report(**json.loads(lines[-1]))
+    return Measurement(name, report, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+
+
+def _wait(process: subprocess.Popen[bytes]) -> tuple[int, resource.struct_rusage]:
+    deadline = time.monotonic() + SECONDS
+    while True:
+        pid, status, used = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return process.returncode, used
+        if time.monotonic() > deadline:
+            process.kill()
+            os.wait4(process.pid, 0)
+            raise RuntimeError(f"{process.args!r} did not end within {SECONDS:g} s")
+        time.sleep(0.05)

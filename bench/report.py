@@ -1,0 +1,108 @@
+"""What a run comes to: ratios, a table, and the files in bench/results/."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+from confluent_kafka import libversion
+
+from bench.process import Measurement
+
+RATIOS = {
+    "validate/roof": ("validate", "roof-validate"),
+    "validate/faust": ("validate", "faust-validate"),
+    "batch/roof": ("batch", "roof-batch"),
+    "pipeline/roof": ("pipeline", "roof-pipeline"),
+    "validate-in-frame/validate": ("validate-in-frame", "validate"),
+}
+"""Name of a ratio: which contender, against which. Peers of later runs are added here."""
+PACKAGES = ("waybill", "confluent-kafka", "faust-streaming", "aiokafka", "fastavro", "pydantic", "orjson")
+
+
+def middle(rounds: Sequence[Measurement]) -> Measurement:
+    """The round with the median processor time: one whole measurement, not a mixture."""
+    return sorted(rounds, key=lambda measured: measured.report.cpu)[(len(rounds) - 1) // 2]
+
+
+def ratios(measured: Mapping[str, Sequence[Measurement]]) -> dict[str, float]:
+    """Records per processor second, ours over the peer's: above 1 is better."""
+    return {
+        name: middle(measured[peer]).cpu_per_million / middle(measured[ours]).cpu_per_million
+        for name, (ours, peer) in RATIOS.items()
+        if ours in measured and peer in measured
+    }
+
+
+def table(measured: Mapping[str, Sequence[Measurement]]) -> str:
+    """Markdown, a line per contender."""
+    lines = [
+        "| contender | records | records/s | CPU-s per million | Python | client | transactions | peak MiB |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, rounds in measured.items():
+        chosen = middle(rounds)
+        report = chosen.report
+        parts = [report.threads.get(kind, 0.0) / report.records * 1e6 for kind in ("python", "client")]
+        lines.append(
+            f"| {name} | {report.records:,} | {chosen.rate:,.0f} | {chosen.cpu_per_million:.1f} | {parts[0]:.1f} | "
+            f"{parts[1]:.1f} | {report.transactions or '–'} | {chosen.peak_mib:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def machine() -> dict[str, str | int | float]:
+    """Where this was measured."""
+    cpu = re.search(r"model name\s*:\s*(.*)", _text("/proc/cpuinfo"))
+    return {
+        "cpu": cpu[1] if cpu else platform.processor(),
+        "cores": os.cpu_count() or 0,
+        "load_before": round(os.getloadavg()[0], 2),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "librdkafka": libversion()[0],
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def _text(path: str) -> str:
+    return Path(path).read_text() if Path(path).is_file() else ""
+
+
+def spread(rounds: Sequence[Measurement]) -> float:
+    """How far the rounds' processor times lie apart, over their median."""
+    spent = [measured.report.cpu for measured in rounds]
+    return (max(spent) - min(spent)) / statistics.median(spent)
+
+
+def write(
+    folder: Path,
+    measured: Mapping[str, Sequence[Measurement]],
+    found: Mapping[str, float],
+    latency: Mapping[str, float],
+    settings: Mapping[str, object],
+    where: Mapping[str, object],
+) -> None:
+    """results.json and results.md."""
+    folder.mkdir(parents=True, exist_ok=True)
+    everything = {
+        "ratios": {name: round(value, 3) for name, value in found.items()},
+        "latency_ms": latency,
+        "settings": settings,
+        "machine": where,
+        "rounds": {name: [asdict(one) for one in rounds] for name, rounds in measured.items()},
+        "spread": {name: round(spread(rounds), 3) for name, rounds in measured.items()},
+    }
+    (folder / "results.json").write_text(json.dumps(everything, indent=1) + "\n")
+    lines = ["# Benchmark", "", table(measured), "", "| ratio (records per CPU-second) | value |", "|---|---:|"]
+    lines += [f"| {name} | {value:.2f} |" for name, value in found.items()]
+    lines += ["", *(f"- raw to validated, {name}: {value:.1f} ms" for name, value in latency.items())]
+    lines += ["", *(f"- {name}: {value}" for name, value in {**settings, **where}.items()), ""]
+    (folder / "results.md").write_text("\n".join(lines))

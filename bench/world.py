@@ -1,0 +1,114 @@
+"""What contenders are measured on: a pipeline of its own topics, readings, and reading topics back to compare."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+
+from schemas.packs.cold_chain.sample import sample
+from streams.runtime.admin import Cluster
+from topology.load import load_pipeline
+from topology.model import ObjectStorePartner, Pipeline, Topic, partition_for
+from topology.topics import topic_specs
+
+RAW = "bench.raw"
+SLICE = 5_000
+SECONDS = 300.0
+"""For filling or reading a topic."""
+
+Pair = tuple[bytes | None, bytes | None]
+
+
+def pipeline(application: str, lake: str, raw: str = RAW) -> Pipeline:
+    """The shipped cold-chain pipeline with topics of its own, all batches to a local folder."""
+    shipped = load_pipeline("cold-chain")
+    store = ObjectStorePartner(kind="object-store", url=Path(lake).as_uri(), prefix="coldchain")
+    return shipped.model_copy(
+        update={"application": application, "raw": Topic(topic=raw), "partner": "lake", "partners": {"lake": store}}
+    )
+
+
+def create(bootstrap: str, made: Pipeline) -> None:
+    """The topics of a pipeline."""
+    cluster(bootstrap).create(topic_specs(made))
+
+
+def cluster(bootstrap: str) -> Cluster:
+    """Questions to the broker, by a client that says nothing of its own."""
+    return Cluster({"bootstrap.servers": bootstrap, "log_level": 4})
+
+
+def readings(count: int) -> list[tuple[str, bytes]]:
+    """The first `count` readings of the sample that every stage lets pass: valid, and each key once."""
+    from schemas.pack import Record, Submission
+    from schemas.packs import load_pack
+
+    made = load_pipeline("cold-chain")
+    pack = load_pack(made.pack, made.options, made.profile)
+    seen: set[tuple[str, ...]] = set()
+
+    def good() -> Iterator[tuple[str, bytes]]:
+        for key, value in sample(count * 2):
+            item = next(iter(pack.unpack(Submission(value)).records()))
+            if not isinstance(item, Record):
+                continue
+            identity = tuple(item.fields[name] for name in made.idempotency)
+            if identity not in seen:
+                seen.add(identity)
+                yield key, value
+
+    found = list(islice(good(), count))
+    if len(found) < count:
+        raise RuntimeError(f"the sample has only {len(found)} such readings, not {count}")
+    return found
+
+
+def fill(bootstrap: str, topic: str, messages: Iterable[tuple[str, bytes]], partitions: int) -> None:
+    """Publishes messages, by key, and waits until all are there."""
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 20, "compression.type": "lz4"})
+    for key, value in messages:
+        while True:
+            try:
+                producer.produce(topic, value, key.encode(), partition_for(key, partitions))
+                break
+            except BufferError:
+                producer.poll(0.05)
+        producer.poll(0)
+    if left := producer.flush(SECONDS):
+        raise RuntimeError(f"{left} messages could not be published to {topic} in {SECONDS:g} s")
+
+
+def read(bootstrap: str, topic: str) -> Iterator[Pair]:
+    """Committed messages of a topic as (key, value), each partition in its order."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "bench.reader",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "fetch.queue.backoff.ms": 10,
+            "fetch.wait.max.ms": 10,
+        }
+    )
+    deadline = time.monotonic() + SECONDS
+    try:
+        partitions = cluster(bootstrap).partitions()[topic]
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in range(partitions)])
+        while partitions:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{topic} could not be read in {SECONDS:g} s")
+            for message in consumer.consume(SLICE, 0.1):
+                error: Any = message.error()
+                if error is None:
+                    yield message.key(), message.value()
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    partitions -= 1
+                else:
+                    raise RuntimeError(f"{topic}: {error.str()}")
+    finally:
+        consumer.close()

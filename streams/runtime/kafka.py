@@ -6,6 +6,7 @@ names its offset, so that neither a group's reset policy nor a pending transacti
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,6 +35,8 @@ IDLE_SLICE = 0.05
 """Longest wait for a first message before a rebalance is noticed."""
 FILL_SLICE = 0.02
 """Longest wait for a slice to fill."""
+CLIENT_LOG = logging.getLogger("kafka.client")
+"""Where librdkafka's own lines go: without it they are written to stderr as they are."""
 PASSED = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
 
 
@@ -68,7 +71,7 @@ class KafkaLog:
 
     def _new_transactor(self) -> Transactor:
         transactor = Transactor(
-            Producer(dict(self._settings.producer)),
+            Producer(dict(self._settings.producer), logger=CLIENT_LOG),
             self._stage,
             self._topics,
             self._settings.transaction_seconds,
@@ -79,7 +82,7 @@ class KafkaLog:
         return transactor
 
     def _new_consumer(self) -> Any:
-        consumer = Consumer(dict(self._settings.consumer))
+        consumer = Consumer(dict(self._settings.consumer), logger=CLIENT_LOG)
         consumer.subscribe([self._input], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
         return consumer
 

@@ -17,7 +17,7 @@ from rocksdict import WriteBatch
 from schemas.canonical import version_row_key
 from streams.identity import split_row_key
 from streams.runtime.restore import Origin
-from streams.runtime.stores import META, _open
+from streams.runtime.stores import META, open_database
 
 VERSION, END_OF_VERSIONS = b"v", b"w"
 QUEUE, END_OF_QUEUE = b"q", b"r"
@@ -41,7 +41,7 @@ class RocksVersions:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._db: Any = _open(folder)
+        self._db: Any = open_database(folder)
         meta = json.loads(self._db.get(META) or "{}")
         self.position: int = meta.get("position", 0)
         self.origin: Origin | None = Origin(*meta["origin"]) if meta.get("origin") else None

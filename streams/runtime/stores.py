@@ -31,7 +31,7 @@ class RocksRowStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._db: Any = _open(folder)
+        self._db: Any = open_database(folder)
         meta = json.loads(self._db.get(META) or "{}")
         self.position: int = meta.get("position", 0)
         self.origin: Origin | None = Origin(*meta["origin"]) if meta.get("origin") else None
@@ -76,7 +76,8 @@ class RocksRowStore:
         self.position, self.origin = position, origin
 
 
-def _open(folder: Path) -> Any:
+def open_database(folder: Path) -> Any:
+    """A RocksDB folder, made where it is missing. Raises Fatal where another process holds it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     options = Options(raw_mode=True)
     options.create_if_missing(True)

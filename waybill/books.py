@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 from schemas.canonical import RawPosition, record_id
 
-SEEN = 1
-"""Bit: validate has counted the record."""
+SEEN, UNPACKED = 1, 2
+"""Bits of an entry: the record was received; its position was unpacked (a replayed record has two positions, and is
+received once)."""
 ACK, DEAD, DUPLICATE = 1, 2, 3
-"""Kinds of answers; 0 is none. A record's entry is life << 3 | kind << 1 | seen."""
+"""Kinds of answers; 0 is none. A record's entry is life << 4 | kind << 2 | bits."""
 INDEX_BITS = 24
 """Records of one submission are fewer than 2^24: a submission has at most 256 MiB."""
 WORDS = {ACK: "acknowledged", DEAD: "dead-lettered", DUPLICATE: "called a duplicate"}
@@ -120,21 +121,21 @@ class Books:
         for record in message["records"]:
             place = _own(record)
             entry = self._records.get(place[0], {}).get(place[1], 0)
-            if entry >> 1 & 3 == DEAD:
+            if entry >> 2 & 3 == DEAD:
                 self._again.append((message["batch_id"], place))
-                self._answer(place, ACK, (entry >> 3) + 1)
+                self._answer(place, ACK, (entry >> 4) + 1)
             else:
                 self._answer(place, ACK, 0)
 
     def _answer(self, place: Place, kind: int, life: int) -> None:
         records = self._records.setdefault(place[0], {})
         entry = records.get(place[1], 0)
-        before = entry >> 1 & 3
-        if before and entry >> 3 == life:
+        before = entry >> 2 & 3
+        if before and entry >> 4 == life:
             self._problem(place, f"has two answers: {WORDS[before]} and {WORDS[kind]}")
-        elif before and entry >> 3 > life:
+        elif before and entry >> 4 > life:
             return
-        records[place[1]] = life << 3 | kind << 1 | entry & SEEN
+        records[place[1]] = life << 4 | kind << 2 | entry & (SEEN | UNPACKED)
 
     # ---- records ---------------------------------------------------------------------------------
 
@@ -151,21 +152,21 @@ class Books:
         if condemned:
             self._answer(place, DEAD, life)
         self._count(place, message)
-        if not self._records[place[0]][place[1]] >> 1 & 3:
+        if not self._records[place[0]][place[1]] >> 2 & 3:
             self._waiting.setdefault(place, (partition, offset))
 
     def _count(self, place: Place, message: Mapping[str, Any]) -> None:
-        """A record is received once, however often it was written or lives."""
+        """A record is received once, however often it was written or lives; each of its positions is unpacked once."""
         records = self._records.setdefault(place[0], {})
-        entry = records.get(place[1], 0)
+        records[place[1]] = records.get(place[1], 0) | SEEN
         own = _own(message)
-        if not entry & SEEN:
-            records[place[1]] = entry | SEEN
-        elif own == place:
-            return
-        left = self._left.setdefault(own[0], {})
-        offset = own[1] >> INDEX_BITS
-        left[offset] = left.get(offset, message["count"]) - 1
+        unpacked = self._records.setdefault(own[0], {})
+        entry = unpacked.get(own[1], 0)
+        if not entry & UNPACKED:
+            unpacked[own[1]] = entry | UNPACKED
+            left = self._left.setdefault(own[0], {})
+            offset = own[1] >> INDEX_BITS
+            left[offset] = left.get(offset, message["count"]) - 1
 
     @property
     def needs_batches(self) -> bool:
@@ -220,13 +221,15 @@ class Books:
         totals = {0: 0, ACK: 0, DEAD: 0, DUPLICATE: 0}
         for source, records in self._records.items():
             for key, entry in records.items():
+                if entry == UNPACKED:
+                    continue  # another life of a record that is counted under its first position
                 if not entry & SEEN and complete:
-                    self._problem((source, key), f"was {WORDS[entry >> 1 & 3]}, and was never received")
+                    self._problem((source, key), f"was {WORDS[entry >> 2 & 3]}, and was never received")
                 else:
                     tally.received += 1
-                totals[entry >> 1 & 3] += 1
+                totals[entry >> 2 & 3] += 1
         for place in flying:
-            kind = self._records[place[0]][place[1]] >> 1 & 3
+            kind = self._records[place[0]][place[1]] >> 2 & 3
             totals[kind] -= 1
         for place, of in self._duplicates:
             if of is None or (complete and not self._records.get(of[0], {}).get(of[1], 0) & SEEN):
@@ -272,7 +275,7 @@ class Books:
             for member in replay["records"]:
                 place = _own(member)
                 entry = self._records.get(place[0], {}).get(place[1], 0)
-                if entry >> 3 < attempt and entry >> 1 & 3 == DEAD:
+                if entry >> 4 < attempt and entry >> 2 & 3 == DEAD:
                     flying[place] = f"replayed in batch {replay['batch_id'].hex()}"
         return flying
 

@@ -252,6 +252,16 @@ def test_a_replayed_record_counts_once_under_the_outcome_of_its_last_life() -> N
     assert tally.holds
 
 
+def test_answers_of_several_lives_may_be_read_in_any_order() -> None:
+    world = done(2)
+    world.refuse(1, passport=PASSPORT)  # from another partition of the topic, so it is met first
+    world.refuse(0)
+    tally = world.balance()
+    assert (tally.received, tally.dead, tally.holds) == (1, 1, True)
+    world.ack(1, passport=PASSPORT)
+    assert "two answers" in problem(world.balance()), "both are of the last life"
+
+
 def test_a_message_that_could_not_be_worked_is_its_records_dead_letter() -> None:
     world = done(2)
     world.validate(record(0), record(1))

@@ -65,12 +65,12 @@ def test_a_file_above_the_limit_is_refused_without_being_held(cli: Cli, tmp_path
 
 
 def test_folders_are_read_whole_and_in_order(tmp_path: Path) -> None:
-    for name in ("b/2", "b/.hidden", "a", "b/c/1"):
+    for name in ("b/2", "b/.hidden", "z", "a", "b/c/1"):
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     found = find_inputs([str(tmp_path)])
-    assert [item.source for item in found] == ["a", "b/.hidden", "b/2", "b/c/1"]
+    assert [item.source for item in found] == ["a", "b/.hidden", "b/2", "b/c/1", "z"]
 
 
 @pytest.mark.cases

@@ -1,0 +1,106 @@
+"""`waybill config`, `topology check`, `doctor`, `broker status`: what is in force here, with no cluster."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import fastavro.schema
+import pytest
+
+from schemas.codec import NAMES, schema_text
+from tests.commands.conftest import Cli
+
+FILE = """\
+pipeline: demo
+pack: cold_chain
+partition_by: [sensor_id]
+idempotency: [sensor_id, event_time]
+batching: {base: telemetry-run, linger: 5}
+partner: clinic
+options: {stuck_readings: 7}
+"""
+PARTNERS = """\
+clinic:
+  kind: http
+  url: http://127.0.0.1:1/x
+  headers: {Authorization: "Bearer ${CLINIC_TOKEN}"}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CLINIC_TOKEN", "hunter2")
+    (tmp_path / "partners.yaml").write_text(PARTNERS)
+    (tmp_path / "demo.yaml").write_text(FILE)
+    return tmp_path
+
+
+def test_every_setting_says_where_it_comes_from_and_no_secret_is_printed(cli: Cli, folder: Path) -> None:
+    ran = cli("config", "demo", "--folder", folder, "--json")
+    assert ran.code == 0
+    found = {row["name"]: (row["value"], row["source"]) for row in ran.rows if row["kind"] == "setting"}
+    assert found["pack"] == ("cold_chain", f"{folder}/demo.yaml:2")
+    assert found["batching.linger"] == (5.0, f"{folder}/demo.yaml:5")
+    assert found["batching.max_records"] == (2000, f"preset telemetry-run ({folder}/demo.yaml:5)")
+    assert found["partitions"] == (4, "default")
+    assert found["options.stuck_readings"] == (7, f"{folder}/demo.yaml:7")
+    assert found["options.max_depth"][1] == "pack"
+    assert found["partners.clinic.headers.Authorization"] == ("Bearer ${CLINIC_TOKEN}", f"{folder}/partners.yaml:4")
+    text = cli("config", str(folder / "demo.yaml"))
+    assert text.code == 0
+    assert "hunter2" not in ran.out + text.out
+
+
+def test_the_batching_presets_are_printed(cli: Cli) -> None:
+    presets = {row["name"]: row for row in cli("config", "--json").rows if row["kind"] == "preset"}
+    assert (presets["telemetry-default"]["max_records"], presets["telemetry-default"]["linger"]) == (5000, 10.0)
+    assert (presets["telemetry-run"]["max_records"], presets["telemetry-run"]["linger"]) == (2000, 15.0)
+    assert "telemetry-default: max_records=5000" in cli("config").out
+
+
+def test_the_digest_of_every_schema_is_that_of_its_canonical_form(cli: Cli) -> None:
+    digests = {row["name"]: row["sha256"] for row in cli("config", "--json").rows if row["kind"] == "schema"}
+    assert digests.keys() == {f"schemas/wire/{name}.avsc" for name in NAMES} | {"audit/block.avsc"}
+    form = fastavro.schema.to_parsing_canonical_form(json.loads(schema_text("window")))
+    assert digests["schemas/wire/window.avsc"] == hashlib.sha256(form.encode()).hexdigest()
+
+
+def test_topology_check_places_every_mistake_and_finding_them_is_exit_1(cli: Cli, folder: Path) -> None:
+    assert cli("topology", "check", "--folder", folder).code == 0
+    (folder / "demo.yaml").write_text(
+        FILE.replace("pack: cold_chain", "pack: cold_chian").replace("partner:", "partnr:")
+    )
+    ran = cli("topology", "check", "demo", "--folder", folder)
+    assert ran.code == 1
+    assert f"{folder}/demo.yaml:2: pack: no pack 'cold_chian'" in ran.out
+    assert "partnr" in ran.out
+    assert cli("check", "demo", "--folder", folder, folder).code == 2, "elsewhere a wrong file is unreadable input"
+
+
+def test_topology_describe_draws_the_pipeline(cli: Cli, folder: Path) -> None:
+    ran = cli("topology", "describe", "demo", "--folder", folder)
+    assert ran.code == 0
+    assert "waybill.demo.validated" in ran.out
+    assert cli("topology", "describe", "demo", "--folder", folder, "--mermaid").out.startswith("flowchart")
+    topics = {
+        row["short"]: row["name"] for row in cli("topology", "describe", "demo", "--folder", folder, "--json").rows
+    }
+    assert topics["raw"] == "demo.raw"
+
+
+def test_doctor_warns_without_a_broker_and_fails_for_one_that_is_away(cli: Cli, folder: Path) -> None:
+    ran = cli("doctor", "--folder", folder, "--json")
+    words = {row["what"]: row["word"] for row in ran.rows}
+    assert (words["python"], words["home"], words["pipelines"], words["broker"]) == ("ok", "ok", "ok", "warn")
+    assert ran.code == 0
+    ran = cli("doctor", "--folder", folder, "--brokers", "127.0.0.1:1")
+    assert ran.code == 1
+    assert "fail  broker" in ran.out
+
+
+def test_broker_status_says_that_none_runs(cli: Cli) -> None:
+    ran = cli("broker", "status", "--json")
+    assert (ran.code, ran.rows[0]["running"], ran.rows[0]["brokers"]) == (3, False, None)
+    assert cli("broker", "stop").code == 0

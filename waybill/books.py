@@ -97,6 +97,10 @@ class Books:
         self._raw_flying: list[Named] = []
         self._raw_missing = 0
 
+    def unreadable(self, position: str, error: str) -> None:
+        """A message of a topic of ours that cannot be decoded: whose answer it is cannot be told."""
+        self._problems.append(Named(position, f"cannot be read: {error}"))
+
     # ---- answers ---------------------------------------------------------------------------------
 
     def dead_letter(self, message: Mapping[str, Any]) -> None:

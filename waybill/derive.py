@@ -99,9 +99,8 @@ class Versions:
         return self.stream_time - version.admitted_at <= self.keep
 
     def newest(self, key: str) -> Version | None:
-        """The version a new record of this key is held against."""
-        versions = self.live.get(key)
-        return versions[-1] if versions and self.alive(versions[-1]) else None
+        """The version a new record of this key is held against: a retained one may outlive a newer one (BA2, BA9)."""
+        return next((version for version in reversed(self.live.get(key, [])) if self.alive(version)), None)
 
     def compare(self, rows: Iterable[Mapping[str, Any]]) -> list[Difference]:
         """Rows that are missing, too many or different. Aged versions may or may not have been tidied up."""

@@ -1,12 +1,12 @@
 """Owns how one record's life is found in the topics and put together: what happened, where, when, and what it is now.
 
-Every message about a record carries its raw position as five Avro fields in one order, so the bytes of those fields
-are looked for first and only messages that hold them are decoded.
+Every message about a record carries its raw position, so the bytes of its fields are looked for first and only messages
+that hold them are decoded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,19 +24,30 @@ if TYPE_CHECKING:
     from topology.model import Pipeline
     from waybill.reader import Decoder, Reader
 
-_FIELDS = [("raw_topic", "string"), ("raw_incarnation", "int"), ("raw_partition", "int"), ("raw_offset", "long")]
-_SUBMISSION = fastavro.parse_schema(
-    {"type": "record", "name": "Submission", "fields": [{"name": name, "type": kind} for name, kind in _FIELDS]},
-    named_schemas={},
-)
+_FIELDS = ("string", "int", "int", "long")
+"""Avro types of the first four fields of a raw position."""
+
+Marks = tuple[bytes, ...]
+"""Bytes that a message holds, all of them, if it is about a record of a submission; others may hold them too."""
 
 
-def needle(submission: tuple[str, int, int, int]) -> bytes:
-    """The bytes by which every message about a record of a submission can be found."""
+def _avro(kinds: Sequence[str], values: Sequence[Any]) -> bytes:
+    names = [f"f{number}" for number in range(len(kinds))]
+    fields = [{"name": name, "type": kind} for name, kind in zip(names, kinds, strict=True)]
+    schema = fastavro.parse_schema({"type": "record", "name": "Part", "fields": fields}, named_schemas={})
     out = BytesIO()
-    names = [name for name, _ in _FIELDS]
-    fastavro.schemaless_writer(out, _SUBMISSION, dict(zip(names, submission, strict=True)))
+    fastavro.schemaless_writer(out, schema, dict(zip(names, values, strict=True)))
     return out.getvalue()
+
+
+def marks_of(submission: tuple[str, int, int, int]) -> Marks:
+    """By what messages about a submission are found. The offset may stand apart from the rest, as in Validated."""
+    return _avro(_FIELDS[:3], submission[:3]), _avro(_FIELDS[3:], submission[3:])
+
+
+def holds(data: bytes, marks: Iterable[Marks]) -> bool:
+    """Whether all bytes of one of the marks are there."""
+    return any(all(part in data for part in mark) for mark in marks)
 
 
 class Step(NamedTuple):
@@ -129,10 +140,10 @@ class Finder:
         """Where a message stands, in full."""
         return f"{self._pipeline.topic(short)}/{message.partition}/{message.offset}"
 
-    def _holding(self, short: str, marks: Iterable[bytes]) -> Iterable[tuple[Message, str, dict[str, Any]]]:
+    def _holding(self, short: str, marks: Iterable[Marks]) -> Iterable[tuple[Message, str, dict[str, Any]]]:
         wanted = list(marks)
         for message in self._reader.all(self._pipeline.topic(short)):
-            if message.value is not None and any(mark in message.value for mark in wanted):
+            if message.value is not None and holds(message.value, wanted):
                 try:
                     yield (message, *self.codec.decode(message.value))
                 except WireError:
@@ -142,14 +153,14 @@ class Finder:
         """Positions of the records that hold `mark` somewhere and match, validated or refused."""
         found: dict[RawPosition, None] = {}
         for short in ("validated", "dead-letter"):
-            for _, name, fields in self._holding(short, [mark]):
+            for _, name, fields in self._holding(short, [(mark,)]):
                 if name in ("validated", "dead_letter") and matches(fields):
                     found[position_of(fields)] = None  # type: ignore[arg-type]
         return list(found)
 
     def batch(self, batch_id: bytes) -> tuple[Message, dict[str, Any]] | None:
         """The message of a frozen batch."""
-        for message, name, fields in self._holding("batched", [batch_id]):
+        for message, name, fields in self._holding("batched", [(batch_id,)]):
             if name == "batched" and fields["batch_id"] == batch_id:
                 return message, fields
         return None
@@ -176,7 +187,7 @@ class Finder:
         wanted = list(positions)
         whole = {raw.submission for raw in wanted if raw.index < 0}
         lives = {raw: Life(raw) for raw in wanted if raw.index >= 0}
-        marks = {raw.submission: needle(raw.submission) for raw in wanted}
+        marks = {raw.submission: marks_of(raw.submission) for raw in wanted}
 
         def life(fields: Mapping[str, Any]) -> Life | None:
             raw = position_of(fields)  # type: ignore[arg-type]
@@ -193,7 +204,7 @@ class Finder:
         for message, name, fields in self._holding("batched", marks.values()):
             if name == "batched":
                 for data in fields.pop("records"):
-                    if any(mark in data for mark in marks.values()) and (owner := life(self.codec.decode(data)[1])):
+                    if holds(data, marks.values()) and (owner := life(self.codec.decode(data)[1])):
                         owner.batched.append((message, fields))
         self._acks(marks.values(), life)
         table = self.delivery() if any(found.batched for found in lives.values()) else {}
@@ -208,7 +219,7 @@ class Finder:
                     found.submission = stored
         return sorted(lives.values(), key=lambda found: found.raw)
 
-    def _acks(self, marks: Iterable[bytes], life: Callable[[Mapping[str, Any]], Life | None]) -> None:
+    def _acks(self, marks: Iterable[Marks], life: Callable[[Mapping[str, Any]], Life | None]) -> None:
         for message, name, fields in self._holding("sent", marks):
             if name == "sent":
                 if owner := life(fields):
@@ -221,15 +232,15 @@ class Finder:
                         shared = {key: value for key, value in fields.items() if key != "records"}
                         owner.sent.append((message, {**shared, **record, "outcome": "delivered"}))
 
-    def _audit(self, lives: list[Life], marks: Iterable[bytes]) -> None:
+    def _audit(self, lives: list[Life], marks: Iterable[Marks]) -> None:
         by_position = {found.raw: found for found in lives}
         by_batch: dict[bytes, list[Life]] = {}
         for found in lives:
             if found.batch_id:
                 by_batch.setdefault(found.batch_id, []).append(found)
-        wanted = [*marks, *by_batch]
+        wanted = [*marks, *((batch_id,) for batch_id in by_batch)]
         for message in self._reader.all(self._pipeline.topic("audit")):
-            if message.value is None or not any(mark in message.value for mark in wanted):
+            if message.value is None or not holds(message.value, wanted):
                 continue
             try:
                 block = read_block(message.value)

@@ -108,6 +108,7 @@ def explained(error: Exception) -> str | None:
         ("topology.yaml_file", "TopologyError"),
         ("waybill.kafka_jars", "BrokerError"),
         ("streams.runtime.log", "LogError"),
+        ("schemas.codec", "WireError"),
     )
     for module, name in known:
         if module in sys.modules and isinstance(error, getattr(sys.modules[module], name)):

@@ -84,6 +84,17 @@ def test_a_retained_version_does_not_age_until_the_end_of_the_retain() -> None:
     assert derived.compare([row(0, record(0), admitted_at=10 * KEEP), other]) == []
 
 
+def test_a_retained_version_guards_its_key_although_a_newer_one_has_aged() -> None:
+    derived = versions(
+        ("validated", record(0, 0, ordering="1")),
+        ("retain", {"begin": True, "keys": [record(0)]}),
+        ("validated", record(1, 1, ordering="2")),
+        ("validated", record(2, 0, at=KEEP + 1, ordering="1")),
+        supersede=True,
+    )
+    assert derived.compare([row(0, record(0, 0, ordering="1"), admitted_at=RETAINED)]) == []
+
+
 def test_a_replayed_batch_is_admitted_again_unless_a_newer_version_came() -> None:
     replay = {"first_recorded_at": 0, "group": "g", "date": "2026-03-02", "records": [row(0, record(0))]}
     dead = (("validated", record(0)), ("release", record(0)))

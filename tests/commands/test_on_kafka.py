@@ -259,6 +259,13 @@ def test_reconcile_names_a_second_answer_and_a_lost_one(ask: Ask, bench: Bench, 
     assert "two answers" in ran.out
 
 
+def test_reconcile_names_a_message_that_cannot_be_read(ask: Ask, bench: Bench) -> None:
+    bench.write(Output("sent", 1, b"k", b"no message of ours"))
+    ran = ask("reconcile", "demo")
+    assert ran.code == 1
+    assert f"BROKEN  {bench.pipeline.topic('sent')}/1/0  cannot be read" in ran.out
+
+
 def test_reconcile_names_a_record_whose_answer_never_came(ask: Ask, bench: Bench, tmp_path: Path) -> None:
     ids = fill(ask, tmp_path)
     bench.validate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,8 +12,9 @@ from waybill.context import Brokers, Folder, Json, MaybePipeline, find_brokers, 
 from waybill.output import Code, Fault, emit, finish, line, safe, say
 
 if TYPE_CHECKING:
+    from streams.stage import Message
     from topology.model import Pipeline
-    from waybill.books import Books, Named, Progress, Tally
+    from waybill.books import Named, Progress, Tally
     from waybill.reader import Decoder, Reader
 
 SHOWN = 50
@@ -116,40 +118,40 @@ def tally(brokers: str, pipeline: Pipeline) -> Tally:
 
 def draw(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> Tally:
     """Reads the log in the order that `waybill.books` asks for."""
+    from schemas.codec import WireError
     from waybill.books import Books
 
     topic = pipeline.topic
     progress = progress_of(reader, decoder, pipeline)
     ends = {short: reader.ends(topic(short)) for short in ("dead-letter", "sent", "batched", "validated", "raw")}
     books = Books(pipeline.pipeline, topic("raw"), topic("validated"), topic("batched"), progress)
-    codec = decoder.codec
-    for message in reader.all(topic("dead-letter"), ends["dead-letter"]):
-        if message.value is not None:
-            books.dead_letter(codec.decode(message.value)[1])
-    for message in reader.all(topic("sent"), ends["sent"]):
-        if message.value is not None:
-            books.sent(*codec.decode(message.value))
-    for message in reader.all(topic("validated"), ends["validated"]):
-        if message.value is not None:
-            books.validated(message.partition, message.offset, *codec.decode(message.value))
+
+    def each(short: str) -> Iterator[tuple[Message, str, dict[str, Any]]]:
+        for message in reader.all(topic(short), ends[short]):
+            if message.value is not None:
+                try:
+                    decoded = decoder.codec.decode(message.value)
+                except WireError as error:
+                    books.unreadable(f"{topic(short)}/{message.partition}/{message.offset}", str(error))
+                else:
+                    yield (message, *decoded)
+
+    for _, _, letter in each("dead-letter"):
+        books.dead_letter(letter)
+    for _, name, ack in each("sent"):
+        books.sent(name, ack)
+    for message, name, value in each("validated"):
+        books.validated(message.partition, message.offset, name, value)
     if books.needs_batches:
-        _batches(reader, decoder, topic("batched"), ends["batched"], books)
+        for message, name, batch in each("batched"):
+            if name == "batched_again":
+                books.batched_again(batch)
+            elif name == "batched":
+                members = (decoder.codec.decode(data)[1] for data in batch["records"])
+                books.batched(message.partition, message.offset, batch["batch_id"], members)
     for message in reader.all(topic("raw"), ends["raw"]):
         books.raw(message.partition, message.offset)
     return books.balance(complete=not any(ends["validated"].low.values()))
-
-
-def _batches(reader: Reader, decoder: Decoder, topic: str, ends: Any, books: Books) -> None:
-    codec = decoder.codec
-    for message in reader.all(topic, ends):
-        if message.value is None:
-            continue
-        name, batch = codec.decode(message.value)
-        if name == "batched_again":
-            books.batched_again(batch)
-        elif name == "batched":
-            members = (codec.decode(data)[1] for data in batch["records"])
-            books.batched(message.partition, message.offset, batch["batch_id"], members)
 
 
 def progress_of(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> Progress:

@@ -1,0 +1,107 @@
+"""What the documents show works: their Python runs, their commands exist, the files they name are there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from streams.runtime import watchdog, worker
+from streams.runtime.observe import Metrics
+from waybill.main import build
+from waybill.output import Code
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+COMMAND = re.compile(r"^(?:\$ )?(?:\w+=\S+ )*(?:\.venv/bin/)?(waybill|make) (.*)$")
+MENTION = re.compile(r"`((?:waybill|make) [^`]+)`")
+PATH = re.compile(
+    r"`((?:schemas|topology|streams|audit|waybill|tests|bench|docs)/[\w./-]+|[\w-]+\.(?:md|toml|lock|yml)|\.ci/run)`"
+)
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def blocks(page: Path, *languages: str) -> list[tuple[int, str]]:
+    """Line number and text of the fenced blocks in some languages."""
+    text = page.read_text("utf-8")
+    found = BLOCK.finditer(text)
+    return [(text.count("\n", 0, m.start()) + 2, m[2]) for m in found if m[1] in languages]
+
+
+def test_the_page_on_testing_runs_from_top_to_bottom() -> None:
+    page = ROOT / "docs" / "testing-a-pipeline.md"
+    parts = blocks(page, "python")
+    assert len(parts) >= 5
+    lines = [""] * page.read_text("utf-8").count("\n")
+    for start, text in parts:  # at their own line numbers, so that a failure points into the page
+        for number, line in enumerate(text.splitlines(), start - 1):
+            lines[number] = line
+    exec(compile("\n".join(lines), str(page), "exec"), {"__name__": "example"})
+
+
+def commands(page: Path) -> list[tuple[bool, str]]:
+    """Every waybill and make command on a page: lines of shell blocks (True), and what stands between backticks."""
+    lines = [line for _, text in blocks(page, "sh") for line in text.splitlines()]
+    prose = BLOCK.sub("", page.read_text("utf-8"))
+    return [(True, " ".join(m.groups())) for line in lines if (m := COMMAND.match(line))] + [
+        (False, m[1]) for m in MENTION.finditer(prose)
+    ]
+
+
+def parse(words: list[str]) -> None:
+    """Parses a command line as the program would, without running it. Raises what is wrong with it."""
+    command: Any = get_command(build())
+    context = None
+    while hasattr(command, "commands"):
+        context = command.make_context("waybill", [], parent=context, resilient_parsing=True)
+        name = words.pop(0)
+        assert name in command.commands, f"there is no {name!r}; there are {', '.join(command.commands)}"
+        command = command.commands[name]
+        if not words and hasattr(command, "commands"):
+            return  # a noun by itself
+    command.make_context(name, words, parent=context)
+
+
+@each_page
+def test_commands_exist(page: Path) -> None:
+    root: Any = get_command(build())
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    for shown, line in commands(page):
+        program, *rest = shlex.split(line, comments=True)
+        if program == "make":
+            assert set(rest) <= set(targets), line
+        elif re.search(r"…|\||\[", line):  # a form, not a command line: the noun must exist
+            assert rest[0] in root.commands, line
+        else:
+            try:
+                parse(rest)
+            except Exception as wrong:
+                if shown or type(wrong).__name__ != "MissingParameter":  # prose may name a command without its words
+                    raise AssertionError(f"{page.name}: {line}: {wrong}") from wrong
+
+
+@each_page
+def test_files_and_links_exist(page: Path) -> None:
+    text = page.read_text("utf-8")
+    prose = BLOCK.sub("", text)
+    missing = [name for name in PATH.findall(prose) if not (ROOT / name).exists() and not (page.parent / name).exists()]
+    missing += [name for name in LINK.findall(prose) if not (page.parent / name).exists()]
+    assert not missing
+
+
+def test_operating_names_every_metric_and_exit_code() -> None:
+    text = (ROOT / "docs" / "operating.md").read_text("utf-8")
+    names = {family.name + ("_total" if family.type == "counter" else "") for family in Metrics().registry.collect()}
+    shown = set(re.findall(r"`((?:messaging|waybill)_\w+)`", text))
+    assert shown == names
+    table = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
+    exits = {value for name, value in vars(worker).items() if name.startswith("EXIT_")}
+    assert table == {0, Code.USAGE, watchdog.OVERRUN_EXIT} | exits

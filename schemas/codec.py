@@ -29,6 +29,11 @@ class WireError(ValueError):
 class Codec(Protocol):
     """Turns messages (dicts that fit a schema of `NAMES`) into bytes and back."""
 
+    def header(self, name: str) -> bytes | None:
+        """What every message of this kind begins with, before its Avro bytes; None: it is not written in Avro, and
+        only this codec can read and write it."""
+        ...
+
     def encode(self, name: str, message: Mapping[str, Any]) -> bytes:
         """Raises WireError if the message does not fit schema `name`."""
         ...

@@ -16,6 +16,7 @@ from audit.chain import Action
 from schemas.canonical import RawPosition
 from schemas.codec import Codec, WireError
 from schemas.errors import CONFLICTING_VERSION, STALE_VERSION, UNPROCESSABLE, Finding
+from schemas.validated import Front, decode_front, front_of
 from streams.deadletter import DeadLetters
 from streams.identity import RETAINED, Version, VersionStore, decode_version, encode_version
 from streams.progress import Identity, Progress, take_over
@@ -23,6 +24,8 @@ from streams.stage import Chunk, Message, Output, TableStore, Work
 from streams.tables import MemoryRows
 from streams.window import Line, Sealed, Window, Windows
 from topology.model import Pipeline, partition_for
+
+_new = tuple.__new__  # a named tuple's own constructor costs three times as much
 
 TIDY_PER_CHUNK = 5_000
 """Expired versions tombstoned per chunk at most: tidying must not make a chunk long."""
@@ -76,18 +79,24 @@ class Lot:
         self.position = message.offset + 1
         name: str = "condemned"
         value: dict[str, Any] = {}
+        front: Front | None = None
         if condemned is None:
-            try:
-                name, value = self.stage.codec.decode(message.value or b"")
-            except WireError as error:  # known to be this message's fault, so nothing needs to be redone to find it
-                condemned = f"unreadable: {error}"
+            data = message.value or b""
+            front = self.stage.read_front(data)
+            if front is None:
+                try:
+                    name, value = self.stage.codec.decode(data)
+                except WireError as error:  # this message's fault for sure: nothing needs to be redone to find it
+                    condemned = f"unreadable: {error}"
+                if name == "validated":
+                    front = front_of(value)
         again = message.offset <= self.progress.processed_through
-        if name == "validated":
+        if front is not None:
             self.sequence += 1
             if again:
-                self._rebuild(message, value, now)
+                self._rebuild(message, front, now)
             else:
-                self._record(work, message, value, now)
+                self._record(work, message, front, now)
         elif not again:
             if name == "release":
                 self._release(work, value)
@@ -100,59 +109,61 @@ class Lot:
         if not again:
             self.progress.processed_through = message.offset
 
-    def _rebuild(self, message: Message, record: Mapping[str, Any], now: int) -> None:
+    def _rebuild(self, message: Message, record: Front, now: int) -> None:
         """Puts an admitted record that is not in a batch yet back into its window, and writes nothing."""
-        line = Line(record["group"], record["date"])
+        line = Line(record.group, record.date)
         if message.offset <= self.windows.sealed_through.get(line, -1):
             return
-        version = next((v for v in self.find(record["key"]) if v.offset == message.offset), None)
+        version = next((v for v in self.find(record.key) if v.offset == message.offset), None)
         if version is not None:
             self._add(message, record, line, version.admitted_at, now)
 
-    def _record(self, work: Work, message: Message, record: dict[str, Any], now: int) -> None:
+    def _record(self, work: Work, message: Message, record: Front, now: int) -> None:
         progress = self.progress
-        if record["recorded_at"] > progress.stream_time:
-            progress.stream_time = record["recorded_at"]
+        key, digest, group, date, _, raw, ordering, recorded_at = record
+        if recorded_at > progress.stream_time:
+            progress.stream_time = recorded_at
             self._linger(work, now)
         self._reread_bound(work, now)
-        raw = raw_position(record)
-        source, seen = (raw.topic, raw.partition), (raw.incarnation, raw.offset, raw.index)
+        topic, incarnation, partition, raw_offset, index = raw
+        source, seen = (topic, partition), (incarnation, raw_offset, index)
         if progress.sources.get(source, (-1, -1, -1)) >= seen:
             return None  # validate wrote it twice: the first one counts (BA4)
         progress.sources[source] = seen
-        line = Line(record["group"], record["date"])
-        newest = self._newest(record["key"])
+        line = Line(group, date)
+        newest = self._newest(key)
         action: Action = "ADMIT"
         if newest is not None:
-            if newest.digest == record["digest"]:
-                return self._duplicate(work, record, raw, newest)
-            finding = self._conflict(record, newest)
+            if newest.digest == digest:
+                return self._duplicate(work, self._whole(message), raw, newest)
+            finding = self._conflict(ordering, newest)
             if finding is not None:
-                return self._dead(work, record, raw, newest, finding)
+                return self._dead(work, self._whole(message), raw, newest, finding)
             action = "SUPERSEDE"
             if newest.date != line.date or newest.group != line.group:
                 # A partner must not get the old value after the new one (BA6).
                 older = self.windows.get(Line(newest.group, newest.date))
                 if older is not None and self.windows.holds(older.line, newest.offset):
                     self._seal(work, older, "supersede", now)
-        version = Version(
-            record["key"], message.offset, raw, record["digest"], progress.stream_time, line.group, line.date,
-            record["ordering"],
-        )  # fmt: skip
+        version = _new(Version, (key, message.offset, raw, digest, progress.stream_time, group, date, ordering))
         self._put(work, version)
-        progress.note(action, "", raw, record["digest"])
+        progress.note(action, "", raw, digest)
         self._bytes_bound(work, line, message, now)
         window = self._add(message, record, line, progress.stream_time, now)
         if len(window.records) >= self.stage.pipeline.batching.max_records:
             self._seal(work, window, "count", now)
         return None
 
-    def _conflict(self, record: Mapping[str, Any], newest: Version) -> Finding | None:
+    def _whole(self, message: Message) -> dict[str, Any]:
+        """Everything a Validated message says. Raises WireError where its front could be read and the rest cannot."""
+        return self.stage.codec.decode(message.value or b"")[1]
+
+    def _conflict(self, ordering: str | None, newest: Version) -> Finding | None:
         """Why another content of an admitted key may not pass; None where it supersedes (BA2)."""
         of = f"admitted as {newest.raw.topic}/{newest.raw.partition}/{newest.raw.offset}/{newest.raw.index}"
         if self.stage.pipeline.on_conflict == "conflict":
             return Finding(CONFLICTING_VERSION, "", f"the same key was {of} with other content")
-        mine, theirs = record["ordering"], newest.ordering
+        mine, theirs = ordering, newest.ordering
         if mine is None or theirs is None or mine <= theirs:
             return Finding(STALE_VERSION, "", f"ordering value {mine!r} is not above {theirs!r}, {of}")
         return None
@@ -201,13 +212,16 @@ class Lot:
         return self.progress.stream_time - version.admitted_at <= self.stage.keep
 
     def _newest(self, key: str) -> Version | None:
-        """The newest version that has not aged; one that is retained may outlive a newer one (BA2, BA9)."""
-        return next((version for version in reversed(self.find(key)) if self._alive(version)), None)
+        """The newest that has not aged; one that is retained may outlive a newer one (BA2, BA9)."""
+        for version in reversed(self.find(key)):
+            if self._alive(version):
+                return version
+        return None
 
     def _put(self, work: Work, version: Version) -> None:
         """Admits a version, or rewrites one (another age)."""
         left = [v for v in self.find(version.key) if v.offset != version.offset]
-        self.pending[version.key] = sorted([*left, version], key=lambda v: v.offset)
+        self.pending[version.key] = sorted([*left, version], key=lambda v: v.offset) if left else [version]
         self._row(work, version.row_key, encode_version(self.stage.codec, version))
 
     def _remove(self, work: Work, version: Version) -> None:
@@ -216,7 +230,7 @@ class Lot:
 
     def _row(self, work: Work, key: bytes, value: bytes | None) -> None:
         self.rows.append((key, value))
-        work.outputs.append(Output("idempotency", self.partition, key, value))
+        work.outputs.append(_new(Output, ("idempotency", self.partition, key, value, ())))
 
     def _release(self, work: Work, release: Mapping[str, Any]) -> None:
         """A record died with a known outcome: its version, and no other, stops guarding the key (BA8)."""
@@ -284,10 +298,10 @@ class Lot:
 
     # ---- windows ---------------------------------------------------------------------------------
 
-    def _add(self, message: Message, record: Mapping[str, Any], line: Line, opened_at: int, now: int) -> Window:
+    def _add(self, message: Message, record: Front, line: Line, opened_at: int, now: int) -> Window:
         return self.windows.add(
-            line, record["partner"], message.offset, raw_position(record), record["digest"], message.value or b"",
-            record["recorded_at"], opened_at, now, self.sequence,
+            line, record.partner, message.offset, record.raw, record.digest, message.value or b"",
+            record.recorded_at, opened_at, now, self.sequence,
         )  # fmt: skip
 
     def _linger(self, work: Work, now: int) -> None:
@@ -370,6 +384,7 @@ class BatchStage:
     ) -> None:
         self.pipeline, self.codec, self.identity, self.dead_letters = pipeline, codec, identity, dead_letters
         self._new_versions = versions
+        self._header = codec.header("validated")
         self.keep = int(pipeline.keep * 1000)
         self.linger = int(pipeline.batching.linger * 1000)
         idle = pipeline.batching.idle or 2 * pipeline.batching.linger
@@ -409,6 +424,12 @@ class BatchStage:
             if partition in covered or lot.sealed_now:
                 lot.close(work, chunk.now, covered.get(partition))
         return work
+
+    def read_front(self, data: bytes) -> Front | None:
+        """What batch needs of a Validated message, without reading all of it; None: ask the codec what it is."""
+        if self._header is None or not data.startswith(self._header):
+            return None
+        return decode_front(data, len(self._header))
 
     def write_batch(self, work: Work, lot: Lot, sealed: Sealed, now: int) -> None:
         """One frozen batch, and how far its line is sealed."""

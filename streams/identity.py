@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from schemas.canonical import UNIT_SEPARATOR, RawPosition, version_row_key
 from schemas.codec import Codec
+from schemas.validated import encode_version_row
 from streams.stage import TableStore
 
 RETAINED = 2**62
@@ -39,7 +40,10 @@ class Version(NamedTuple):
 
 
 def encode_version(codec: Codec, version: Version) -> bytes:
-    """The row of a version in the changelog."""
+    """The row of a version in the changelog. Raises schemas.codec.WireError."""
+    header = codec.header("idempotency")
+    if header is not None:
+        return encode_version_row(header, *version)
     return codec.encode(
         "idempotency",
         {

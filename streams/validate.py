@@ -9,17 +9,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import NamedTuple
 
 from schemas.canonical import RawPosition, idempotency_key, sha256
 from schemas.codec import Codec
 from schemas.errors import UNPROCESSABLE, Finding
 from schemas.pack import Pack, Record, Refusal, Submission, Unpacked
+from schemas.validated import encode_validated, shared_front, shared_rest
 from streams.deadletter import DeadLetters
 from streams.progress import Identity, Progress, take_over
 from streams.stage import Chunk, Message, Output, TableStore, Work
 from streams.tables import MemoryRows
 from topology.model import Pipeline, partition_for
+
+_new = tuple.__new__  # a named tuple's own constructor costs three times as much
 
 
 class Limits:
@@ -45,6 +48,18 @@ class Limits:
         return self.full
 
 
+class Common(NamedTuple):
+    """What the records of one submission share."""
+
+    recorded_at: int
+    count: int  # type: ignore[assignment]  # the field hides tuple.count, on purpose
+    submission_digest: bytes
+    source: str | None
+    site: str | None
+    received_at: str | None
+    topology_version: int
+
+
 class ValidateStage:
     """See streams.stage.Stage."""
 
@@ -67,7 +82,12 @@ class ValidateStage:
         self._progress: dict[int, Progress] = {}
         self._open: dict[int, tuple[int, Unpacked]] = {}
         """Submissions that span chunks: offset and what was unpacked, by partition."""
-        self._schema_version = pack.version
+        self._schema_version, self._raw_topic = pack.version, pipeline.raw_topic
+        header = codec.header("validated")
+        if header is None:
+            raise ValueError(f"validate writes Avro, which {type(codec).__name__} does not")
+        self._header = header
+        self._group_and_partner = lru_cache(maxsize=4096)(self._destination)
         self._max_ahead = int(pipeline.raw.max_ahead * 1000)
         self._clamped = pipeline.raw.timestamps == "create"
         self.input_topic_id = ""
@@ -111,10 +131,15 @@ class ValidateStage:
         """Produces the records of one submission from `next_index` on; True when the chunk is full."""
         partition, offset = message.partition, message.offset
         value = message.value
-        headers = dict(message.headers) if message.headers else {}
-        submission = Submission(
-            value, _text(headers, "content-type"), _text(headers, "waybill-source"), _text(headers, "waybill-site")
-        )
+        received_at = None
+        if message.headers:
+            headers = dict(message.headers)
+            submission = Submission(
+                value, _text(headers, "content-type"), _text(headers, "waybill-source"), _text(headers, "waybill-site")
+            )
+            received_at = _text(headers, "waybill-received-at")
+        else:
+            submission = Submission(value)
         if progress.next_index == 0:
             # A submission that spans chunks keeps the version it began with (VA1).
             progress.topology_version = self.pipeline.version
@@ -126,24 +151,19 @@ class ValidateStage:
             bound = progress.stream_time if progress.next_index else chunk.now + self._max_ahead
             recorded_at = min(recorded_at, bound)
         progress.stream_time = max(progress.stream_time, recorded_at)
-        common: dict[str, Any] = {
-            "recorded_at": recorded_at,
-            "raw_topic": self.pipeline.raw_topic,
-            "raw_incarnation": progress.incarnation,
-            "raw_partition": partition,
-            "raw_offset": offset,
-            "count": unpacked.count,
-            "submission_digest": sha256(value or b""),
-            "source": submission.source,
-            "site": submission.site,
-            "received_at": _text(headers, "waybill-received-at"),
-            "schema_version": self._schema_version,
-            "topology_version": progress.topology_version,
-            "passport": None,
-        }
+        common = Common(
+            recorded_at,
+            unpacked.count,
+            sha256(value or b""),
+            submission.source,
+            submission.site,
+            received_at,
+            progress.topology_version,
+        )
         index = progress.next_index
+        topic, incarnation = self._raw_topic, progress.incarnation
         for item in unpacked.records(index):
-            position = RawPosition(self.pipeline.raw_topic, progress.incarnation, partition, offset, index)
+            position = RawPosition(topic, incarnation, partition, offset, index)
             if isinstance(item, Record):
                 try:
                     size = self._record(work, progress, item, position, common)
@@ -182,37 +202,40 @@ class ValidateStage:
             return _Whole(refusal)
         return _Rest(self._pack.unpack(submission), refusal)
 
-    def _record(
-        self, work: Work, progress: Progress, record: Record, position: RawPosition, common: dict[str, Any]
-    ) -> int:
+    def _destination(self, *values: str) -> tuple[str, str]:
+        """Group and partner of the records with these values of `group_by`, which a partner rule looks at too."""
+        fields = dict(zip(self.pipeline.group_by, values, strict=True))
+        return self.pipeline.group_of(fields), self.pipeline.partner_of(fields)
+
+    def _record(self, work: Work, progress: Progress, record: Record, position: RawPosition, common: Common) -> int:
         pipeline, fields = self.pipeline, record.fields
-        partition_key = idempotency_key([fields[name] for name in pipeline.partition_by])
+        topic, incarnation, partition, offset, index = position
         ordering_by = pipeline.ordering_by
-        message = self._codec.encode(
-            "validated",
-            {
-                **common,
-                "key": idempotency_key([fields[name] for name in pipeline.idempotency]),
-                "digest": record.digest,
-                "group": pipeline.group_of(fields),
-                "date": event_date(record.event_time // 86_400_000),
-                "partner": pipeline.partner_of(fields),
-                "event_time": record.event_time,
-                "ordering": fields[ordering_by] if ordering_by else None,
-                "raw_index": position.index,
-                "warnings": [f._asdict() for f in record.warnings],
-                "payload": record.payload,
-            },
+        group, partner = self._group_and_partner(*[fields[name] for name in pipeline.group_by])
+        message = encode_validated(
+            self._header,
+            shared_front(group, event_date(record.event_time // 86_400_000), partner, topic, incarnation, partition),
+            idempotency_key([fields[name] for name in pipeline.idempotency]),
+            record.digest,
+            fields[ordering_by] if ordering_by else None,
+            common.recorded_at,
+            offset,
+            index,
+            record.event_time,
+            common.submission_digest,
+            common.received_at,
+            shared_rest(common.count, common.source, common.site, self._schema_version, common.topology_version),
+            record.warnings,
+            record.payload,
         )
-        target = partition_for(partition_key, pipeline.partitions)
-        work.outputs.append(Output("validated", target, partition_key.encode(), message))
+        partition_key = idempotency_key([fields[name] for name in pipeline.partition_by])
+        target, key = _target(partition_key, pipeline.partitions)
+        work.outputs.append(_new(Output, ("validated", target, key, message, ())))
         progress.note("VALIDATE", record.warnings[0].code if record.warnings else "", position, record.digest)
         return len(message)
 
-    def _refusal(
-        self, work: Work, progress: Progress, refusal: Refusal, position: RawPosition, common: dict[str, Any]
-    ) -> int:
-        output, digest = self._dead_letters.refused(refusal, position, common)
+    def _refusal(self, work: Work, progress: Progress, refusal: Refusal, position: RawPosition, common: Common) -> int:
+        output, digest = self._dead_letters.refused(refusal, position, {**common._asdict(), "passport": None})
         work.outputs.append(output)
         progress.note("REJECT", refusal.findings[0].code, position, digest)
         return len(output.value or b"")
@@ -266,6 +289,12 @@ def _text(headers: Mapping[str, bytes | None], name: str) -> str | None:
     """A header as text; bytes that are no UTF-8 are shown with escapes rather than refused."""
     value = headers.get(name)
     return None if value is None else value.decode("utf-8", "backslashreplace")
+
+
+@lru_cache(maxsize=65_536)
+def _target(key: str, partitions: int) -> tuple[int, bytes]:
+    """Partition and bytes of a message key."""
+    return partition_for(key, partitions), key.encode()
 
 
 @lru_cache(maxsize=4096)

@@ -16,6 +16,7 @@ import streams.batch
 import streams.window
 from schemas.canonical import RawPosition
 from schemas.errors import STALE_VERSION
+from schemas.validated import Front
 from streams.batch import BatchStage, Lot, raw_position
 from streams.identity import RETAINED, MemoryVersions, Version, encode_version
 from streams.runtime.memory import MemoryLog
@@ -571,8 +572,8 @@ def off_stamp(patch: pytest.MonkeyPatch) -> None:
     record, put, add = Lot._record, Lot._put, Lot._add
     own: list[int] = []
 
-    def noted(self: Lot, work: Work, message: Any, value: dict[str, Any], now: int) -> None:
-        own.append(value["recorded_at"])
+    def noted(self: Lot, work: Work, message: Any, value: Front, now: int) -> None:
+        own.append(value.recorded_at)
         record(self, work, message, value, now)
         own.pop()
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from schemas.canonical import canonical_json, sha256
+from schemas.codec import SingleObjectCodec
 from schemas.errors import EMPTY_MESSAGE, MALFORMED_CSV, Finding
 from schemas.pack import Record, Refusal, Submission
 from streams.deadletter import Claim, DeadLetters, no_claims
@@ -18,10 +19,12 @@ from streams.runtime.memory import MemoryBroker, MemoryLog
 from streams.runtime.runner import Runner
 from streams.stage import Chunk, Work
 from streams.validate import ValidateStage
-from tests.streams.batch_world import CODEC, audit_entries
+from tests.streams.batch_world import audit_entries
 from topology.model import Chunking, Pipeline, Topic
 
-PADDING = "x" * 500
+CODEC = SingleObjectCodec()
+
+PADDING = "x" * 780
 """Makes a message about 900 bytes, so that a few of them fill the smallest chunk there is."""
 
 

@@ -1,0 +1,49 @@
+"""Avro's binary forms of single values, for the messages that are written once per record and so by hand.
+
+Everything else goes through fastavro (codec.py). Source: Apache Avro 1.12 specification, "Binary Encoding".
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+SMALL = 8192
+
+
+def _varint(rest: int) -> bytes:
+    """Seven bits a byte, lowest first."""
+    out = bytearray()
+    while rest > 0x7F:
+        out.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    out.append(rest)
+    return bytes(out)
+
+
+_SMALL = [_varint(value << 1) for value in range(SMALL)]
+_LOW = [bytes((value << 1 & 0x7F | 0x80, value >> 6 | 0x80)) for value in range(SMALL)]
+"""First two bytes of a value from SMALL on, by its low 13 bits; the bytes of the rest rarely change from one record
+to the next, whether it is an offset or a time."""
+_high = lru_cache(maxsize=4096)(_varint)
+
+
+def long(value: int) -> bytes:
+    """Avro int or long: zigzag, then as _varint. Raises OverflowError beyond 64 bits."""
+    if 0 <= value < SMALL:
+        return _SMALL[value]
+    if not -(2**63) <= value < 2**63:
+        raise OverflowError(f"{value} does not fit into 64 bits")
+    if value > 0:
+        return _LOW[value & 8191] + _high(value >> 13)
+    return _varint((value << 1) ^ (value >> 63))
+
+
+def text(value: str) -> bytes:
+    """Avro string."""
+    data = value.encode()
+    return long(len(data)) + data
+
+
+def optional_text(value: str | None) -> bytes:
+    """Avro union of null and string."""
+    return b"\0" if value is None else b"\2" + text(value)

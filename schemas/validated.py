@@ -1,0 +1,223 @@
+"""The bytes of `validated` and `idempotency` messages, of which every record has one: written and read by hand, since
+fastavro takes longer for these two than everything else that happens to a record.
+
+The bytes are fastavro's own (a property test holds both equal). What many records share is made once and kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from schemas.avro import long, optional_text, text
+from schemas.canonical import RawPosition
+from schemas.codec import WireError
+from schemas.errors import Finding
+
+_long, _text, _new = long, text, tuple.__new__
+NO_PASSPORT = b"\0"
+NO_WARNINGS = b"\0"
+
+
+@lru_cache(maxsize=8192)
+def shared_front(group: str, date: str, partner: str, topic: str, incarnation: int, partition: int) -> bytes:
+    """The first fields of a Validated message: equal for all records of a window from one raw partition."""
+    return b"".join((text(group), text(date), text(partner), text(topic), long(incarnation), long(partition)))
+
+
+@lru_cache(maxsize=8192)
+def shared_rest(count: int, source: str | None, site: str | None, schema_version: str, topology_version: int) -> bytes:
+    """Fields that submissions of one source share, up to and with an absent passport."""
+    origin = optional_text(source) + optional_text(site)
+    return b"".join((long(count), origin, text(schema_version), long(topology_version), NO_PASSPORT))
+
+
+def _warnings(found: Sequence[Finding]) -> bytes:
+    items = b"".join(text(one.code) + text(one.path) + text(one.message) for one in found)
+    return long(len(found)) + items + b"\0"
+
+
+def encode_validated(
+    header: bytes,
+    front: bytes,
+    key: str,
+    digest: bytes,
+    ordering: str | None,
+    recorded_at: int,
+    raw_offset: int,
+    raw_index: int,
+    event_time: int,
+    submission_digest: bytes,
+    received_at: str | None,
+    rest: bytes,
+    warnings: Sequence[Finding],
+    payload: bytes,
+) -> bytes:
+    """A Validated message without passport: `header` of the codec, `front` and `rest` as made above.
+
+    Raises WireError for a value that does not fit the schema.
+    """
+    try:
+        if len(digest) != 32 or len(submission_digest) != 32:
+            raise ValueError("a digest has 32 bytes")
+        key_bytes = key.encode()
+        return b"".join(
+            (
+                header,
+                front,
+                _long(len(key_bytes)),
+                key_bytes,
+                digest,
+                b"\0" if ordering is None else optional_text(ordering),
+                _long(recorded_at),
+                _long(raw_offset),
+                _long(raw_index),
+                _long(event_time),
+                submission_digest,
+                b"\0" if received_at is None else optional_text(received_at),
+                rest,
+                _warnings(warnings) if warnings else NO_WARNINGS,
+                _long(len(payload)),
+                payload,
+            )
+        )
+    except (ValueError, TypeError, OverflowError, AttributeError) as error:
+        raise WireError(f"message does not fit schema validated: {error}") from error
+
+
+class Front(NamedTuple):
+    """What batch reads of a Validated message; the rest travels on unread."""
+
+    key: str
+    digest: bytes
+    group: str
+    date: str
+    partner: str
+    raw: RawPosition
+    ordering: str | None
+    recorded_at: int
+
+
+def front_of(record: Mapping[str, Any]) -> Front:
+    """The front of a Validated message that was read in full."""
+    raw = RawPosition(*(record[f"raw_{name}"] for name in RawPosition._fields))
+    key, digest, group, date, partner = (record[name] for name in ("key", "digest", "group", "date", "partner"))
+    return Front(key, digest, group, date, partner, raw, record["ordering"], record["recorded_at"])
+
+
+class _Shared(dict[bytes, tuple[str, str, str, str, int, int]]):
+    """What the bytes of a shared front mean."""
+
+    def __missing__(self, data: bytes) -> tuple[str, str, str, str, int, int]:
+        values, at = [], 0
+        for _ in range(4):
+            end = at + 1 + (data[at] >> 1)
+            values.append(data[at + 1 : end].decode())
+            at = end
+        group, date, partner, topic = values
+        if len(self) >= 8192:
+            self.clear()
+        found = self[data] = (group, date, partner, topic, data[at] >> 1, data[at + 1] >> 1)
+        return found
+
+
+_SHARED = _Shared()
+
+
+def decode_front(data: bytes, start: int) -> Front | None:
+    """The front of a Validated message whose header ends at `start`; None where it is not of the common form (long
+    names, many partitions, damage): then the codec reads it, or says what is wrong with it."""
+    try:
+        at = start
+        for _ in range(4):  # the four texts
+            size = data[at]
+            if size > 127 or size & 1:
+                return None
+            at += 1 + (size >> 1)
+        if (data[at] | data[at + 1]) & 0x81:  # incarnation and partition: one byte each, not negative
+            return None
+        at += 2
+        group, date, partner, topic, incarnation, partition = _SHARED[data[start:at]]
+        size = data[at]
+        if size & 1:
+            return None
+        if size > 127:
+            return None
+        end = at + 1 + (size >> 1)
+        key = data[at + 1 : end].decode()
+        at = end + 32
+        digest = data[end:at]
+        ordering = None
+        if data[at] == 0:
+            at += 1
+        else:
+            size = data[at + 1]
+            if data[at] != 2 or size > 127 or size & 1:
+                return None
+            end = at + 2 + (size >> 1)
+            ordering = data[at + 2 : end].decode()
+            at = end
+        numbers = []
+        for _ in range(3):
+            shift = value = 0
+            while (byte := data[at]) > 127:
+                value |= (byte & 127) << shift
+                shift += 7
+                at += 1
+            value |= byte << shift
+            at += 1
+            if value & 1 or shift > 56:
+                return None
+            numbers.append(value >> 1)
+    except (IndexError, UnicodeDecodeError):
+        return None
+    recorded_at, offset, index = numbers
+    raw = _new(RawPosition, (topic, incarnation, partition, offset, index))
+    return _new(Front, (key, digest, group, date, partner, raw, ordering, recorded_at))
+
+
+@lru_cache(maxsize=8192)
+def _source(topic: str, incarnation: int, partition: int) -> bytes:
+    return text(topic) + long(incarnation) + long(partition)
+
+
+@lru_cache(maxsize=8192)
+def _line(group: str, date: str) -> bytes:
+    return text(group) + text(date)
+
+
+def encode_version_row(
+    header: bytes,
+    key: str,
+    offset: int,
+    raw: RawPosition,
+    digest: bytes,
+    admitted_at: int,
+    group: str,
+    date: str,
+    ordering: str | None,
+) -> bytes:
+    """A row of `idempotency`. Raises WireError for a value that does not fit the schema."""
+    topic, incarnation, partition, raw_offset, index = raw
+    try:
+        if len(digest) != 32:
+            raise ValueError("a digest has 32 bytes")
+        key_bytes = key.encode()
+        return b"".join(
+            (
+                header,
+                _long(len(key_bytes)),
+                key_bytes,
+                _long(offset),
+                _source(topic, incarnation, partition),
+                _long(raw_offset),
+                _long(index),
+                digest,
+                _long(admitted_at),
+                _line(group, date),
+                b"\0" if ordering is None else optional_text(ordering),
+            )
+        )
+    except (ValueError, TypeError, OverflowError, AttributeError) as error:
+        raise WireError(f"message does not fit schema idempotency: {error}") from error

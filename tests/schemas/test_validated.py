@@ -1,0 +1,118 @@
+"""The hand-made bytes of `validated` and `idempotency` are fastavro's, and the front is read back as fastavro does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.avro import long
+from schemas.canonical import RawPosition
+from schemas.codec import SingleObjectCodec, WireError
+from schemas.errors import Finding
+from schemas.validated import (
+    Front,
+    decode_front,
+    encode_validated,
+    encode_version_row,
+    front_of,
+    shared_front,
+    shared_rest,
+)
+from tests.schemas.samples import example, messages
+
+CODEC = SingleObjectCodec()
+HEADER = CODEC.header("validated")
+COMMON = {
+    "raw_incarnation": st.integers(0, 63),
+    "raw_partition": st.integers(0, 63),
+    "raw_offset": st.integers(0, 2**45),
+    "raw_index": st.integers(0, 10_000),
+    "recorded_at": st.integers(0, 2**42),
+}
+
+
+USUAL = example("validated") | {"raw_incarnation": 0, "raw_partition": 3}
+
+
+def by_hand(m: dict[str, Any]) -> bytes:
+    return encode_validated(
+        HEADER,
+        shared_front(m["group"], m["date"], m["partner"], m["raw_topic"], m["raw_incarnation"], m["raw_partition"]),
+        m["key"], m["digest"], m["ordering"], m["recorded_at"], m["raw_offset"], m["raw_index"], m["event_time"],
+        m["submission_digest"], m["received_at"],
+        shared_rest(m["count"], m["source"], m["site"], m["schema_version"], m["topology_version"]),
+        [Finding(**warning) for warning in m["warnings"]],
+        m["payload"],
+    )  # fmt: skip
+
+
+@given(messages("validated"))
+def test_a_validated_message_by_hand_is_fastavros(message: dict[str, Any]) -> None:
+    message["passport"] = None
+    assert by_hand(message) == CODEC.encode("validated", message)
+
+
+@given(messages("idempotency"))
+def test_a_version_row_by_hand_is_fastavros(m: dict[str, Any]) -> None:
+    raw = RawPosition(*(m[f"raw_{name}"] for name in RawPosition._fields))
+    values = m["key"], m["offset"], raw, m["digest"], m["admitted_at"], m["group"], m["date"], m["ordering"]
+    assert encode_version_row(CODEC.header("idempotency"), *values) == CODEC.encode("idempotency", m)
+
+
+@given(messages("validated"), st.fixed_dictionaries(COMMON))
+def test_the_front_of_a_usual_message_is_read_without_the_codec(m: dict[str, Any], usual: dict[str, int]) -> None:
+    m |= usual
+    assert decode_front(CODEC.encode("validated", m), len(HEADER)) == front_of(m)
+
+
+@given(messages("validated"), st.integers(0, 90))
+def test_a_front_is_read_as_the_codec_reads_it_or_left_to_the_codec(m: dict[str, Any], longer: int) -> None:
+    m["key"] *= longer
+    found = decode_front(CODEC.encode("validated", m), len(HEADER))
+    assert found is None or found == front_of(m)
+
+
+def test_a_front_cut_off_anywhere_is_left_to_the_codec() -> None:
+    m = USUAL
+    data = CODEC.encode("validated", m)
+    behind = b"".join((long(m["raw_offset"]), long(m["raw_index"])))
+    end = data.index(behind) + len(behind)
+    assert decode_front(data[:end], len(HEADER)) == front_of(m)
+    for cut in range(len(HEADER), end):
+        assert decode_front(data[:cut], len(HEADER)) is None
+
+
+def test_a_damaged_front_never_raises_and_never_differs_from_the_codec() -> None:
+    data = CODEC.encode("validated", USUAL)
+    read = 0
+    for place in range(len(HEADER), len(data)):
+        for value in (0x00, 0x01, 0x7F, 0x80, 0xFF):
+            damaged = data[:place] + bytes([value]) + data[place + 1 :]
+            found = decode_front(damaged, len(HEADER))
+            try:
+                whole: Front | None = front_of(CODEC.decode(damaged)[1])
+            except WireError:
+                continue
+            read += found is not None
+            assert found is None or found == whole
+    assert read
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("digest", b"short"), ("submission_digest", b""), ("recorded_at", 2**63), ("key", "\ud800")]
+)
+def test_what_does_not_fit_the_schema_is_a_wire_error(field: str, value: Any) -> None:
+    with pytest.raises(WireError, match="does not fit schema validated"):
+        by_hand({**example("validated"), "passport": None, field: value})
+
+
+@given(st.integers(-(2**63), 2**63 - 1))
+def test_a_long_takes_the_specifications_bytes(value: int) -> None:
+    zigzag, expected = (value << 1) ^ (value >> 63), bytearray()
+    while zigzag > 127:
+        expected.append(zigzag & 127 | 128)
+        zigzag >>= 7
+    assert long(value) == bytes([*expected, zigzag])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -15,7 +16,7 @@ from bench.process import ROOT, Measurement
 from bench.world import readings
 from waybill.broker import Broker
 
-QUICK = Sizes(records=100_000, faust=10_000, rounds=1, latency_seconds=8)
+QUICK = Sizes(records=50_000, faust=5_000, rounds=1, latency_seconds=6)
 FULL = Sizes(records=400_000, faust=50_000, rounds=3, latency_seconds=30)
 
 
@@ -23,7 +24,7 @@ def main() -> None:
     """Raises contenders.Mismatch where contenders did not do the same work."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer records, one round: under 3 minutes")
-    parser.add_argument("--records", type=int, help="readings of each contender; default: 100,000 or 400,000")
+    parser.add_argument("--records", type=int, help="readings of each contender; default: 50,000 or 400,000")
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results", help="folder of results")
     given = parser.parse_args()
     sizes = QUICK if given.quick else FULL
@@ -31,6 +32,7 @@ def main() -> None:
         sizes = replace(sizes, records=given.records, faust=min(sizes.faust, given.records))
     where = report.machine()
     started = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # a broker must not stay behind
 
     def say(text: str) -> None:
         print(f"[{time.monotonic() - started:5.0f} s] {text}", file=sys.stderr, flush=True)

@@ -23,6 +23,7 @@ from streams.delivery.engine import DeliveryEngine
 from streams.delivery.exchange import EngineExchange
 from streams.pipeline import Parts
 from streams.progress import Identity
+from streams.runtime import garbage
 from streams.runtime.frame import Frame
 from streams.runtime.kafka import KafkaLog
 from streams.runtime.observe import Metrics, Observer
@@ -131,6 +132,7 @@ def main() -> None:
     made = pipeline(job["application"], job["lake"], job["raw"])
     run = Run(job["bootstrap"], made, frame, Meter(), job["due"])
     threads = [StageRun(run, stage) for stage in job["due"]]
+    garbage.tune()
     if frame is None:
         _turn(threads)
     else:

@@ -29,6 +29,7 @@ from streams.delivery.exchange import EngineExchange
 from streams.pipeline import STAGES, Parts
 from streams.progress import Identity
 from streams.runtime import bounded
+from streams.runtime import garbage
 from streams.runtime.admin import describe_cluster_topics
 from streams.runtime.frame import Frame
 from streams.runtime.kafka import KafkaLog
@@ -231,6 +232,7 @@ class Worker:
 
         self.news = heard
         await self.frame.start()
+        garbage.tune()
         log.info("frame started", web=f"http://{self.settings.web_bind}:{self.settings.web_port}")
         if self.settings.until_end:
             code = await self._run_to_end(stop, news)

@@ -1,0 +1,25 @@
+"""What the benchmark says is computed from whole rounds, in records per processor second, ours over the peer's."""
+
+from __future__ import annotations
+
+from bench.process import Measurement, Report
+from bench.report import middle, ratios, table
+
+
+def one(name: str, cpu: float, records: int = 1_000_000) -> Measurement:
+    return Measurement(name, Report(records, 10.0, cpu, {"python": cpu / 2, "client": cpu / 2}), cpu + 1, 100.0)
+
+
+def test_a_ratio_is_ours_over_the_peers_whatever_their_number_of_records() -> None:
+    measured = {
+        "validate": [one("validate", 20.0)],
+        "roof-validate": [one("roof-validate", 8.0)],
+        "faust-validate": [one("faust-validate", 20.0, records=100_000)],
+    }
+    assert ratios(measured) == {"validate/roof": 0.4, "validate/faust": 10.0}
+
+
+def test_the_round_with_the_median_processor_time_stands_for_all() -> None:
+    rounds = [one("a", 3.0), one("a", 90.0), one("a", 2.0)]
+    assert middle(rounds) is rounds[0]
+    assert "| a | 1,000,000 | 100,000 | 3.0 | 1.5 | 1.5 |" in table({"a": rounds})

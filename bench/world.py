@@ -68,9 +68,11 @@ def readings(count: int) -> list[tuple[str, bytes]]:
     return found
 
 
-def fill(bootstrap: str, topic: str, messages: Iterable[tuple[str, bytes]], partitions: int) -> None:
+def fill(
+    bootstrap: str, topic: str, messages: Iterable[tuple[str, bytes]], partitions: int, codec: str = "lz4"
+) -> None:
     """Publishes messages, by key, and waits until all are there."""
-    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 20, "compression.type": "lz4"})
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 20, "compression.type": codec})
     for key, value in messages:
         while True:
             try:

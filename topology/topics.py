@@ -137,7 +137,7 @@ def check_cluster(specs: Iterable[TopicSpec], actual: Mapping[str, TopicState]) 
     for spec in specs:
         state = actual.get(spec.name)
         if state is None:
-            problems.append(Problem(spec.name, "topic", "there", "missing", "create it with `waybill topology apply`"))
+            problems.append(Problem(spec.name, "topic", "there", "missing", "`waybill up` creates its topics"))
             continue
         if state.partitions != spec.partitions:
             why = "stages and tables are joined by partition number (TX2); declare that count, or use new topics"

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
+from streams.runtime.clients import CLIENT_LOG
 from streams.runtime.log import Fatal
 from topology.topics import TopicSpec, TopicState
 
@@ -31,7 +32,7 @@ class Cluster:
     """Questions to one cluster, over one admin client."""
 
     def __init__(self, settings: Mapping[str, str | int | bool], seconds: float = ADMIN_SECONDS) -> None:
-        self._client = AdminClient(dict(settings))
+        self._client = AdminClient(dict(settings), logger=CLIENT_LOG)
         self._seconds = seconds
 
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:

@@ -5,6 +5,7 @@ Sources: DESIGN.md rules TX1 to TX6. What a guarantee rests on cannot be overrid
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ from topology.topics import message_limit
 
 Settings = dict[str, str | int | bool]
 
+CLIENT_LOG = logging.getLogger("kafka.client")
+"""Where librdkafka's own lines go: without it they are written to stderr as they are."""
 SESSION_MS = 10_000
 """A silent member's partitions go to another one after this; with the transaction time-out, the fail-over time."""
 BROKER_CLEANUP_SECONDS = 10.0

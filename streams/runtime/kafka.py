@@ -6,7 +6,6 @@ names its offset, so that neither a group's reset policy nor a pending transacti
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +15,7 @@ from confluent_kafka import Message as KafkaMessage
 
 from streams.runtime import failpoints, restore
 from streams.runtime.admin import Cluster
-from streams.runtime.clients import check_token, client_settings
+from streams.runtime.clients import CLIENT_LOG, check_token, client_settings
 from streams.runtime.log import Fatal, Fetched, Indeterminate, LogError, LogGap, StaleMember
 from streams.runtime.restore import Reader, refuse
 from streams.runtime.transaction import Transactor, offsets_of
@@ -35,8 +34,6 @@ IDLE_SLICE = 0.05
 """Longest wait for a first message before a rebalance is noticed."""
 FILL_SLICE = 0.02
 """Longest wait for a slice to fill."""
-CLIENT_LOG = logging.getLogger("kafka.client")
-"""Where librdkafka's own lines go: without it they are written to stderr as they are."""
 PASSED = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
 
 

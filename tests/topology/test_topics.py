@@ -107,7 +107,7 @@ def test_unequal_partition_counts_and_missing_topics_are_named(demo: Pipeline) -
     actual["waybill.demo.heads"] = actual["waybill.demo.heads"]._replace(partitions=3)
     del actual["waybill.demo.sent"]
     lines = [str(problem) for problem in check_cluster(topic_specs(demo), actual)]
-    assert lines[0].startswith("waybill.demo.sent: topic is missing, must be there: create it")
+    assert lines[0].startswith("waybill.demo.sent: topic is missing, must be there: `waybill up` creates")
     assert lines[1].startswith("waybill.demo.heads: partitions is 3, must be 4: stages and tables")
     assert len(lines) == 2
 

@@ -26,6 +26,9 @@ ABORT_SLICE = 0.2
 """One call of abort. Each call purges the queue first, and that must happen again: a message that is queued anew after
 the first purge is else waited for until it times out, together with the transaction, and the abort ends up fenced
 (measured after a message that was too large, with more behind it)."""
+COMMIT_SLICE = 0.5
+"""One call of commit, which is resumed where it was. A transaction that fails while the queue is flushed is noticed at
+the next call only; waited for in one call, it would end as a time-out, and a message that is too large as unknown."""
 RETRY_WAIT = 0.02
 """Seconds between two calls of a step that asks to be called again."""
 
@@ -173,7 +176,8 @@ class Transactor:
             )
             # 5. commit
             failpoints.hit(f"{self._stage}:before-commit")
-            self._step(Step.COMMIT, self._producer.commit_transaction)
+            commit = self._producer.commit_transaction
+            self._step(Step.COMMIT, lambda left: commit(min(left, COMMIT_SLICE)))
             self.open = False
             failpoints.hit(f"{self._stage}:after-commit")
         except StepFailed as failed:

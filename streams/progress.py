@@ -161,6 +161,12 @@ def take_over(stage: Takes, partition: int, heads: TableStore, codec: Codec, com
         if committed is not None:
             raise LogGap(f"{where}: offset {committed} is committed but there is no head; was the heads table deleted?")
         return Progress(*names, partition, input_topic_id=stage.input_topic_id)
+    # first: with a topic Kafka deletes the offsets that groups have committed in it
+    if progress.input_topic_id != stage.input_topic_id:
+        raise LogGap(
+            f"{where}: the topic has id {stage.input_topic_id}, the head was written for {progress.input_topic_id}; "
+            "was the topic deleted and created again?"
+        )
     if committed is None:
         raise LogGap(
             f"{where}: the head reached offset {progress.processed_through} but the group has no committed offset; "
@@ -168,9 +174,4 @@ def take_over(stage: Takes, partition: int, heads: TableStore, codec: Codec, com
         )
     if committed > progress.processed_through + 1:
         raise LogGap(f"{where}: offset {committed} is committed, the head only reached {progress.processed_through}")
-    if progress.input_topic_id != stage.input_topic_id:
-        raise LogGap(
-            f"{where}: the topic has id {stage.input_topic_id}, the head was written for {progress.input_topic_id}; "
-            "was the topic deleted and created again?"
-        )
     return progress

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import obstore
 import structlog
@@ -28,8 +29,7 @@ from streams.delivery.engine import DeliveryEngine
 from streams.delivery.exchange import EngineExchange
 from streams.pipeline import STAGES, Parts
 from streams.progress import Identity
-from streams.runtime import bounded
-from streams.runtime import garbage
+from streams.runtime import bounded, garbage
 from streams.runtime.admin import describe_cluster_topics
 from streams.runtime.frame import Frame
 from streams.runtime.kafka import KafkaLog
@@ -211,7 +211,12 @@ class Worker:
         stages = "-".join(settings.stages)
         names = "-".join(sorted(p.group_id("frame") for p in pipelines))
         self.frame = Frame(
-            f"{names}.{stages}.{settings.slot}", settings.bootstrap, settings.home, settings.web_bind, settings.web_port
+            # Its own group at each start: the frame would else wait a minute for the session of a killed predecessor.
+            f"{names}.{stages}.{settings.slot}.{uuid4().hex[:8]}",
+            settings.bootstrap,
+            settings.home,
+            settings.web_bind,
+            settings.web_port,
         )
         self.threads = [StageThread(self, p, stage) for p in pipelines for stage in settings.stages]
         self.news: Callable[[], None] = lambda: None

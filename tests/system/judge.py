@@ -10,13 +10,22 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from audit.block import Chain, read_block
 from audit.verify import End, verify
 from schemas.codec import SingleObjectCodec
+from tests.support import wait_for
 from tests.system.plant import Plant
+from topology.model import CONTROL_TOPIC
 
 CODEC = SingleObjectCodec()
 STAGES = {"validate": "raw", "batch": "validated", "dispatch": "batched"}
@@ -48,8 +57,17 @@ class Judge:
     def ends(self, short: str, isolation: Any = IsolationLevel.READ_UNCOMMITTED) -> dict[int, int]:
         """High watermarks by partition, or last stable offsets."""
         where = [TopicPartition(self.pipeline.topic(short), p) for p in range(self.pipeline.partitions)]
-        asked = self._admin.list_offsets(dict.fromkeys(where, OffsetSpec.latest()), isolation_level=isolation)
-        return {tp.partition: future.result(READ_SECONDS).offset for tp, future in asked.items()}
+
+        def ask() -> dict[int, int] | None:
+            asked = self._admin.list_offsets(dict.fromkeys(where, OffsetSpec.latest()), isolation_level=isolation)
+            try:
+                return {tp.partition: future.result(READ_SECONDS).offset for tp, future in asked.items()}
+            except KafkaException as early:  # a topic that was made a moment ago
+                if not early.args[0].retriable():
+                    raise
+                return None
+
+        return wait_for(ask, READ_SECONDS, f"the ends of {short}") or {}
 
     def messages(self, short: str) -> list[Entry]:
         """Every committed message of a topic; read once."""
@@ -107,6 +125,21 @@ class Judge:
         asked = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, where)])
         found = asked[group].result(READ_SECONDS).topic_partitions
         return {tp.partition: tp.offset for tp in found if tp.offset >= 0}
+
+    def wait_until_batched_through(self) -> None:
+        """Waits until batch has worked every record that was published."""
+
+        def done() -> bool:
+            now = Judge(self.plant)
+            validated = {place(m) for name, m in now.decoded("validated") if name == "validated"}
+            refused = {place(m) for _, m in now.decoded("dead-letter") if m["stage"] == "validate"}
+            if {(*at, 0) for at in self.plant.published} - validated - refused:
+                return False
+            last = {entry.partition: entry.offset for entry in now.messages("validated")}
+            rows = [row for row in now.table("heads").values() if row["stage"] == "batch"]
+            return {row["partition"]: row["processed_through"] for row in rows}.items() >= last.items()
+
+        wait_for(done, READ_SECONDS, "batch has worked what was published")
 
     # ---- the laws --------------------------------------------------------------------------------
 
@@ -245,3 +278,21 @@ def judge(plant: Plant) -> Judge:
     found = Judge(plant)
     found.all()
     return found
+
+
+def control_messages(bootstrap: str) -> int:
+    """How many messages the control topic holds."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "judge", "enable.partition.eof": True})
+    consumer.assign([TopicPartition(CONTROL_TOPIC, 0, 0)])
+    deadline = time.monotonic() + READ_SECONDS
+    count = 0
+    try:
+        while time.monotonic() < deadline:
+            message = consumer.poll(1)
+            if message is not None and message.error() is None:
+                count += 1
+            elif message is not None and message.error().code() == KafkaError._PARTITION_EOF:
+                return count
+    finally:
+        consumer.close()
+    raise AssertionError("the control topic has no end")

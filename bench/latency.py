@@ -47,7 +47,7 @@ def measure(bootstrap: str, folder: Path, messages: list[tuple[str, bytes]], sec
             target=_publish, args=(bootstrap, made.raw_topic, made.partitions, messages[:count])
         )
         publisher.start()
-        waits = _read(reader, count)
+        waits = _read(reader, count, running)
         publisher.join()
         reader.close()
         stage.wait(DEADLINE)
@@ -73,10 +73,17 @@ def _reader(bootstrap: str, topic: str, partitions: int) -> Any:
     return consumer
 
 
-def _publish(bootstrap: str, topic: str, partitions: int, messages: list[tuple[str, bytes]]) -> None:
+def _publish(
+    bootstrap: str, topic: str, partitions: int, running: threading.Event, messages: list[tuple[str, bytes]]
+) -> None:
+    """One message to see the stage at work, then the others at their pace."""
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0})
     begun = time.monotonic()
     for number, (key, value) in enumerate(messages):
+        if number == 1:
+            producer.flush(DEADLINE)
+            running.wait(DEADLINE)
+            begun = time.monotonic()
         ahead = begun + number / PACE - time.monotonic()
         if ahead > 0:
             producer.poll(ahead)
@@ -85,7 +92,7 @@ def _publish(bootstrap: str, topic: str, partitions: int, messages: list[tuple[s
     producer.flush(DEADLINE)
 
 
-def _read(consumer: Any, count: int) -> list[float]:
+def _read(consumer: Any, count: int, running: threading.Event) -> list[float]:
     """Milliseconds, in the order of arrival."""
     codec = SingleObjectCodec()
     waits: list[float] = []
@@ -95,6 +102,7 @@ def _read(consumer: Any, count: int) -> list[float]:
             raise RuntimeError(f"only {len(waits)} of {count} records were validated")
         for message in consumer.consume(1_000, 0.005):
             if message.error() is None:
+                running.set()
                 now = time.time_ns()
                 published = int(codec.decode(message.value())[1]["received_at"])
                 waits.append((now - published) / 1e6)

@@ -103,7 +103,7 @@ def _client_threads() -> float:
 
 def tell(report: Report) -> None:
     """The last line of a contender, which then ends without tidying up: that is no part of the measurement."""
-    print(json.dumps(asdict(report)), flush=True)
+    os.write(1, f"\n{json.dumps(asdict(report))}\n".encode())  # not print: Faust takes hold of sys.stdout
     os._exit(0)
 
 

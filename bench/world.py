@@ -69,10 +69,10 @@ def readings(count: int) -> list[tuple[str, bytes]]:
 
 
 def fill(
-    bootstrap: str, topic: str, messages: Iterable[tuple[str, bytes]], partitions: int, codec: str = "lz4"
+    bootstrap: str, topic: str, messages: Iterable[tuple[str, bytes]], partitions: int, packed: str = "lz4"
 ) -> None:
     """Publishes messages, by key, and waits until all are there."""
-    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 20, "compression.type": codec})
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 20, "compression.type": packed})
     for key, value in messages:
         while True:
             try:

@@ -43,8 +43,9 @@ def measure(bootstrap: str, folder: Path, messages: list[tuple[str, bytes]], sec
     stage = subprocess.Popen([sys.executable, "-m", "bench.ours", json.dumps(job)], cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
         reader = _reader(bootstrap, made.topic("validated"), made.partitions)
+        running = threading.Event()
         publisher = threading.Thread(
-            target=_publish, args=(bootstrap, made.raw_topic, made.partitions, messages[:count])
+            target=_publish, args=(bootstrap, made.raw_topic, made.partitions, running, messages[:count])
         )
         publisher.start()
         waits = _read(reader, count, running)

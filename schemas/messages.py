@@ -6,7 +6,8 @@ the five `raw_*` fields of `schemas.canonical.RawPosition`. A test holds keys an
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict
 
 from schemas.canonical import RawPosition
 
@@ -305,7 +306,7 @@ def position_part(position: RawPosition) -> RawPositionPart:
     }
 
 
-def position_of(message: RawPositionPart) -> RawPosition:
+def position_of(message: Mapping[str, Any]) -> RawPosition:
     """The raw position a message carries."""
     return RawPosition(
         message["raw_topic"],

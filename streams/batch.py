@@ -1,370 +1,26 @@
 """The batch stage: duplicates are judged, records gather in windows, windows become frozen batches.
 
-One `Lot` holds everything about one partition of `validated`. Rules BA1 to BA9 and DI6 of the design are named where
-they act; `tests/streams/test_batch_rules.py` shows what breaks without each.
+Thin: everything about one partition is a `Lot`. What is decided here is what concerns all of them: memory, the wall
+clock, and the end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-
-from audit.chain import Action
-from schemas.canonical import RawPosition
-from schemas.codec import Codec, WireError
-from schemas.errors import CONFLICTING_VERSION, STALE_VERSION, UNPROCESSABLE, Finding
-from schemas.validated import Front, decode_front, front_of
+from schemas.codec import Codec
+from schemas.validated import Front, decode_front
 from streams.deadletter import DeadLetters
-from streams.identity import RETAINED, Version, VersionStore, decode_version, encode_version
-from streams.progress import Identity, Progress, take_over
-from streams.stage import Chunk, Message, Output, TableStore, Work
+from streams.identity import VersionStore
+from streams.lot import Lot, Terms
+from streams.progress import Identity, take_over
+from streams.stage import Chunk, TableStore, Work
 from streams.tables import MemoryRows
-from streams.window import Line, Sealed, Window, Windows
-from topology.model import Pipeline, partition_for
+from streams.window import Line
+from topology.model import Pipeline
 
 _new = tuple.__new__  # a named tuple's own constructor costs three times as much
-
-TIDY_PER_CHUNK = 5_000
-"""Expired versions tombstoned per chunk at most: tidying must not make a chunk long."""
-
-
-def raw_position(message: Mapping[str, Any]) -> RawPosition:
-    """The raw position inside any wire message that carries one."""
-    return RawPosition(
-        message["raw_topic"],
-        message["raw_incarnation"],
-        message["raw_partition"],
-        message["raw_offset"],
-        message["raw_index"],
-    )
-
-
-def line_key(partition: int, line: Line) -> bytes:
-    """Row key in the windows table."""
-    return orjson.dumps([partition, line.group, line.date])
-
-
-class Lot:
-    """One partition: its head, versions, windows, and the work of the chunk at hand."""
-
-    def __init__(self, stage: BatchStage, progress: Progress, versions: VersionStore) -> None:
-        self.stage, self.progress, self.versions = stage, progress, versions
-        self.partition = progress.partition
-        self.windows = Windows(stage.pipeline.pipeline, self.partition)
-        self.pending: dict[str, list[Version]] = {}
-        """Keys changed in this chunk, with all their versions as they will be after the commit."""
-        self.rows: list[tuple[bytes, bytes | None]] = []
-        """Rows of `idempotency` changed in this chunk; the store follows after the commit (step 6)."""
-        self.tidied = 0
-        self.position = progress.processed_through + 1
-        """Next offset to be read."""
-        self.sealed_now = False
-        """Some window was sealed in this chunk."""
-        self.sequence = 0
-        """Records read, to measure `max_reread` by records and not by offsets (law 6)."""
-
-    @property
-    def rebuilding(self) -> bool:
-        """Windows are still being filled from what was read before: nothing may be cut by clock, memory or stop,
-        or records that are yet to come back would be passed over."""
-        return self.position <= self.progress.processed_through
-
-    # ---- one message -----------------------------------------------------------------------------
-
-    def take(self, work: Work, message: Message, now: int, condemned: str | None) -> None:
-        """Works one message of `validated`, or only rebuilds its window if its effects are committed (BA4)."""
-        self.position = message.offset + 1
-        name: str = "condemned"
-        value: dict[str, Any] = {}
-        front: Front | None = None
-        if condemned is None:
-            data = message.value or b""
-            front = self.stage.read_front(data)
-            if front is None:
-                try:
-                    name, value = self.stage.codec.decode(data)
-                except WireError as error:  # this message's fault for sure: nothing needs to be redone to find it
-                    condemned = f"unreadable: {error}"
-                if name == "validated":
-                    front = front_of(value)
-        again = message.offset <= self.progress.processed_through
-        if front is not None:
-            self.sequence += 1
-            if again:
-                self._rebuild(message, front, now)
-            else:
-                self._record(work, message, front, now)
-        elif not again:
-            if name == "release":
-                self._release(work, value)
-            elif name == "retain":
-                self._retain(work, value)
-            elif name == "replay":
-                self._replay(work, value)
-            else:
-                self._condemned(work, message, condemned or f"a {name} message has no business in `validated`")
-        if not again:
-            self.progress.processed_through = message.offset
-
-    def _rebuild(self, message: Message, record: Front, now: int) -> None:
-        """Puts an admitted record that is not in a batch yet back into its window, and writes nothing."""
-        line = Line(record.group, record.date)
-        if message.offset <= self.windows.sealed_through.get(line, -1):
-            return
-        version = next((v for v in self.find(record.key) if v.offset == message.offset), None)
-        if version is not None:
-            self._add(message, record, line, version.admitted_at, now)
-
-    def _record(self, work: Work, message: Message, record: Front, now: int) -> None:
-        progress = self.progress
-        key, digest, group, date, _, raw, ordering, recorded_at = record
-        if recorded_at > progress.stream_time:
-            progress.stream_time = recorded_at
-            self._linger(work, now)
-        self._reread_bound(work, now)
-        topic, incarnation, partition, raw_offset, index = raw
-        source, seen = (topic, partition), (incarnation, raw_offset, index)
-        if progress.sources.get(source, (-1, -1, -1)) >= seen:
-            return None  # validate wrote it twice: the first one counts (BA4)
-        progress.sources[source] = seen
-        line = Line(group, date)
-        newest = self._newest(key)
-        action: Action = "ADMIT"
-        if newest is not None:
-            if newest.digest == digest:
-                return self._duplicate(work, self._whole(message), raw, newest)
-            finding = self._conflict(ordering, newest)
-            if finding is not None:
-                return self._dead(work, self._whole(message), raw, newest, finding)
-            action = "SUPERSEDE"
-            if newest.date != line.date or newest.group != line.group:
-                # A partner must not get the old value after the new one (BA6).
-                older = self.windows.get(Line(newest.group, newest.date))
-                if older is not None and self.windows.holds(older.line, newest.offset):
-                    self._seal(work, older, "supersede", now)
-        version = _new(Version, (key, message.offset, raw, digest, progress.stream_time, group, date, ordering))
-        self._put(work, version)
-        progress.note(action, "", raw, digest)
-        self._bytes_bound(work, line, message, now)
-        window = self._add(message, record, line, progress.stream_time, now)
-        if len(window.records) >= self.stage.pipeline.batching.max_records:
-            self._seal(work, window, "count", now)
-        return None
-
-    def _whole(self, message: Message) -> dict[str, Any]:
-        """Everything a Validated message says. Raises WireError where its front could be read and the rest cannot."""
-        return self.stage.codec.decode(message.value or b"")[1]
-
-    def _conflict(self, ordering: str | None, newest: Version) -> Finding | None:
-        """Why another content of an admitted key may not pass; None where it supersedes (BA2)."""
-        of = f"admitted as {newest.raw.topic}/{newest.raw.partition}/{newest.raw.offset}/{newest.raw.index}"
-        if self.stage.pipeline.on_conflict == "conflict":
-            return Finding(CONFLICTING_VERSION, "", f"the same key was {of} with other content")
-        mine, theirs = ordering, newest.ordering
-        if mine is None or theirs is None or mine <= theirs:
-            return Finding(STALE_VERSION, "", f"ordering value {mine!r} is not above {theirs!r}, {of}")
-        return None
-
-    def _duplicate(self, work: Work, record: Mapping[str, Any], raw: RawPosition, newest: Version) -> None:
-        ack = {name: record[name] for name in ACK_FIELDS}
-        ack |= {
-            "outcome": "duplicate",
-            "duplicate_of": position_fields(newest.raw),
-            "batch_id": None,
-            "partner": None,
-            "answer": None,
-        }
-        key: str = record["key"]
-        target = partition_for(key, self.stage.pipeline.partitions)
-        work.outputs.append(Output("sent", target, key.encode(), self.stage.codec.encode("sent", ack)))
-        self.progress.note("DUPLICATE", "", raw, record["digest"])
-
-    def _dead(self, work: Work, record: Mapping[str, Any], raw: RawPosition, newest: Version, finding: Finding) -> None:
-        work.outputs.append(
-            self.stage.dead_letters.valid(
-                "batch", record, [finding], conflicts_with=position_fields(newest.raw), partner=record["partner"]
-            )
-        )
-        self.progress.note("CONFLICT", finding.code, raw, record["digest"])
-
-    def _condemned(self, work: Work, message: Message, error: str) -> None:
-        """A message of our own topic that cannot be worked: kept whole, so that nothing is lost (VA4)."""
-        output, raw, digest = self.stage.dead_letters.unreadable(
-            "batch", self.stage.pipeline.topic("validated"), message, Finding(UNPROCESSABLE, "", error)
-        )
-        work.outputs.append(output)
-        self.progress.note("REJECT", UNPROCESSABLE, raw, digest)
-
-    # ---- versions --------------------------------------------------------------------------------
-
-    def find(self, key: str) -> list[Version]:
-        """All versions of a key, oldest first, this chunk's changes included."""
-        changed = self.pending.get(key)
-        if changed is not None:
-            return changed
-        return [decode_version(self.stage.codec, row) for row in self.versions.find(key)]
-
-    def _alive(self, version: Version) -> bool:
-        """Whether a version still guards its key: decided here, by stream time; tombstones only tidy up (BA9)."""
-        return self.progress.stream_time - version.admitted_at <= self.stage.keep
-
-    def _newest(self, key: str) -> Version | None:
-        """The newest that has not aged; one that is retained may outlive a newer one (BA2, BA9)."""
-        for version in reversed(self.find(key)):
-            if self._alive(version):
-                return version
-        return None
-
-    def _put(self, work: Work, version: Version) -> None:
-        """Admits a version, or rewrites one (another age)."""
-        left = [v for v in self.find(version.key) if v.offset != version.offset]
-        self.pending[version.key] = sorted([*left, version], key=lambda v: v.offset) if left else [version]
-        self._row(work, version.row_key, encode_version(self.stage.codec, version))
-
-    def _remove(self, work: Work, version: Version) -> None:
-        self.pending[version.key] = [v for v in self.find(version.key) if v.offset != version.offset]
-        self._row(work, version.row_key, None)
-
-    def _row(self, work: Work, key: bytes, value: bytes | None) -> None:
-        self.rows.append((key, value))
-        work.outputs.append(_new(Output, ("idempotency", self.partition, key, value, ())))
-
-    def _release(self, work: Work, release: Mapping[str, Any]) -> None:
-        """A record died with a known outcome: its version, and no other, stops guarding the key (BA8)."""
-        raw = raw_position(release)
-        # Noted even where the version has aged away meanwhile: when that is tidied up is no content (law 6).
-        self.progress.note("RELEASE", "", raw, release["digest"])
-        for version in self.find(release["key"]):
-            if version.raw == raw:
-                self._remove(work, version)
-                return
-
-    def _retain(self, work: Work, retain: Mapping[str, Any]) -> None:
-        """The versions of an unsettled batch do not age; once it is settled they age from now (BA9)."""
-        admitted_at = RETAINED if retain["begin"] else self.progress.stream_time
-        for kept in retain["keys"]:
-            raw = raw_position(kept)
-            self.progress.note("RETAIN", "begin" if retain["begin"] else "end", raw, kept["digest"])
-            for version in self.find(kept["key"]):
-                if version.raw == raw and self._alive(version):
-                    self._put(work, version._replace(admitted_at=admitted_at))
-
-    def _replay(self, work: Work, replay: Mapping[str, Any]) -> None:
-        """A dead batch asks to be delivered again: every key is admitted again, or the whole is refused (DI6)."""
-        progress, members = self.progress, replay["records"]
-        own = {raw_position(member) for member in members}
-        aged = progress.stream_time - replay["first_recorded_at"] > self.stage.keep
-        newer = any(
-            newest is not None and newest.raw not in own
-            for newest in (self._newest(member["key"]) for member in members)
-        )
-        code = "aged" if aged else "newer-version" if newer else ""
-        for member in members:
-            raw = raw_position(member)
-            progress.note("REPLAY", code, raw, member["digest"])
-            if not code:
-                self._put(
-                    work,
-                    Version(
-                        member["key"],
-                        member["offset"],
-                        raw,
-                        member["digest"],
-                        progress.stream_time,
-                        replay["group"],
-                        replay["date"],
-                        member["ordering"],
-                    ),
-                )
-        if not code:
-            names = ("batch_id", "batched_partition", "batched_offset", "life", "partner", "group", "date", "passport")
-            again = self.stage.codec.encode("batched_again", {name: replay[name] for name in names})
-            work.outputs.append(Output("batched", replay["batched_partition"], replay["partner"].encode(), again))
-
-    def tidy(self, work: Work) -> None:
-        """Tombstones versions that are past their age, oldest first."""
-        for key in self.versions.oldest():
-            if self.tidied >= TIDY_PER_CHUNK:
-                return
-            first = next((v for v in self.find(key) if v.admitted_at != RETAINED), None)
-            if first is not None:
-                if self._alive(first) or self.windows.holds(Line(first.group, first.date), first.offset):
-                    return
-                self._remove(work, first)
-            self.tidied += 1
-
-    # ---- windows ---------------------------------------------------------------------------------
-
-    def _add(self, message: Message, record: Front, line: Line, opened_at: int, now: int) -> Window:
-        return self.windows.add(
-            line, record.partner, message.offset, record.raw, record.digest, message.value or b"",
-            record.recorded_at, opened_at, now, self.sequence,
-        )  # fmt: skip
-
-    def _linger(self, work: Work, now: int) -> None:
-        """Seals what is due, in order of first offset, before the record at hand is admitted (BA5)."""
-        linger = self.stage.linger
-        while (oldest := self.windows.oldest()) and self.progress.stream_time - oldest.opened_at >= linger:
-            self._seal(work, oldest, "linger", now)
-
-    def _reread_bound(self, work: Work, now: int) -> None:
-        bound = self.stage.pipeline.batching.max_reread
-        while bound and (oldest := self.windows.oldest()) and self.sequence - oldest.first_sequence >= bound:
-            self._seal(work, oldest, "reread", now)
-
-    def _bytes_bound(self, work: Work, line: Line, message: Message, now: int) -> None:
-        """A window never grows past `max_bytes`: the record that would not fit opens the next one (T15)."""
-        window = self.windows.get(line)
-        if window and window.size + len(message.value or b"") > self.stage.pipeline.batching.max_bytes:
-            self._seal(work, window, "bytes", now)
-
-    def _seal(self, work: Work, window: Window, reason: str, now: int) -> None:
-        sealed = self.windows.seal(window, reason)
-        self.stage.write_batch(work, self, sealed, now)
-
-    def seal_oldest(self, work: Work, reason: str, now: int) -> None:
-        """Seals the oldest open window."""
-        oldest = self.windows.oldest()
-        if oldest is not None:
-            self._seal(work, oldest, reason, now)
-
-    def close(self, work: Work, now: int, offsets: tuple[int, int] | None) -> None:
-        """End of the chunk: the committed offset, rows that are no longer needed, audit and head."""
-        self.tidy(work)
-        committed = self.windows.committed_offset(self.progress.processed_through + 1)
-        for line in self.windows.sealed_below(committed):
-            del self.windows.sealed_through[line]
-            work.outputs.append(Output("windows", self.partition, line_key(self.partition, line), None))
-        work.offsets[self.partition] = committed
-        self.progress.topology_version = self.stage.pipeline.version
-        self.progress.close(work, self.stage.codec, self.stage.identity, now, offsets)
-
-    def committed(self) -> None:
-        """Step 6: the store follows what has committed."""
-        self.versions.apply(self.rows, self.versions.position)
-        self.versions.forget_oldest(self.tidied)
-        self.pending, self.rows, self.tidied, self.sealed_now = {}, [], 0, False
-
-
-ACK_FIELDS = (
-    "raw_topic", "raw_incarnation", "raw_partition", "raw_offset", "raw_index", "count", "key", "digest", "warnings",
-    "topology_version", "recorded_at", "event_time", "passport",
-)  # fmt: skip
-"""What an ack repeats from the Validated message."""
-
-
-def position_fields(raw: RawPosition) -> dict[str, Any]:
-    """A raw position as wire fields."""
-    return {
-        "raw_topic": raw.topic,
-        "raw_incarnation": raw.incarnation,
-        "raw_partition": raw.partition,
-        "raw_offset": raw.offset,
-        "raw_index": raw.index,
-    }
 
 
 class BatchStage:
@@ -382,11 +38,10 @@ class BatchStage:
         dead_letters: DeadLetters,
         versions: Callable[[int], VersionStore],
     ) -> None:
-        self.pipeline, self.codec, self.identity, self.dead_letters = pipeline, codec, identity, dead_letters
+        self.pipeline, self._codec = pipeline, codec
+        self._terms = Terms(pipeline, codec, identity, dead_letters, self._read_front)
         self._new_versions = versions
         self._header = codec.header("validated")
-        self.keep = int(pipeline.keep * 1000)
-        self.linger = int(pipeline.batching.linger * 1000)
         idle = pipeline.batching.idle or 2 * pipeline.batching.linger
         self._idle = None if pipeline.deterministic else int(idle * 1000)
         self._lots: dict[int, Lot] = {}
@@ -396,11 +51,11 @@ class BatchStage:
         return self._new_versions(partition) if table == "idempotency" else MemoryRows()
 
     def restore(self, partition: int, stores: Mapping[str, TableStore], committed: int | None, now: int) -> int:
-        progress = take_over(self, partition, stores["heads"], self.codec, committed)
+        progress = take_over(self, partition, stores["heads"], self._codec, committed)
         versions: Any = stores["idempotency"]
-        lot = self._lots[partition] = Lot(self, progress, versions)
+        lot = self._lots[partition] = Lot(self._terms, progress, versions)
         for _, row in stores["windows"].items():
-            window = self.codec.decode(row)[1]
+            window = self._codec.decode(row)[1]
             lot.windows.sealed_through[Line(window["group"], window["date"])] = window["sealed_through"]
         lot.position = progress.processed_through + 1 if committed is None else committed
         return lot.position
@@ -425,54 +80,10 @@ class BatchStage:
                 lot.close(work, chunk.now, covered.get(partition))
         return work
 
-    def read_front(self, data: bytes) -> Front | None:
-        """What batch needs of a Validated message, without reading all of it; None: ask the codec what it is."""
+    def _read_front(self, data: bytes) -> Front | None:
         if self._header is None or not data.startswith(self._header):
             return None
         return decode_front(data, len(self._header))
-
-    def write_batch(self, work: Work, lot: Lot, sealed: Sealed, now: int) -> None:
-        """One frozen batch, and how far its line is sealed."""
-        window, pipeline = sealed.window, self.pipeline
-        batched = self.codec.encode(
-            "batched",
-            {
-                "batch_id": sealed.batch_id,
-                "pipeline": pipeline.pipeline,
-                "partition": lot.partition,
-                "group": window.line.group,
-                "date": window.line.date,
-                "partner": window.partner,
-                "close_reason": sealed.reason,
-                "first_recorded_at": window.first_recorded_at,
-                "last_recorded_at": window.last_recorded_at,
-                "topology_version": pipeline.version,
-                "life": 1,
-                "passport": None,
-                "count": len(window.records),
-                "records": window.records,
-            },
-        )
-        flushed = datetime.fromtimestamp(now / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        work.outputs.append(
-            Output(
-                "batched",
-                partition_for(window.partner, pipeline.partitions),
-                window.partner.encode(),
-                batched,
-                (("waybill-flushed-at", flushed.encode()),),
-            )
-        )
-        row = {
-            "partition": lot.partition,
-            "group": window.line.group,
-            "date": window.line.date,
-            "sealed_through": window.last_offset,
-        }
-        work.outputs.append(
-            Output("windows", lot.partition, line_key(lot.partition, window.line), self.codec.encode("window", row))
-        )
-        lot.sealed_now = True
 
     def _memory_pressure(self, work: Work, now: int) -> None:
         """Seals the oldest windows while all of them together hold too much (BAT-01); never when deterministic."""

@@ -55,7 +55,7 @@ class Versions:
         if name == "validated":
             self._record(offset, message)
         elif name == "release":
-            raw = position_of(message)  # type: ignore[arg-type]
+            raw = position_of(message)
             self.live[message["key"]] = [v for v in self.live.get(message["key"], []) if v.raw != raw]
         elif name == "retain":
             at = RETAINED if message["begin"] else self.stream_time
@@ -68,7 +68,7 @@ class Versions:
 
     def _record(self, offset: int, message: Mapping[str, Any]) -> None:
         self.stream_time = max(self.stream_time, message["recorded_at"])
-        raw = position_of(message)  # type: ignore[arg-type]
+        raw = position_of(message)
         source, place = (raw.topic, raw.partition), (raw.incarnation, raw.offset, raw.index)
         if self.seen.get(source, (-1, -1, -1)) >= place:
             return
@@ -114,7 +114,7 @@ class Versions:
                     found.append(Difference(name, "is in the table, and does not follow from the log"))
                 continue
             actual = Version(
-                row["key"], row["offset"], position_of(row), row["digest"], row["admitted_at"], row["group"],  # type: ignore[arg-type]
+                row["key"], row["offset"], position_of(row), row["digest"], row["admitted_at"], row["group"],
                 row["date"], row["ordering"],
             )  # fmt: skip
             found += _differing(name, version, actual)

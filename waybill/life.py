@@ -155,7 +155,7 @@ class Finder:
         for short in ("validated", "dead-letter"):
             for _, name, fields in self._holding(short, [(mark,)]):
                 if name in ("validated", "dead_letter") and matches(fields):
-                    found[position_of(fields)] = None  # type: ignore[arg-type]
+                    found[position_of(fields)] = None
         return list(found)
 
     def batch(self, batch_id: bytes) -> tuple[Message, dict[str, Any]] | None:
@@ -190,7 +190,7 @@ class Finder:
         marks = {raw.submission: marks_of(raw.submission) for raw in wanted}
 
         def life(fields: Mapping[str, Any]) -> Life | None:
-            raw = position_of(fields)  # type: ignore[arg-type]
+            raw = position_of(fields)
             if raw not in lives and raw.submission in whole:
                 lives[raw] = Life(raw)
             return lives.get(raw)
@@ -225,7 +225,7 @@ class Finder:
                 if owner := life(fields):
                     owner.sent.append((message, fields))
                 if fields["duplicate_of"] and (first := life(fields["duplicate_of"])):
-                    first.repeats.append(position_of(fields))  # type: ignore[arg-type]
+                    first.repeats.append(position_of(fields))
             elif name == "sent_batch":
                 for record in fields["records"]:
                     if owner := life(record):

@@ -12,9 +12,9 @@ from collections import Counter as Tally
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from schemas.canonical import RawPosition, record_id
+from schemas.canonical import record_id
 from schemas.codec import Codec
-from streams.batch import raw_position
+from schemas.messages import position_of
 from streams.runtime.runner import Step
 from topology.model import Pipeline
 
@@ -121,7 +121,7 @@ class Observer:
         for letter in letters[:DEAD_LETTERS_LOGGED]:
             self._log.warning(
                 "dead letter",
-                id=record_id(RawPosition(*raw_position(letter))),
+                id=record_id(position_of(letter)),
                 digest=letter["digest"].hex(),
                 site=letter["site"],
                 error_class=letter["error_class"],

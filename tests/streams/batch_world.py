@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 from audit.block import read_block
 from schemas.canonical import RawPosition, sha256
 from schemas.codec import WireError
-from streams.batch import BatchStage, raw_position
+from schemas.messages import position_of as raw_position
+from streams.batch import BatchStage
 from streams.deadletter import DeadLetters
 from streams.identity import MemoryVersions, VersionStore
 from streams.progress import Identity

@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-import streams.batch
+import streams.lot
 import streams.window
 from schemas.canonical import RawPosition
 from schemas.errors import STALE_VERSION
+from schemas.messages import position_of as raw_position
 from schemas.validated import Front
-from streams.batch import BatchStage, Lot, raw_position
+from streams.batch import BatchStage
 from streams.identity import RETAINED, MemoryVersions, Version, encode_version
+from streams.lot import Lot, Terms
 from streams.runtime.memory import MemoryLog
 from streams.stage import TableStore, Work
 from streams.window import Line, Windows
@@ -415,9 +417,9 @@ def off_wkey(patch: pytest.MonkeyPatch) -> None:
         made(self, pipeline, partition)
         self.sealed_through = ByGroup()
 
-    key = streams.batch.line_key
+    key = streams.lot.line_key
     patch.setattr(Windows, "__init__", init)
-    patch.setattr(streams.batch, "line_key", lambda partition, line: key(partition, Line(line.group, "")))
+    patch.setattr(streams.lot, "line_key", lambda partition, line: key(partition, Line(line.group, "")))
 
 
 def off_versions(patch: pytest.MonkeyPatch) -> None:
@@ -536,8 +538,8 @@ def off_source(patch: pytest.MonkeyPatch) -> None:
 
     made = Lot.__init__
 
-    def init(self: Lot, stage: BatchStage, progress: Any, versions: Any) -> None:
-        made(self, stage, progress, versions)
+    def init(self: Lot, terms: Terms, progress: Any, versions: Any) -> None:
+        made(self, terms, progress, versions)
         progress.sources = Forgetful()
 
     patch.setattr(Lot, "__init__", init)

@@ -142,7 +142,7 @@ def row(pipeline: Pipeline, message: Message, letter: dict[str, Any]) -> dict[st
     from schemas.messages import position_of
 
     return {
-        "id": record_id(position_of(letter)),  # type: ignore[arg-type]
+        "id": record_id(position_of(letter)),
         "pipeline": pipeline.pipeline,
         "position": f"{pipeline.topic('dead-letter')}/{message.partition}/{message.offset}",
         "at": utc(message.timestamp),

@@ -212,7 +212,7 @@ def windows(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> Checked:
         name, batch = decoder.codec.decode(message.value or b"")
         if name == "batched":
             _, last = decoder.codec.decode(batch["records"][-1])
-            cut = (batch["group"], batch["date"]), position_of(last)  # type: ignore[arg-type]
+            cut = (batch["group"], batch["date"]), position_of(last)
             batches[batch["partition"]].append(cut)
     committed = reader.committed(pipeline.group_id("batch"), pipeline.topic("validated"))
     rows = _rows(reader, decoder, pipeline.topic("windows"))

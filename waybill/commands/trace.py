@@ -82,7 +82,7 @@ def by_digest(finder: Finder, digest: bytes, index: int | None) -> list[RawPosit
     batch = finder.batch(digest) if index is None else None
     if batch is not None:
         codec = finder.codec
-        return [position_of(codec.decode(data)[1]) for data in batch[1]["records"]]  # type: ignore[arg-type]
+        return [position_of(codec.decode(data)[1]) for data in batch[1]["records"]]
 
     def matches(fields: dict[str, Any]) -> bool:
         if fields["submission_digest"] == digest:
@@ -110,7 +110,7 @@ def by_position(finder: Finder, reader: Any, pipeline: Pipeline, text: str) -> l
             slices = reader.read(raw.topic, {raw.partition: raw.offset}, {raw.partition: raw.offset + 1})
             found = next((m for slice_ in slices for m in slice_), None)
             fields = finder.codec.decode(found.value)[1] if found and found.value else {}
-            return finder.lives([position_of(fields)]) if "raw_topic" in fields else []  # type: ignore[arg-type]
+            return finder.lives([position_of(fields)]) if "raw_topic" in fields else []
     if raw.topic != pipeline.raw_topic:
         return []
     if not whole:

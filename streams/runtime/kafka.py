@@ -7,7 +7,7 @@ names its offset, so that neither a group's reset policy nor a pending transacti
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -55,6 +55,10 @@ class KafkaLog:
         self._topics = {short: pipeline.topic(short) for short in ("raw", *SHORT_NAMES)}
         self._delete_retention: dict[str, float] = {}
         self._closed = False
+        self.before_revoke: Callable[[], None] = lambda: None
+        self._between_chunks = False
+        """Inside `fetch`: the stage is not in the middle of anything."""
+        self._revoking = False
         self._cluster = Cluster(self._settings.common)
         self._watchdog = Watchdog(f"{self._settings.producer['transactional.id']}")
         patience = self._settings.patience
@@ -80,7 +84,7 @@ class KafkaLog:
 
     def _new_consumer(self) -> Any:
         consumer = Consumer(dict(self._settings.consumer), logger=CLIENT_LOG)
-        consumer.subscribe([self._input], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
+        consumer.subscribe([self._input], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
         return consumer
 
     def _limits(self, topics: Sequence[str]) -> dict[str, int]:
@@ -106,6 +110,15 @@ class KafkaLog:
         self._mark()
 
     def _on_revoke(self, consumer: Any, partitions: Sequence[Any]) -> None:
+        if self._between_chunks and not self._changed:
+            self._revoking = True  # nothing may poll in there: this is a callback of the poll at hand
+            try:
+                self.before_revoke()  # the generation is in force until `unassign`
+            finally:
+                self._revoking = False
+        self._on_lost(consumer, partitions)
+
+    def _on_lost(self, consumer: Any, partitions: Sequence[Any]) -> None:
         consumer.unassign()
         self._revoked |= self._assigned
         self._assigned = frozenset()
@@ -144,9 +157,9 @@ class KafkaLog:
         while True:
             wait = max(0.0, deadline - time.monotonic())
             if messages:
-                raw = self._consumer.consume(min(SLICE, records - len(messages)), min(wait, FILL_SLICE))
+                raw = self._poll(min(SLICE, records - len(messages)), min(wait, FILL_SLICE))
             else:  # returns with the first message, or soon to serve callbacks
-                raw = self._consumer.consume(1, min(wait, IDLE_SLICE))
+                raw = self._poll(1, min(wait, IDLE_SLICE))
             if self._changed:
                 return self._report()  # what was read belongs to an assignment that is no more
             raw = self._without_errors(raw)
@@ -162,6 +175,15 @@ class KafkaLog:
         if messages:
             failpoints.hit(f"{self._stage}:after-fetch")
         return Fetched(messages, frozenset(), frozenset(), self._token)
+
+    def _poll(self, count: int, seconds: float) -> list[Any]:
+        """Messages for the chunk; callbacks that come meanwhile find the stage between two chunks."""
+        self._between_chunks = True
+        try:
+            found: list[Any] = self._consumer.consume(count, seconds)
+            return found
+        finally:
+            self._between_chunks = False
 
     def _without_errors(self, raw: list[Any]) -> list[Any]:
         if not any(map(KafkaMessage.error, raw)):
@@ -207,6 +229,8 @@ class KafkaLog:
 
     def _keep_alive(self) -> None:
         """Polls the group's consumer while something else takes long: heartbeats alone do not keep a membership."""
+        if self._revoking:
+            return
         for message in self._without_errors(self._consumer.consume(SLICE, 0)):
             if not self._changed:  # nothing of it is worked: the partition is read from there again
                 self._seeks.setdefault(message.partition(), message.offset())

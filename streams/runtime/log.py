@@ -12,7 +12,7 @@ protocol, with two implementations (`kafka.py`, `memory.py`), and the small tree
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from streams.stage import Message, Output, TableStore
@@ -64,6 +64,10 @@ class Fetched(NamedTuple):
 
 class Log(Protocol):
     """One stage's connection. Used from one thread only."""
+
+    before_revoke: Callable[[], None]
+    """Called from inside `fetch` when a planned rebalance asks for the partitions, while they still are ours: what it
+    commits with the last token is accepted. It may use `transact` and `read` only, and raises nothing."""
 
     def fetch(self, records: int, size: int, linger: float, timeout: float) -> Fetched:
         """Fills a chunk: up to `records` messages or `size` bytes, waiting `linger` seconds for more once the first

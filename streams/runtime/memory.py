@@ -128,6 +128,8 @@ class MemoryLog:
         self._positions: dict[int, int] = {}
         self._owned: frozenset[int] = frozenset()
         self._generation = -1
+        self.before_revoke: Callable[[], None] = lambda: None
+        """Never called: a rebalance of the in-memory log is not planned, but noticed."""
         broker.join(self._group, self._member)
 
     def _init_transactions(self) -> int:

@@ -34,6 +34,10 @@ RECOVERIES = 10
 IDLE_TIMEOUT = 0.2
 """Seconds a fetch waits when nothing is going on."""
 
+REVOKE_SECONDS = 5.0
+"""Longest wait for partners' answers when a planned rebalance asks for the partitions (DI1): all members of the group
+stand still meanwhile. What is open then is in flight in the table, and unknown to the next owner."""
+
 BUSY_TIMEOUT = 0.005
 """Seconds a fetch waits while a partner's answer may come in at any moment."""
 
@@ -81,7 +85,7 @@ class Step:
     work: Work | None = None
     seconds: float = 0.0
     result: str = "idle"
-    """idle, rebuilt-window, commit, abort, stale, indeterminate, failed."""
+    """idle, rebuilt-window, commit, abort, stale, indeterminate, failed, revoking."""
     error: BaseException | None = None
 
 
@@ -112,6 +116,8 @@ class Runner:
         self._condemned: dict[tuple[int, int], str] = {}
         self._condemned_in_a_row = 0
         self._condemned_last: tuple[int, int] | None = None
+        self._revoke_error: Exception | None = None
+        log.before_revoke = self._before_revoke
 
     @property
     def partitions(self) -> frozenset[int]:
@@ -161,6 +167,9 @@ class Runner:
         chunking = self._chunking
         fetched = self.log.fetch(self._limit, chunking.bytes, chunking.linger, timeout)
         self._token = fetched.token
+        if self._revoke_error is not None:
+            error, self._revoke_error = self._revoke_error, None
+            raise error  # what is ours after the rebalance is rebuilt by the recovery, too
         self._follow(fetched)
         answers = self._exchange.poll()
         messages = [m for m in fetched.messages if m.partition in self._positions]
@@ -204,6 +213,24 @@ class Runner:
             for store in self._stores.pop(partition, {}).values():
                 store.close()
         self._rebuild(fetched.assigned)
+
+    def _before_revoke(self) -> None:
+        """DI1: starts nothing, waits for open calls, settles; the rest is forgotten and stays in flight."""
+        if not self._exchange.busy():
+            return
+        self._observe(Step(result="revoking"))
+        deadline = time.monotonic() + REVOKE_SECONDS
+        try:
+            self.stage.drain(self._clock(), ending=False)  # a stage with partners writes nothing then, and starts none
+            while self._exchange.busy() and time.monotonic() < deadline:
+                step = Step()
+                if answers := self._exchange.poll():
+                    self._commit(self._hand_over(Chunk([], self._clock(), answers, self._condemned)), step)
+                    self._observe(step)
+                else:
+                    time.sleep(BUSY_TIMEOUT)
+        except Exception as error:  # noqa: BLE001 - raised behind `fetch`, where errors are judged
+            self._revoke_error = error
 
     def _forget(self, partition: int) -> None:
         self._positions.pop(partition, None)

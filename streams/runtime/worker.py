@@ -164,6 +164,8 @@ class StageThread(threading.Thread):
         self._worker.metrics.partitions.labels(*labels).set(len(runner.partitions) if runner else 0)
         if self.stage_name == "dispatch":
             self._worker.metrics.unsettled.labels(labels[0]).set(self._stage.unsettled)
+        if step.result == "revoking":
+            log.info("settling before a rebalance", pipeline=self.pipeline.pipeline, stage=self.stage_name)
         self.observer(step)
 
     def _build_stage(self, kafka: KafkaLog) -> EngineExchange | None:

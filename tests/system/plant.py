@@ -104,11 +104,13 @@ class Worker:
 class Plant:
     """Use as a context manager: every worker and the partner end with it."""
 
-    def __init__(self, bootstrap: str, folder: Path, prefix: str, **changes: Any) -> None:
+    def __init__(
+        self, bootstrap: str, folder: Path, prefix: str, partner: Partner | None = None, **changes: Any
+    ) -> None:
         """`changes` are fields of the pipeline; `prefix` begins every topic and group."""
         self.bootstrap, self.folder = bootstrap, folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.server = Server(Partner(keep_bodies=True))
+        self.server = Server(partner or Partner(keep_bodies=True))
         self.lake = folder / "lake"
         self.file = folder / "cc.yaml"
         self._settings = PIPELINE | {"application": prefix, "raw": {"topic": f"{prefix}.raw"}} | changes
@@ -121,7 +123,7 @@ class Plant:
     def __enter__(self) -> Self:
         self.server.start()
         partners = {
-            "clinic": {"kind": "http", "url": self.server.url, "timeout": 10},
+            "clinic": {"kind": "http", "url": self.server.url, "timeout": 60},
             "lake": {"kind": "object-store", "url": self.lake.as_uri(), "prefix": "cc"},
         }
         (self.folder / "partners.yaml").write_text(json.dumps(partners))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from aiohttp import web
 
 from schemas.packs.cold_chain.sample import manifest, sample
 from tests.support import Names, wait_for
 from tests.system.judge import Judge, judge, place
 from tests.system.plant import DRAIN_SECONDS, READY_SECONDS, STOP_SECONDS, Plant
+from waybill.partner_sim import Partner
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
@@ -71,7 +74,7 @@ def test_law_6_one_raw_topic_read_three_times_gives_equal_results(kafka: str, tm
     load = list(sample(700))
     outcomes: list[Any] = []
     raw = names("raw")
-    common = {
+    common: dict[str, Any] = {
         "raw": {"topic": raw},
         "partitions": 1,
         "deterministic": True,
@@ -122,3 +125,36 @@ def test_a_stop_waits_for_nothing_that_a_restart_can_do(kafka: str, tmp_path: Pa
         assert worker.stop(STOP_SECONDS) == 0
         plant.finish()
         assert judge(plant).outcomes() == {"delivered": 1}
+
+
+class Slow(Partner):
+    """Answers when the gate is open."""
+
+    def __init__(self) -> None:
+        super().__init__(keep_bodies=True)
+        self.gate = threading.Event()
+
+    def take(self, request: web.Request, body: bytes) -> tuple[int, dict[str, str]]:
+        assert self.gate.wait(READY_SECONDS)
+        return super().take(request, body)
+
+
+def test_di1_a_planned_rebalance_settles_the_call_that_is_open(kafka: str, tmp_path: Path, names: Names) -> None:
+    """The partner answers while the group is asked to rebalance: delivered at the first attempt, and not unknown."""
+    partner = Slow()
+    with Plant(kafka, tmp_path, names.prefix, partner=partner) as plant:
+        first = plant.worker(0).wait_ready()
+        plant.publish([reading("FRIDGE-1", 4.0)])
+        wait_for(lambda: partner.attempts, DRAIN_SECONDS, "the partner has the batch in hand")
+        second = plant.worker(1)
+        told = "settling before a rebalance"
+        wait_for(lambda: told in first.log.read_text(), READY_SECONDS, "the first is asked for its partitions")
+        partner.gate.set()
+        second.wait_ready()
+        wait_for(lambda: Judge(plant).outcomes(), DRAIN_SECONDS, "the answer")
+        assert first.stop() == 0
+        assert second.stop() == 0
+        found = judge(plant)
+        (row,) = found.table("delivery").values()
+        assert (row["state"], row["attempt"], row["unknown"]) == ("sent", 1, False)
+        assert len(partner.attempts) == 1

@@ -7,7 +7,6 @@ process: fencing and gaps are an operator's or a supervisor's business, never a 
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,12 +16,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import obstore
 import structlog
-from confluent_kafka import Consumer, TopicPartition
 from prometheus_client import generate_latest
 
-from schemas.canonical import sha256
 from schemas.packs import load_pack
 from schemas.registry import codec_for
 from streams.delivery.engine import DeliveryEngine
@@ -31,13 +27,16 @@ from streams.pipeline import STAGES, Parts
 from streams.progress import Identity
 from streams.runtime import bounded, garbage
 from streams.runtime.admin import describe_cluster_topics
+from streams.runtime.claims import claim_store
+from streams.runtime.control import read_control
 from streams.runtime.frame import Frame
+from streams.runtime.guard import Guard
 from streams.runtime.kafka import KafkaLog
 from streams.runtime.log import Fatal, LogError, LogGap
 from streams.runtime.observe import Metrics, Observer
 from streams.runtime.runner import Runner
 from streams.runtime.stores import RocksRowStore
-from topology.model import CONTROL_TOPIC, Pipeline
+from topology.model import Pipeline
 from topology.topics import check_cluster, topic_specs
 
 EXIT_FATAL, EXIT_GAP, EXIT_STALLED, EXIT_DRAIN, EXIT_UNFINISHED = 70, 71, 72, 73, 74
@@ -47,6 +46,9 @@ bounded run was stopped before its end."""
 STALL_SECONDS = 120.0
 """A thread that has not turned its loop for this long is stuck: longer than any single step may take (TX1's wait for
 a pending transaction included), so that the supervisor can replace the process."""
+
+LAST_SECONDS = 60.0
+"""Beyond the drain: a process that is still there so long after one of its stages has ended is ended by the guard."""
 
 FRAME_STOP_SECONDS = 10.0
 """Faust leaves its group within a second or two; longer means a broker that does not answer."""
@@ -241,12 +243,14 @@ class Worker:
         await self.frame.start()
         garbage.tune()
         log.info("frame started", web=f"http://{self.settings.web_bind}:{self.settings.web_port}")
+        Guard(self._standing, self.settings.drain_seconds + LAST_SECONDS).start()
+        code = 0
         if self.settings.until_end:
             code = await self._run_to_end(stop, news)
         else:
             for thread in self.threads:
                 thread.start()
-            code = await self._watch(stop, news, lambda: any(not t.is_alive() for t in self.threads))
+            await self._watch(stop, news, lambda: any(not t.is_alive() for t in self.threads))
         log.info("stopping", drain_seconds=self.settings.drain_seconds)
         return max(code, await self._stop())
 
@@ -261,13 +265,13 @@ class Worker:
                 thread.ask_for_end(leave=stage not in again or place == len(stages))
                 if thread.ident is None:
                     thread.start()
-            code = await self._watch(stop, news, lambda threads=threads: all(t.reached.is_set() for t in threads))  # type: ignore[misc]
-            if code or not all(thread.reached.is_set() for thread in threads):
-                return code or EXIT_UNFINISHED
+            await self._watch(stop, news, lambda threads=threads: all(t.reached.is_set() for t in threads))  # type: ignore[misc]
+            if not all(thread.reached.is_set() for thread in threads):
+                return EXIT_UNFINISHED
         return 0
 
-    async def _watch(self, stop: asyncio.Event, news: asyncio.Event, done: Callable[[], bool]) -> int:
-        """Waits until `done`, `stop`, a thread that fails, or one that is stuck: the exit code for the last."""
+    async def _watch(self, stop: asyncio.Event, news: asyncio.Event, done: Callable[[], bool]) -> None:
+        """Waits until `done`, `stop`, or a thread that fails."""
         stopped = asyncio.create_task(stop.wait())
         try:
             while not (done() or stop.is_set() or any(thread.error is not None for thread in self.threads)):
@@ -275,26 +279,34 @@ class Worker:
                 await asyncio.wait([stopped, heard], timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
                 heard.cancel()
                 news.clear()
-                if stuck := [thread.name for thread in self.threads if self._stuck(thread, STALL_SECONDS)]:
-                    log.error("no progress", stages=stuck, seconds=STALL_SECONDS)
-                    return EXIT_STALLED
-            return 0
         finally:
             stopped.cancel()
 
     async def _stop(self) -> int:
         """In the order data flows, so that what one stage writes last the next can still take."""
         self._stopping = True
-        for thread in self.threads:
-            thread.ask_to_stop()
         deadline = time.monotonic() + self.settings.drain_seconds + 15
-        for thread in filter(threading.Thread.is_alive, self.threads):
-            await asyncio.to_thread(thread.join, max(0.0, deadline - time.monotonic()))
+        for stage in self.settings.stages:
+            threads = [thread for thread in self.threads if thread.stage_name == stage]
+            for thread in threads:
+                thread.ask_to_stop()
+            for thread in filter(threading.Thread.is_alive, threads):
+                await asyncio.to_thread(thread.join, max(0.0, deadline - time.monotonic()))
         code = max((_exit_code(thread) for thread in self.threads), default=0)
         with suppress(TimeoutError):
             await self.frame.stop(FRAME_STOP_SECONDS)
         log.info("stopped", code=code)
         return code
+
+    def _standing(self) -> tuple[int, str, float] | None:
+        """For the guard: what should end this process, if it does not end by itself in so many seconds."""
+        for thread in self.threads:
+            if thread.error is not None:
+                return _exit_code(thread), f"{thread.name} has ended", self._age(thread)
+        for thread in self.threads:
+            if self._stuck(thread, STALL_SECONDS):
+                return EXIT_STALLED, f"{thread.name} has made no progress for {STALL_SECONDS:g} s", float("inf")
+        return None
 
     # ---- web -------------------------------------------------------------------------------------
 
@@ -329,7 +341,7 @@ def _exit_code(thread: StageThread) -> int:
         return EXIT_GAP
     if thread.error is not None:
         return EXIT_FATAL
-    return EXIT_DRAIN if thread.is_alive() else 0
+    return EXIT_DRAIN if thread.is_alive() or thread.drained is False else 0
 
 
 def check_topics(bootstrap: str, pipeline: Pipeline) -> None:
@@ -338,52 +350,3 @@ def check_topics(bootstrap: str, pipeline: Pipeline) -> None:
     problems = check_cluster(specs, describe_cluster_topics(bootstrap, [spec.name for spec in specs]))
     if problems:
         raise Fatal("; ".join(str(problem) for problem in problems))
-
-
-def read_control(bootstrap: str) -> int:
-    """Reads the control topic to the end offset taken at start (DI5); returns how many messages there were.
-
-    Nothing in it holds sends back yet; what does will stand here, and dispatch may not send before it was seen.
-    """
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "waybill.control.reader",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "enable.partition.eof": True,
-            "isolation.level": "read_committed",
-        }
-    )
-    try:
-        _, end = consumer.get_watermark_offsets(TopicPartition(CONTROL_TOPIC, 0), timeout=30)
-        consumer.assign([TopicPartition(CONTROL_TOPIC, 0, 0)])
-        seen, position, deadline = 0, 0, time.monotonic() + 60
-        while position < end:
-            if time.monotonic() > deadline:
-                raise Fatal(f"{CONTROL_TOPIC} could not be read to offset {end} in 60 s (DI5)")
-            for message in consumer.consume(1000, 0.5):
-                position = max(position, message.offset() + (0 if message.error() else 1))
-                seen += 0 if message.error() else 1
-        return seen
-    finally:
-        consumer.close()
-
-
-def claim_store(folder: Path) -> Callable[[bytes], str]:
-    """Keeps oversized originals under the name of their SHA-256; written before the commit that names them (VA4)."""
-
-    def claim(data: bytes) -> str:
-        folder.mkdir(parents=True, exist_ok=True)
-        name = sha256(data).hex()
-        with suppress(obstore.exceptions.AlreadyExistsError):
-            obstore.put(obstore.store.LocalStore(str(folder)), name, data, mode="create")
-        for path in (folder / name, folder):  # obstore does not sync
-            handle = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-        return f"{folder.absolute().as_uri()}/{name}"
-
-    return claim

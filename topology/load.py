@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from schemas.packs import PACKS, load_pack
-from topology.model import HttpPartner, ObjectStorePartner, Partner, Pipeline, RulesBroken
+from topology.model import HttpPartner, ObjectStorePartner, Partner, Pipeline, Profile, RulesBroken
 from topology.yaml_file import (
     Location,
     Mistake,
@@ -150,7 +150,7 @@ def _partners(source: YamlFile, data: Mapping[str, Any], beside: Path) -> tuple[
 def _pack_mistakes(source: YamlFile, data: Mapping[str, Any]) -> list[Mistake]:
     """Builds the pack with its options and checks the names of record fields against it."""
     name, options, profile = data.get("pack"), data.get("options", {}), data.get("profile", "strict")
-    if not (isinstance(name, str) and isinstance(options, dict) and isinstance(profile, str)):
+    if not (isinstance(name, str) and isinstance(options, dict) and profile in get_args(Profile)):
         return []  # the model says so
     if name not in PACKS:
         return [source.mistake(("pack",), f"no pack {name!r}{did_you_mean(name, sorted(PACKS))}")]

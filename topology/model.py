@@ -121,6 +121,7 @@ class HttpPartner(Frozen):
 
 Partner = Annotated[ObjectStorePartner | HttpPartner, Field(discriminator="kind")]
 
+Profile = Literal["strict", "lenient", "schema"]
 BackoffPreset = Literal["documents", "inventory", "packets"]
 
 
@@ -146,7 +147,7 @@ class Pipeline(Frozen):
     application: Name = Field("waybill", description="prefix of every topic but raw, and of the consumer groups")
     region: Name | None = Field(None, description="prefix of every topic, for data that must stay in a region")
     pack: str = Field(description="rules of the domain")
-    profile: Literal["strict", "lenient", "schema"] = Field("strict", description="how strict validation is")
+    profile: Profile = Field("strict", description="how strict validation is")
     options: dict[str, Any] = Field(default_factory=dict, description="the pack's own settings")
     raw: Topic = Field(default_factory=Topic)
     lanes: list[Literal["high", "standard", "low"]] = Field(

@@ -184,7 +184,7 @@ def in_memory(name: str, readings: int, seed: int, folder: Path) -> Shown:
             books.validated(stored.partition, stored.offset, *codec.decode(stored.value or b""))
         for stored in driver.messages("raw"):
             books.raw(stored.partition, stored.offset)
-        shown = Shown(name, books.balance(complete=True), seconds, "the log in memory (no Java here)")
+        shown = Shown(name, books.balance(complete=True), seconds, "the log in memory")
         for short in ("dead-letter", "batched"):
             for stored in driver.messages(short):
                 count(shown, *codec.decode(stored.value or b""))

@@ -23,6 +23,8 @@ class Collapse(logging.Filter):
         self._seen: dict[tuple[str, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.startswith("aiokafka") and "GroupCoordinatorNotAvailable" in record.getMessage():
+            return False  # a new broker is still making its offsets topic; it is asked again
         key = record.name, str(record.msg)
         last, held = self._seen.get(key, (0.0, 0))
         now = time.monotonic()

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 
 from streams.runtime.worker import EXIT_FATAL, EXIT_GAP
 
+EXIT_USAGE = 2
+"""A worker that cannot be started like this: nothing a restart would mend."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds before a restart: doubled each time, so that a broken cluster is not hammered."""
 CALM_SECONDS = 300.0
@@ -30,7 +32,8 @@ class Slot:
 
     def start(self) -> None:
         """Starts the process in a group of its own, so that Ctrl-C reaches the supervisor alone."""
-        self.process = subprocess.Popen(self.command, start_new_session=True)
+        # Its stdin is never written to: it closes with this process, however that ends, and tells the worker so.
+        self.process = subprocess.Popen(self.command, start_new_session=True, stdin=subprocess.PIPE)
         self.started = time.monotonic()
 
 
@@ -67,6 +70,10 @@ class Supervisor:
         if code is None:
             return
         slot.process = None
+        if code == EXIT_USAGE:
+            self._code = code  # it has said why in one line
+            self._stop.set()
+            return
         if code == EXIT_GAP or (code == EXIT_FATAL and slot.fatal_at and now - slot.fatal_at < CALM_SECONDS):
             why = "records could be skipped" if code == EXIT_GAP else "it was fenced or failed for good twice"
             self._say(f"worker {slot.number} ended with {code}: {why}; not restarted, see its last log lines")

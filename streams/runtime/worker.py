@@ -225,7 +225,7 @@ class Worker:
         self.threads = [StageThread(self, p, stage) for p in pipelines for stage in settings.stages]
         self.news: Callable[[], None] = lambda: None
         """Called by a thread that has ended or come to the end of its input."""
-        self._stopping = False
+        self._stopping = self._told_ready = False
         self.frame.page("/healthz", self._healthz)
         self.frame.page("/readyz", self._readyz)
         self.frame.page("/metrics", self._metrics_page)
@@ -279,6 +279,7 @@ class Worker:
                 await asyncio.wait([stopped, heard], timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
                 heard.cancel()
                 news.clear()
+                self._say_when_ready()
         finally:
             stopped.cancel()
 
@@ -297,6 +298,11 @@ class Worker:
             await self.frame.stop(FRAME_STOP_SECONDS)
         log.info("stopped", code=code)
         return code
+
+    def _say_when_ready(self) -> None:
+        if not self._told_ready and self._readyz()[0] == 200:
+            self._told_ready = True
+            log.info("ready", stages=[thread.name for thread in self.threads])
 
     def _standing(self) -> tuple[int, str, float] | None:
         """For the guard: what should end this process, if it does not end by itself in so many seconds."""

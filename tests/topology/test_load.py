@@ -40,6 +40,14 @@ def test_a_right_file_is_loaded_with_the_partners_it_names(write: Write) -> None
         pipeline.partitions = 5  # type: ignore[misc]
 
 
+def test_a_wrong_profile_is_a_mistake_like_any_other(write: Write) -> None:
+    path = write()
+    path.write_text(path.read_text() + "profile: stict\nkep: 3\n")
+    told = mistakes(path)
+    assert any("profile: " in line and "strict, lenient, schema" in line for line in told)
+    assert any("kep: unknown key" in line for line in told)
+
+
 def test_the_shipped_pipelines_are_found_by_default() -> None:
     assert pipeline_names() == ["cold-chain"]
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
+import socket
 import sys
+import threading
 import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -47,6 +52,7 @@ def worker(
     until_end: Annotated[
         bool, typer.Option("--until-end", help="work what there is now, stage by stage, close every window and exit")
     ] = False,
+    supervised: Annotated[bool, typer.Option("--supervised", hidden=True, help="stop when stdin is closed")] = False,
     verbose: Verbose = False,
 ) -> None:
     """Run one worker process against an existing cluster until it is told to stop, or to the end of the input."""
@@ -64,6 +70,8 @@ def worker(
     bootstrap = find_brokers(brokers)
     for one in loaded:
         check_topics(bootstrap, one)
+    if web_port:
+        require_free(web_bind, web_port)
     settings = WorkerSettings(
         bootstrap=bootstrap,
         home=home(),
@@ -82,6 +90,8 @@ def worker(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        if supervised:
+            until_orphaned(lambda: loop.call_soon_threadsafe(stop.set))
         return await Worker(settings, loaded).run(stop)
 
     loop = asyncio.new_event_loop()
@@ -116,14 +126,18 @@ def up(
     from waybill.surroundings import Surroundings
 
     names = pipelines or pipeline_names()
-    with Surroundings(brokers, partner_sim) as around:
+    for name in names:
+        load_pipeline(name)  # a mistake is told before anything is started
+    for slot in range(workers if web_port else 0):
+        require_free(web_bind, web_port + slot)
+    with only_one(home() / "up.lock"), Surroundings(brokers, partner_sim) as around:
         loaded = [load_pipeline(name) for name in names]
         around.create_topics(loaded)
         commands = []
         for slot in range(workers):
             command = [sys.executable, "-m", "waybill.main", "worker", "--brokers", around.bootstrap]
             command += [word for name in names for word in ("--pipeline", name)]
-            command += ["--slot", str(slot), "--drain", str(drain), "--web-bind", web_bind]
+            command += ["--slot", str(slot), "--drain", str(drain), "--web-bind", web_bind, "--supervised"]
             command += ["--web-port", str(web_port + slot if web_port else 0)] + (["--verbose"] if verbose else [])
             commands.append(command)
         supervisor = Supervisor(commands, say)
@@ -133,10 +147,51 @@ def up(
     raise typer.Exit(code)
 
 
+def require_free(address: str, port: int) -> None:
+    """Fault where somebody listens there already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as taken:
+            raise Fault(
+                f"{address}:{port} cannot be used for the web endpoints ({taken.strerror}): does another worker run "
+                "here? Choose another with --web-port, or 0 for a free one"
+            ) from taken
+
+
+@contextmanager
+def only_one(lock: Path) -> Iterator[None]:
+    """Holds the lock of a home folder; Fault where another `waybill up` holds it, whose slots would be the same."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a+") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held.seek(0)
+            raise Fault(
+                f"another `waybill up` (pid {held.read().strip()}) runs in {lock.parent}: stop it, or give this one a "
+                "folder of its own with WAYBILL_HOME"
+            ) from None
+        held.truncate(0)
+        held.write(str(os.getpid()))
+        held.flush()
+        yield
+
+
+def until_orphaned(stop: Callable[[], object]) -> None:
+    """Calls `stop` when the supervisor at the other end of stdin is gone, however it ended."""
+
+    def wait() -> None:
+        while sys.stdin.buffer.read(1):
+            pass
+        stop()
+
+    threading.Thread(target=wait, name="supervised", daemon=True).start()
+
+
 def free_port() -> int:
     """A port nobody listens on just now."""
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,0 +1,55 @@
+"""`up` refuses what cannot work before it starts anything, and a worker does not outlive its supervisor."""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.commands.conftest import Cli
+from waybill.commands import run
+
+
+def test_a_web_port_that_is_taken_is_one_line(cli: Cli) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ran = cli("up", "cold-chain", "--web-port", port)
+    assert ran.code == 2
+    assert len(ran.err.splitlines()) == 1
+    assert f"127.0.0.1:{port} cannot be used" in ran.err
+    assert "--web-port" in ran.err
+
+
+def test_a_second_up_in_the_same_home_is_refused(cli: Cli, tmp_path: Path) -> None:
+    lock = tmp_path / "home" / "up.lock"
+    lock.parent.mkdir()
+    with lock.open("w") as held:
+        held.write("4711")
+        held.flush()
+        fcntl.flock(held, fcntl.LOCK_EX)
+        ran = cli("up", "cold-chain", "--web-port", 0)
+    assert ran.code == 2
+    assert "another `waybill up` (pid 4711)" in ran.err
+
+
+def test_a_pipeline_that_does_not_exist_is_told_before_a_broker_is_started(cli: Cli, tmp_path: Path) -> None:
+    ran = cli("up", "cold-chian")
+    assert ran.code == 2
+    assert "did you mean `cold-chain`" in ran.err
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_worker_learns_that_its_supervisor_is_gone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    read, write = socket.socketpair()
+    told = threading.Event()
+    with read, read.makefile("r") as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        run.until_orphaned(told.set)
+        assert not told.is_set()
+        write.close()
+        assert told.wait(10)

@@ -12,6 +12,7 @@ from typer.main import get_command
 
 from streams.runtime import watchdog, worker
 from streams.runtime.observe import Metrics
+from topology.reference import reference
 from waybill.main import build
 from waybill.output import Code
 
@@ -105,3 +106,8 @@ def test_operating_names_every_metric_and_exit_code() -> None:
     table = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
     exits = {value for name, value in vars(worker).items() if name.startswith("EXIT_")}
     assert table == {0, Code.USAGE, watchdog.OVERRUN_EXIT} | exits
+
+
+def test_the_reference_of_pipelines_is_what_the_models_say() -> None:
+    page = (ROOT / "docs" / "pipelines.md").read_text("utf-8")
+    assert page.partition("## Every field\n\n")[2] == reference()

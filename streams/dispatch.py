@@ -124,10 +124,14 @@ class DispatchStage:
         """One message of `batched`: a first life, or another one (DI6)."""
         if condemned is not None:
             return self._condemned(work, message, condemned)
-        name, value = self.codec.decode(message.value or b"")
         progress = self._heads[message.partition]
+        try:
+            name, value = self.codec.decode(message.value or b"")
+            if name == "batched":
+                self.bodies.read(message, value)
+        except WireError as unreadable:  # no need to hunt for it: these bytes will not get better
+            return self._condemned(work, message, str(unreadable))
         if name == "batched":
-            self.bodies.read(message, value)
             self.deliveries.admit(changes, message.partition, new_row(value, message.partition, message.offset))
         elif name == "batched_again":
             frozen = self.bodies.at(value["batched_partition"], value["batched_offset"], value["batch_id"])
@@ -135,7 +139,7 @@ class DispatchStage:
             if self.deliveries.again(changes, message.partition, row, value["life"], value["passport"]):
                 progress.note("REPLAY", str(value["life"]), frozen.first, row.batch_id)
         else:
-            raise WireError(f"a {name} message has no business in `batched`")
+            return self._condemned(work, message, f"a {name} message has no business in `batched`")
         return None
 
     def _condemned(self, work: Work, message: Message, error: str) -> None:

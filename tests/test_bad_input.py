@@ -34,7 +34,7 @@ BAD: dict[str, tuple[bytes | None, str, str]] = {
     "tombstone": (None, "TOMBSTONE", ""),
     "not-utf8": (raw(b"ZONE-A", b"ZONE-\xff"), "NOT_UTF8", ""),
     "truncated": (GOOD[:-9], "MALFORMED_JSON", ""),
-    "deep": (b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "NESTED_TOO_DEEP", ""),
+    "deep": (b'{"x":' + b"[" * 20_000 + b"]" * 20_000 + b"}", "NESTED_TOO_DEEP", ""),
     "duplicate-key": (raw(b'"zone_id"', b'"product"'), "DUPLICATE_JSON_KEY", "product"),
     "nan": (raw(b"4.5", b"NaN"), "NOT_A_NUMBER", "temperature_c"),
     "infinity": (raw(b"4.5", b"-Infinity"), "NOT_A_NUMBER", "temperature_c"),
@@ -47,6 +47,9 @@ BAD: dict[str, tuple[bytes | None, str, str]] = {
     "missing": (reading(sensor_id=None), "MISSING_FIELD", "sensor_id"),
     "unknown-content": (b"%PDF-1.7 not a reading", "UNKNOWN_CONTENT", ""),
     "20-mb": (b"\x89PNG" + b"x" * 20_000_000, "UNKNOWN_CONTENT", ""),
+    "too-large": (b'{"x":"' + b"x" * 100_000 + b'"}', "TOO_LARGE", ""),
+    "one-line-of-commas": (b'b","' * 2_000_000, "UNKNOWN_CONTENT", ""),
+    "header-of-a-megabyte": (b"timestamp_utc,temperature_c," + b"x" * 1_000_000 + b"\n1\n", "UNKNOWN_CONTENT", ""),
     "no-record": (b"[]", "EMPTY_SUBMISSION", ""),
 }
 
@@ -95,6 +98,27 @@ def test_a_csv_whose_header_lies_is_refused_row_by_row() -> None:
     assert [(letter["raw_offset"], letter["raw_index"]) for letter in letters if letter["raw_offset"] == 0]
     assert all(letter["findings"] for letter in letters)
     assert len(driver.read("sent")) == 1
+
+
+def test_a_small_file_does_not_become_gigabytes_of_dead_letters() -> None:
+    """Each refused row is kept with its header: a wide header over many short rows is refused as a whole."""
+    driver = TopologyDriver(load_pipeline("cold-chain"))
+    value = b"timestamp_utc,temperature_c,sensor_id," + b"x" * 8000 + b"\n" + b"1\n" * 50_000
+    driver.publish("p", value)
+    driver.finish()
+    (letter,) = driver.read("dead-letter")
+    assert letter["findings"][0]["code"] == "MALFORMED_CSV"
+    assert letter["original"] == value
+
+
+def test_white_space_in_front_hides_nothing() -> None:
+    driver = TopologyDriver(load_pipeline("cold-chain"))
+    for space in (b" " * 20, b"\n" * 500):
+        for value in (GOOD, b"[" + GOOD + b"]"):
+            driver.publish("p", space + value, {"content-type": "application/json"} if space == b" " * 20 else None)
+    driver.finish()
+    assert [ack["outcome"] for ack in driver.read("sent")] == ["duplicate", "duplicate", "duplicate", "delivered"]
+    assert not driver.read("dead-letter")
 
 
 def test_two_thousand_bad_records_in_a_row_do_not_stall() -> None:

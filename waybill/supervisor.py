@@ -40,7 +40,11 @@ class Slot:
 class Supervisor:
     """Runs commands until a signal, or until one ends in a way that a restart cannot help."""
 
-    def __init__(self, commands: Sequence[Sequence[str]], say: Callable[[str], None]) -> None:
+    def __init__(
+        self, commands: Sequence[Sequence[str]], say: Callable[[str], None], tend: Callable[[], None] = lambda: None
+    ) -> None:
+        """`tend` is called between looks at the workers: what they stand on is looked after there."""
+        self._tend = tend
         self._slots = [Slot(number, command) for number, command in enumerate(commands)]
         self._say = say
         self._stop = threading.Event()
@@ -53,6 +57,7 @@ class Supervisor:
             for slot in self._slots:
                 slot.start()
             while not self._stop.wait(0.2):
+                self._tend()
                 for slot in self._slots:
                     self._look_after(slot)
             return max(self._code, self._end(stop_seconds))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from waybill.output import say
 if TYPE_CHECKING:
     from topology.model import Pipeline
 
+LOOK_SECONDS = 2.0
+"""Between two looks at a broker that `up` has started."""
 CLINIC_VARIABLE = "WAYBILL_CLINIC_URL"
 """Where the shipped HTTP partner is; see topology/partners.yaml."""
 
@@ -23,6 +26,7 @@ class Surroundings:
     def __init__(self, brokers: str | None, partner_sim: bool) -> None:
         self._brokers, self._partner_sim = brokers or os.environ.get(BROKERS_VARIABLE), partner_sim
         self._broker: Any = None
+        self._next_look = 0.0
         self.partner: Any = None
         self.bootstrap = ""
 
@@ -47,6 +51,17 @@ class Surroundings:
         self._broker = broker
         say(f"broker at {bootstrap}, data in {broker.home}")
         return bootstrap
+
+    def tend(self) -> None:
+        """Starts the broker again if it was ours and is gone; its ports and data are the old ones."""
+        now = time.monotonic()
+        if self._broker is None or now < self._next_look:
+            return
+        self._next_look = now + LOOK_SECONDS
+        if not self._broker.status().running:
+            say("the broker is gone; starting it again")
+            self._broker.start()
+            say(f"broker at {self.bootstrap}")
 
     def create_topics(self, pipelines: Sequence[Pipeline]) -> None:
         """Makes the topics that are missing; existing ones are left as they are."""

@@ -140,7 +140,7 @@ def up(
             command += ["--slot", str(slot), "--drain", str(drain), "--web-bind", web_bind, "--supervised"]
             command += ["--web-port", str(web_port + slot if web_port else 0)] + (["--verbose"] if verbose else [])
             commands.append(command)
-        supervisor = Supervisor(commands, say)
+        supervisor = Supervisor(commands, say, around.tend)
         code = supervisor.run(drain + 30)
         for one in loaded:
             around.say_what_is_left(one)

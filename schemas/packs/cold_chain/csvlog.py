@@ -23,6 +23,10 @@ from schemas.packs.cold_chain.times import offset_text, parse_offset
 HOBO_FORMAT = "%m/%d/%y %I:%M:%S %p"
 """The vendor's default date format, used for HOBO files unless the source rule names another."""
 
+MAX_LINE = 8192
+"""Bytes of one line. The widest export known has 400; a line of millions of cells would hold up the stream for minutes,
+and every row that is refused is kept with its header."""
+
 _COLUMNS = {
     "timestamp": "timestamp", "timestamp_utc": "timestamp_utc", "time": "timestamp", "datetime": "timestamp",
     "date time": "timestamp", "date_time": "timestamp",
@@ -67,6 +71,8 @@ def find_header(data: bytes) -> Table | None:
     position = 0
     for place in range(1, 3):
         end = data.find(b"\n", position) + 1 or len(data)
+        if end - position > MAX_LINE:
+            return None
         line = data[position:end]
         cells = _cells(line.removeprefix(BOM) if place == 1 else line)
         table = _hobo(cells) or _named(cells) if isinstance(cells, tuple) else None
@@ -127,6 +133,8 @@ def _named(cells: tuple[str, ...]) -> Table | None:
 
 def _cells(line: bytes) -> tuple[str, ...] | Finding:
     """The cells of one line, or why it has none."""
+    if len(line) > MAX_LINE:
+        return Finding(errors.MALFORMED_CSV, "", f"a row of {len(line)} bytes; {MAX_LINE} are allowed")
     try:
         text = line.decode().rstrip("\r\n")
     except UnicodeDecodeError as error:

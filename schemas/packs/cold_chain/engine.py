@@ -19,6 +19,11 @@ from schemas.packs.cold_chain.options import Options, Profile, Source
 from schemas.packs.cold_chain.reading import Reading, read_fast, read_thoroughly
 
 Part = TypeVar("Part")
+MAX_READING = 2**16
+"""Bytes of one JSON reading, which has some two hundred: looking thoroughly into megabytes would hold up the stream."""
+HEADER_SHARE = 32
+"""A refused row is kept together with its header. A real header is at most some twenty times as long as a row; beyond
+this the submission is refused as a whole, or a small file would make gigabytes of dead letters."""
 MOST_FINDINGS = 100
 """Findings kept of one record."""
 _JSON = sniff.JSON
@@ -104,7 +109,12 @@ class ColdChainPack:
             source = self._rules.source(name, site)
             if len(self._sources) < 10_000:
                 self._sources[name, site] = source
-        if value is not None and value[:1] == b"{" and (header is None or header == _JSON):
+        if (
+            value is not None
+            and value[:1] == b"{"
+            and len(value) <= MAX_READING
+            and (header is None or header == _JSON)
+        ):
             # The hot path: one plain JSON reading. Lines never pass the gate, which takes one JSON text only.
             record = read_fast(value, self._rules, source)
             if record is not None:
@@ -125,12 +135,14 @@ class ColdChainPack:
         rules = self._rules
         if kind == CANONICAL_TYPE:
             return One(kind, refuse(read_canonical(value, rules), value, kind))
-        if kind == sniff.READING or (kind == sniff.JSON and value[:16].removeprefix(BOM).lstrip()[:1] != b"["):
+        if kind == sniff.READING or (kind == sniff.JSON and sniff.first_bytes(value)[:1] != b"["):
             return One(kind, refuse(read_json(value, rules, source), value, kind))
         if kind == sniff.JSON:
             slices = split_array(value)
-            if slices is None or b"" in slices:
-                finding = Finding(errors.MALFORMED_JSON, "", "the array is cut off or its brackets do not pair up")
+            if slices is None:
+                finding = Finding(
+                    errors.MALFORMED_JSON, "", "the array is cut off, lacks an element, or its brackets do not pair up"
+                )
                 return _whole(finding, value, kind)
             return _many(kind, slices, rules, source, value, {})
         if kind == sniff.LINES:
@@ -153,6 +165,8 @@ class ColdChainPack:
 
 def read_json(data: bytes, rules: Rules, source: Source) -> Record | tuple[Finding, ...]:
     """One JSON reading: fast where it can, thorough where it must."""
+    if len(data) > MAX_READING:
+        return (Finding(errors.TOO_LARGE, "", f"a reading of {len(data)} bytes; {MAX_READING} are allowed"),)
     return read_fast(data, rules, source) or read_thoroughly(data, rules, source)
 
 
@@ -189,6 +203,9 @@ def _csv(value: bytes, table: Table, rules: Rules, source: Source) -> Unpacked:
     found, notes = csvlog.rows(value, table)
     if not found:
         return _whole(Finding(errors.EMPTY_SUBMISSION, "", "a header without readings"), value, sniff.CSV, notes)
+    if len(table.header) * len(found) > HEADER_SHARE * max(len(value), 2**16):
+        message = f"a header of {len(table.header)} bytes over {len(found)} rows of a few: no export looks like that"
+        return _whole(Finding(errors.MALFORMED_CSV, "", message), value, sniff.CSV, notes)
 
     def read(row: csvlog.Row) -> Record | Refusal:
         return refuse(csvlog.read_row(row, table, rules, source), table.header + row.line, sniff.CSV)

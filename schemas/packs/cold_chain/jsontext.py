@@ -140,7 +140,8 @@ def _join(path: str, name: str) -> str:
 
 
 def split_array(data: bytes) -> list[bytes] | None:
-    """The elements of a JSON array as slices, without looking inside them; None if the brackets do not pair up.
+    """The elements of a JSON array as slices, without looking inside them; None if the brackets do not pair up or an
+    element is missing.
 
     A broken element thus refuses itself and not its neighbours."""
     data = data.removeprefix(BOM).strip()
@@ -158,9 +159,13 @@ def split_array(data: bytes) -> list[bytes] | None:
             if level <= 0 and at != len(data) - 1:
                 return None
         elif char == 0x2C and level == 1:
-            slices.append(data[start:at].strip())
+            if not (element := data[start:at].strip()):
+                return None  # nothing between two commas
+            slices.append(element)
             start = at + 1
     if level != 0:
         return None
-    slices.append(data[start:-1].strip())
-    return [] if slices == [b""] else slices
+    last = data[start:-1].strip()
+    if not last:
+        return None if slices else []
+    return [*slices, last]

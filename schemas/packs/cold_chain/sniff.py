@@ -46,7 +46,7 @@ def content_type(header: str | None, data: bytes) -> str:
 
 def sniff(data: bytes) -> str:
     """The type by the first bytes, in the order of the module's docstring."""
-    start = data[:16].removeprefix(BOM).lstrip()
+    start = first_bytes(data)
     if start[:4] == b"%PDF":
         return UNKNOWN
     if start[:1] == b"[":
@@ -56,6 +56,12 @@ def sniff(data: bytes) -> str:
     if start[:7] == b"Device:":
         return BERLINGER
     return CSV if find_header(data) else UNKNOWN
+
+
+def first_bytes(data: bytes) -> bytes:
+    """What the text begins with, behind a BOM and white space."""
+    start = data[:64].removeprefix(BOM).lstrip()
+    return start if start or len(data) <= 64 else data.removeprefix(BOM).lstrip()[:64]
 
 
 def _is_lines(data: bytes) -> bool:

@@ -16,7 +16,8 @@ from topology.topics import message_limit
 Settings = dict[str, str | int | bool]
 
 CLIENT_LOG = logging.getLogger("kafka.client")
-"""Where librdkafka's own lines go: without it they are written to stderr as they are."""
+"""Where librdkafka's own lines go: without it they are written to stderr as they are. Not for consumers: their close
+serves callbacks, and one of several hundred ended in a SystemError of the client (seen with 2.16.1)."""
 SESSION_MS = 10_000
 """A silent member's partitions go to another one after this; with the transaction time-out, the fail-over time."""
 BROKER_CLEANUP_SECONDS = 10.0

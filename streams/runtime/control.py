@@ -6,7 +6,6 @@ import time
 
 from confluent_kafka import Consumer, TopicPartition
 
-from streams.runtime.clients import CLIENT_LOG
 from streams.runtime.log import Fatal
 from topology.model import CONTROL_TOPIC
 
@@ -24,8 +23,7 @@ def read_control(bootstrap: str) -> int:
             "auto.offset.reset": "earliest",
             "enable.partition.eof": True,
             "isolation.level": "read_committed",
-        },
-        logger=CLIENT_LOG,
+        }
     )
     try:
         _, end = consumer.get_watermark_offsets(TopicPartition(CONTROL_TOPIC, 0), timeout=30)

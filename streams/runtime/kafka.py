@@ -83,7 +83,7 @@ class KafkaLog:
         return transactor
 
     def _new_consumer(self) -> Any:
-        consumer = Consumer(dict(self._settings.consumer), logger=CLIENT_LOG)
+        consumer = Consumer(dict(self._settings.consumer))
         consumer.subscribe([self._input], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
         return consumer
 
@@ -110,6 +110,8 @@ class KafkaLog:
         self._mark()
 
     def _on_revoke(self, consumer: Any, partitions: Sequence[Any]) -> None:
+        if self._closed:
+            return  # leaving for good: the client gives its partitions up by itself, and nothing of ours is wanted
         if self._between_chunks and not self._changed:
             self._revoking = True  # nothing may poll in there: this is a callback of the poll at hand
             try:

@@ -15,7 +15,6 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from streams.runtime.admin import Cluster
-from streams.runtime.clients import CLIENT_LOG
 from streams.runtime.log import Fatal
 from streams.stage import Message, TableStore
 
@@ -62,7 +61,7 @@ class Reader:
         keep_alive: Callable[[], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._consumer = Consumer(dict(settings), logger=CLIENT_LOG)
+        self._consumer = Consumer(dict(settings))
         self._cluster = cluster
         self._patience = patience
         self._keep_alive = keep_alive

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from schemas.packs.cold_chain.sample import manifest, sample
+from streams.runtime.worker import EXIT_DRAIN
 from tests.support import Names, wait_for
 from tests.system.judge import Judge, judge, place
 from tests.system.plant import DRAIN_SECONDS, READY_SECONDS, STOP_SECONDS, Plant
@@ -122,7 +123,7 @@ def test_a_stop_waits_for_nothing_that_a_restart_can_do(kafka: str, tmp_path: Pa
         plant.partner.faults.append("hang")
         plant.publish([reading("FRIDGE-1", 4.0)])
         wait_for(lambda: plant.partner.attempts, READY_SECONDS, "the partner has the batch in hand")
-        assert worker.stop(STOP_SECONDS) == 0
+        assert worker.stop(STOP_SECONDS) == EXIT_DRAIN  # it says so: a partner owes an answer
         plant.finish()
         assert judge(plant).outcomes() == {"delivered": 1}
 

@@ -35,7 +35,7 @@ from streams.runtime.kafka import KafkaLog
 from streams.runtime.log import Fatal, LogError, LogGap
 from streams.runtime.observe import Metrics, Observer
 from streams.runtime.runner import Runner
-from streams.runtime.stores import RocksRowStore
+from streams.runtime.stores import row_store
 from topology.model import Pipeline
 from topology.topics import check_cluster, topic_specs
 
@@ -181,7 +181,7 @@ class StageThread(threading.Thread):
             parts = Parts(
                 pipeline, self.codec, self.pack, identity, parts.claim,
                 versions=lambda partition: RocksVersions(home / f"idempotency-{partition}"),
-                rows=lambda table, partition: RocksRowStore(home / f"{table}-{partition}"),
+                rows=lambda table, partition: row_store("rocksdb", home, table, partition),
             )  # fmt: skip
         if self.stage_name == "validate":
             self._stage = parts.validate()

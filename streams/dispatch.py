@@ -59,7 +59,6 @@ class DispatchStage:
         self.bodies = Bodies(pipeline, codec, pack, fetch)
         self._settlement = Settlement(pipeline, codec, dead_letters)
         self._heads: dict[int, Progress] = {}
-        self._stores: dict[int, TableStore] = {}
         self._faults: dict[bytes, str] = {}
         """Why a body could not be made, until the batch's dead letters are written."""
 
@@ -85,7 +84,6 @@ class DispatchStage:
     def restore(self, partition: int, stores: Mapping[str, TableStore], committed: int | None, now: int) -> int:
         progress = take_over(self, partition, stores["heads"], self.codec, committed)
         self._heads[partition] = progress
-        self._stores[partition] = stores["delivery"]
         self.deliveries.draining = False
         rows = (Row(**self.codec.decode(value)[1]) for _, value in stores["delivery"].items())
         self.deliveries.restore(partition, rows)
@@ -94,7 +92,6 @@ class DispatchStage:
     def forget(self, partition: int) -> None:
         self.deliveries.forget(partition)
         self._heads.pop(partition, None)
-        self._stores.pop(partition, None)
 
     # ---- a chunk ---------------------------------------------------------------------------------
 
@@ -196,12 +193,7 @@ class DispatchStage:
         progress.close(work, self.codec, self.identity, now, offsets)
 
     def committed(self, work: Work, now: int) -> None:
-        for partition in work.offsets:
-            store = self._stores[partition]
-            rows = [
-                (o.key or b"", o.value) for o in work.outputs if o.topic == "delivery" and o.partition == partition
-            ]  # fmt: skip
-            store.apply(rows, store.position)
+        """Nothing is left to do: the state here has changed already."""
 
     def due(self, now: int) -> bool:
         return self.deliveries.due(now)

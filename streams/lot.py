@@ -73,8 +73,6 @@ class Lot:
         self.windows = Windows(terms.pipeline.pipeline, self.partition)
         self.pending: dict[str, list[Version]] = {}
         """Keys changed in this chunk, with all their versions as they will be after the commit."""
-        self.rows: list[tuple[bytes, bytes | None]] = []
-        """Rows of `idempotency` changed in this chunk; the store follows after the commit (step 6)."""
         self.tidied = 0
         self.position = progress.processed_through + 1
         """Next offset to be read."""
@@ -246,7 +244,6 @@ class Lot:
         self._row(work, version.row_key, None)
 
     def _row(self, work: Work, key: bytes, value: bytes | None) -> None:
-        self.rows.append((key, value))
         work.outputs.append(_new(Output, ("idempotency", self.partition, key, value, ())))
 
     def _release(self, work: Work, release: Mapping[str, Any]) -> None:
@@ -403,7 +400,6 @@ class Lot:
         self.progress.close(work, self.terms.codec, self.terms.identity, now, offsets)
 
     def committed(self) -> None:
-        """Step 6: the store follows what has committed."""
-        self.versions.apply(self.rows, self.versions.position)
+        """The store has what was written (step 6)."""
         self.versions.forget_oldest(self.tidied)
-        self.pending, self.rows, self.tidied, self.sealed_now = {}, [], 0, False
+        self.pending, self.tidied, self.sealed_now = {}, 0, False

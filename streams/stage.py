@@ -73,7 +73,8 @@ class TableStore(Protocol):
     """The local copy of one partition of a compacted table. It holds committed rows only."""
 
     position: int
-    """Next changelog offset to read: every row below it is in the store. 0 in a new store."""
+    """Next changelog offset to read: every row below it that this stage or its predecessors wrote is in the store
+    (`heads` has rows of other stages, too). 0 in a new store."""
 
     def apply(self, rows: Iterable[tuple[bytes, bytes | None]], position: int) -> None:
         """Rows from the changelog, in order; a row without value deletes. Idempotent."""
@@ -122,7 +123,7 @@ class Stage(Protocol):
         ...
 
     def committed(self, work: Work, now: int) -> None:
-        """The transaction of `work` has committed: now the local stores follow (step 6)."""
+        """The transaction of `work` has committed, and the stores have its rows (step 6)."""
         ...
 
     def due(self, now: int) -> bool:

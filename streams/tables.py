@@ -1,8 +1,21 @@
-"""The in-memory copy of one partition of a compacted table of plain rows."""
+"""Rows of compacted tables: those a transaction writes, and the in-memory copy of one partition of a table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
+
+from streams.stage import Output
+
+
+def table_rows(
+    outputs: Sequence[Output], tables: Collection[str]
+) -> dict[tuple[str, int], list[tuple[bytes, bytes | None]]]:
+    """The rows among `outputs`, in order, by table and partition."""
+    found: dict[tuple[str, int], list[tuple[bytes, bytes | None]]] = {}
+    for topic, partition, key, value, _ in outputs:
+        if topic in tables:
+            found.setdefault((topic, partition), []).append((key or b"", value))
+    return found
 
 
 class MemoryRows:

@@ -16,7 +16,7 @@ from confluent_kafka import Message as KafkaMessage
 from streams.runtime import failpoints, restore
 from streams.runtime.admin import Cluster
 from streams.runtime.clients import CLIENT_LOG, check_token, client_settings
-from streams.runtime.log import Fatal, Fetched, Indeterminate, LogError, LogGap, StaleMember
+from streams.runtime.log import Fatal, Fetched, Indeterminate, LogError, LogGap, Reached, Row, StaleMember
 from streams.runtime.restore import Reader, refuse
 from streams.runtime.transaction import Transactor, offsets_of
 from streams.runtime.watchdog import Watchdog
@@ -282,13 +282,16 @@ class KafkaLog:
 
     # ---- writing -----------------------------------------------------------------------------------
 
-    def transact(self, outputs: Sequence[Output], offsets: Mapping[int, int], token: Any) -> None:
+    def transact(self, outputs: Sequence[Output], offsets: Mapping[int, int], token: Any) -> Reached:
         """See `Log.transact`. Raises ValueError without offsets: such a transaction would not be fenced (DI1)."""
         failpoints.hit(f"{self._stage}:after-process")
         metadata = check_token(token)
         if not offsets:
             raise ValueError("a transaction without offsets is not bound to the generation it was read in (DI1)")
-        self._transactor.run(outputs, offsets_of(self._input, offsets), metadata)
+        return self._transactor.run(outputs, offsets_of(self._input, offsets), metadata)
+
+    def follow(self, table: str, partition: int, store: TableStore, rows: Sequence[Row], position: int | None) -> None:
+        self._tables.follow(self._topics[table], partition, store, rows, position)
 
     def recover(self, error: LogError) -> frozenset[int]:
         """See `Log.recover`. Raises what cannot be recovered from."""

@@ -62,6 +62,13 @@ class Fetched(NamedTuple):
     token: Any
 
 
+Row = tuple[bytes, bytes | None]
+"""Key and value of a table's row; without value it is deleted."""
+
+Reached = Mapping[tuple[str, int], int]
+"""(table, partition) -> the offset behind the last row that a transaction wrote there."""
+
+
 class Log(Protocol):
     """One stage's connection. Used from one thread only."""
 
@@ -97,10 +104,17 @@ class Log(Protocol):
         """Reads a partition on from `offset`, and resumes it if it was paused."""
         ...
 
-    def transact(self, outputs: Sequence[Output], offsets: Mapping[int, int], token: Any) -> None:
+    def transact(self, outputs: Sequence[Output], offsets: Mapping[int, int], token: Any) -> Reached:
         """Steps 3 to 5: begin, produce all, send offsets with the token's group metadata, commit.
 
-        Raises Abortable, StaleMember, Indeterminate or Fatal; returns only if it surely committed."""
+        Returns where the tables' changelogs stand behind the rows among `outputs`. Raises Abortable, StaleMember,
+        Indeterminate or Fatal; returns only if it surely committed."""
+        ...
+
+    def follow(self, table: str, partition: int, store: TableStore, rows: Sequence[Row], position: int | None) -> None:
+        """Step 6 for one table: applies the rows that have just committed. With them the store is complete up to
+        `position`, because nobody else writes rows of this stage there; None, where it is not known, leaves the
+        store's position as it is, and the rows are read again by the next `catch_up`."""
         ...
 
     def recover(self, error: LogError) -> frozenset[int]:

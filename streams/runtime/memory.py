@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from streams.runtime.log import Abortable, Fatal, Fetched, Indeterminate, LogError, StaleMember
+from streams.runtime.log import Abortable, Fatal, Fetched, Indeterminate, LogError, Reached, Row, StaleMember
 from streams.stage import Header, Message, Output, TableStore
-from topology.model import Pipeline, partition_for
+from topology.model import TABLES, Pipeline, partition_for
 
 
 class Token(NamedTuple):
@@ -181,7 +181,7 @@ class MemoryLog:
     def seek(self, partition: int, offset: int) -> None:
         self._positions[partition] = offset
 
-    def transact(self, outputs: Sequence[Output], offsets: Mapping[int, int], token: Token) -> None:
+    def transact(self, outputs: Sequence[Output], offsets: Mapping[int, int], token: Token) -> Reached:
         broker = self._broker
         if broker.epochs[self._transactional_id] != self._epoch:
             raise Fatal(f"{self._transactional_id} is fenced by a newer producer")
@@ -196,6 +196,10 @@ class MemoryLog:
             raise Abortable("injected")
         if what in ("lost-yes", "lost-no"):
             raise Indeterminate("injected")
+        return {(o.topic, o.partition): broker.end(o.topic, o.partition) for o in outputs if o.topic in TABLES}
+
+    def follow(self, table: str, partition: int, store: TableStore, rows: Sequence[Row], position: int | None) -> None:
+        store.apply(rows, store.position if position is None else position)
 
     def recover(self, error: LogError) -> frozenset[int]:
         if isinstance(error, StaleMember):

@@ -7,7 +7,7 @@ records are never counted (TX4). Nothing here commits or produces.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -98,6 +98,26 @@ class Reader:
             store.arrived(origin, store.position)
         else:
             self._origins[topic, partition] = origin
+
+    def follow(
+        self,
+        topic: str,
+        partition: int,
+        store: TableStore,
+        rows: Sequence[tuple[bytes, bytes | None]],
+        position: int | None,
+    ) -> None:
+        """Applies rows that have just committed, see `log.Log.follow`: the store is complete at this moment, too."""
+        if position is None:
+            store.apply(rows, store.position)
+            return
+        now = self._clock()
+        if isinstance(store, Lasting):
+            if store.origin is not None:
+                store.origin = store.origin._replace(caught_up_at=now)
+        elif (origin := self._origins.get((topic, partition))) is not None:
+            self._origins[topic, partition] = origin._replace(caught_up_at=now)
+        store.apply(rows, position)
 
     def _read_up_to(self, topic: str, partition: int, store: TableStore, start: int, high: int) -> None:
         position = start

@@ -22,6 +22,7 @@ from streams.runtime.log import (
     TooLarge,
 )
 from streams.stage import Chunk, Stage, TableStore, Work
+from streams.tables import table_rows
 from topology.model import Chunking
 
 CONDEMNED_IN_A_ROW = 100
@@ -198,7 +199,10 @@ class Runner:
         if work.empty:
             step.result = "rebuilt-window"
             return
-        self.log.transact(work.outputs, work.offsets, self._token)
+        reached = self.log.transact(work.outputs, work.offsets, self._token)
+        for (table, partition), rows in table_rows(work.outputs, self.stage.tables).items():
+            store = self._stores[partition][table]
+            self.log.follow(table, partition, store, rows, reached.get((table, partition)))
         self.stage.committed(work, self._clock())
         self._exchange.launch(work.effects)
         step.result = "commit"

@@ -14,9 +14,10 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streams.runtime import failpoints
-from streams.runtime.log import Abortable, Fatal, Indeterminate, LogError, StaleMember, TooLarge
+from streams.runtime.log import Abortable, Fatal, Indeterminate, LogError, Reached, StaleMember, TooLarge
 from streams.runtime.watchdog import Watchdog
 from streams.stage import Output
+from topology.model import TABLES
 
 WATCHDOG_GRACE = 10.0
 """Seconds past a step's own deadline before the watchdog ends the process: a slow answer is not a lost thread."""
@@ -159,16 +160,20 @@ class Transactor:
         except StepFailed as failed:
             raise Fatal(f"the producer could not be set up: {failed}") from failed
 
-    def run(self, outputs: Sequence[Output], offsets: Sequence[Any], token: bytes) -> None:
-        """Commits outputs and offsets together. Raises Abortable, StaleMember, Indeterminate or Fatal."""
+    def run(self, outputs: Sequence[Output], offsets: Sequence[Any], token: bytes) -> Reached:
+        """Commits outputs and offsets together; see `log.Log.transact`. Raises Abortable, StaleMember, Indeterminate
+        or Fatal."""
+        reached: dict[tuple[str, int], int] = {}
+        bulk, last = _last_rows_apart(outputs)
+        half = len(bulk) // 2
         try:
             self._step(Step.BEGIN, lambda _: self._producer.begin_transaction())
             self.open = True
             # 3. produce all
-            half = len(outputs) // 2
-            self._produce(outputs[:half])
+            self._produce(bulk[:half])
             failpoints.hit(f"{self._stage}:mid-produce")
-            self._produce(outputs[half:])
+            self._produce(bulk[half:])
+            self._produce(last, reached)
             # 4. offsets, under the generation the input was read in
             failpoints.hit(f"{self._stage}:before-offsets")
             self._step(
@@ -180,6 +185,7 @@ class Transactor:
             self._step(Step.COMMIT, lambda left: commit(min(left, COMMIT_SLICE)))
             self.open = False
             failpoints.hit(f"{self._stage}:after-commit")
+            return reached
         except StepFailed as failed:
             raise self._ended(failed, outputs) from failed
 
@@ -231,7 +237,8 @@ class Transactor:
         excess, place = max(over, default=(0, 0))
         return outputs[place] if excess > 0 else None
 
-    def _produce(self, outputs: Sequence[Output]) -> None:
+    def _produce(self, outputs: Sequence[Output], reached: dict[tuple[str, int], int] | None = None) -> None:
+        """reached: filled, by the time the transaction has committed, with the offset behind each of `outputs`."""
         produce, topics = self._producer.produce, self._topics
         deadline = time.monotonic() + self._seconds
         with self._watchdog.step(Step.PRODUCE.value, self._seconds + WATCHDOG_GRACE):
@@ -239,7 +246,10 @@ class Transactor:
                 topic, partition, key, value, headers = output
                 while True:
                     try:
-                        if headers:
+                        if reached is not None:
+                            heard = _delivered(reached, (topic, partition))
+                            produce(topics[topic], value, key, partition, on_delivery=heard, headers=list(headers))
+                        elif headers:
                             produce(topics[topic], value, key, partition, headers=list(headers))
                         else:
                             produce(topics[topic], value, key, partition)
@@ -273,6 +283,25 @@ class Transactor:
                     raise StepFailed(step, verdict, _words(error), code=error.code()) from failed
                 else:
                     return
+
+
+def _last_rows_apart(outputs: Sequence[Output]) -> tuple[Sequence[Output], list[Output]]:
+    """The last row of each table's partition apart from the rest; produced last it keeps its place there, and its
+    delivery report says how far the changelog has come without one callback for each row."""
+    places = {(output.topic, output.partition): n for n, output in enumerate(outputs) if output.topic in TABLES}
+    if not places:
+        return outputs, []
+    rest = list(outputs)
+    last = [rest.pop(place) for place in sorted(places.values(), reverse=True)]
+    return rest, last
+
+
+def _delivered(reached: dict[tuple[str, int], int], where: tuple[str, int]) -> Callable[[Any, Any], None]:
+    def heard(error: Any, message: Any) -> None:
+        if error is None:
+            reached[where] = message.offset() + 1
+
+    return heard
 
 
 def _size(output: Output) -> int:

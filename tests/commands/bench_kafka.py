@@ -18,6 +18,7 @@ from streams.pipeline import Parts
 from streams.progress import Identity
 from streams.runtime.admin import Cluster, create_topics
 from streams.stage import Chunk, Message, Output, Work
+from streams.tables import table_rows
 from topology.load import load_pipeline
 from topology.topics import topic_specs
 from waybill.context import client_settings
@@ -54,6 +55,7 @@ class Bench:
         self._admin: Any = AdminClient(client_settings(bootstrap))
         self._producer: Any = Producer(client_settings(bootstrap))
         pack = load_pack("cold_chain", {}, "strict")
+        self._stores: dict[int, dict[str, Any]] = {}
         self._parts = Parts(self.pipeline, self.codec, pack, Identity("w", "test", "1"), random=Random(1))
 
     def write(self, output: Output) -> None:
@@ -98,8 +100,9 @@ class Bench:
         with Reader(self.bootstrap) as reader:
             committed = reader.committed(group, topic)
             start = {}
+            self._stores = {}
             for partition in range(self.pipeline.partitions):
-                stores = {}
+                stores = self._stores[partition] = {}
                 for table in stage.tables:
                     stores[table] = stage.store(table, partition)
                     rows = reader.table(self.pipeline.topic(table)).items()
@@ -124,4 +127,6 @@ class Bench:
         offsets = [TopicPartition(topic, partition, offset) for partition, offset in work.offsets.items()]
         request = ConsumerGroupTopicPartitions(group, offsets)
         self._admin.alter_consumer_group_offsets([request])[group].result(30)
+        for (table, partition), rows in table_rows(work.outputs, stage.tables).items():
+            self._stores[partition][table].apply(rows, 0)
         stage.committed(work, self.now)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from streams.driver import INPUTS, TopologyDriver
 from streams.pipeline import STAGES
+from streams.runtime.log import Reached
 from streams.stage import Work
 from tests.test_bad_input import GOOD
 from topology.load import load_pipeline
@@ -30,11 +31,11 @@ def watched(made: TopologyDriver, stage: str) -> list[Work]:
     """Every work that the stage hands over from now on."""
     seen: list[Work] = []
     runner = made.runners[stage]
-    commit: Callable[..., None] = runner.log.transact
+    commit: Callable[..., Reached] = runner.log.transact
 
-    def transact(outputs: object, offsets: dict[int, int], token: object) -> None:
+    def transact(outputs: object, offsets: dict[int, int], token: object) -> Reached:
         seen.append(Work(list(outputs), dict(offsets)))  # type: ignore[call-overload]
-        commit(outputs, offsets, token)
+        return commit(outputs, offsets, token)
 
     runner.log.transact = transact  # type: ignore[method-assign, assignment]
     return seen
@@ -50,6 +51,22 @@ def test_every_transaction_sends_offsets_and_writes_head_and_audit_of_the_same_p
         assert work.offsets
         for topic in ("heads", "audit"):
             assert {o.partition for o in work.outputs if o.topic == topic} == set(work.offsets)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_stores_follow_each_commit_and_nothing_is_read_again(stage: str) -> None:
+    made = driver()
+    made.finish()
+    for partition, stores in made.runners[stage]._stores.items():
+        for table, store in stores.items():
+            rows: dict[bytes, bytes | None] = {}
+            for message in made.broker.partitions(table)[partition]:
+                if table != "heads" or (message.key or b"").startswith(stage.encode()):
+                    rows[message.key or b""] = message.value
+            wrote = any(value is not None for value in rows.values())
+            assert dict(store.items()).items() >= {key: value for key, value in rows.items() if value}.items()
+            if wrote and table != "heads":
+                assert store.position == made.broker.end(table, partition)
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -196,6 +196,53 @@ def test_tx4_a_store_reads_on_from_its_position(world: World, log: KafkaLog) -> 
     assert dict(store.items()) == {b"0": b"c", b"1": b"b"}
 
 
+@pytest.mark.parametrize("lasting", [False, True])
+def test_tx4_what_this_log_committed_is_not_read_again(
+    world: World, log: KafkaLog, tmp_path: Path, lasting: bool
+) -> None:
+    """After an abort a table of millions of rows would otherwise be read from its last restore on."""
+    store = RocksRowStore(tmp_path / "s") if lasting else MemoryRowStore()
+    token = started(log).token
+    log.catch_up("windows", 0, store)
+    rows = [(b"a", b"1"), (b"b", b"2"), (b"c", b"3")]
+    written = [*[out(value, "windows", key) for key, value in rows], out(b"other", "windows", b"a", partition=1)]
+    reached = log.transact([written[0], out(b"an ack"), *written[1:]], {0: 0}, token)
+    assert reached == {("windows", 0): 3, ("windows", 1): 1}
+    log.follow("windows", 0, store, rows, reached["windows", 0])
+    world.publish("windows", [b"behind"])
+    given: list[bytes] = []
+    apply = store.apply
+
+    def spy(rows: Iterable[tuple[bytes, bytes | None]], position: int) -> None:
+        rows = list(rows)
+        given.extend(key for key, _ in rows)
+        apply(rows, position)
+
+    store.apply = spy  # type: ignore[method-assign]
+    log.catch_up("windows", 0, store)
+    assert given == [b"0"]
+    assert dict(store.items()) == {b"0": b"behind", b"a": b"1", b"b": b"2", b"c": b"3"}
+    store.close()
+
+
+def test_tx4_a_store_that_follows_the_commits_does_not_age(world: World, readers: Readers) -> None:
+    """A worker that has run for longer than tombstones are kept has missed none of them."""
+    now = 1000.0
+    table, store = world.pipeline.topic("windows"), Spy()
+    world.publish("windows", [b"v"])
+    reader = readers(clock=lambda: now)
+    reader.catch_up(table, 0, store, 3600)
+    now += 3000
+    reader.follow(table, 0, store, [], store.position)
+    now += 3000
+    clears = store.clears
+    reader.catch_up(table, 0, store, 3600)
+    assert store.clears == clears
+    now += 4000
+    reader.catch_up(table, 0, store, 3600)
+    assert store.clears == clears + 1
+
+
 def test_tx4_a_lasting_store_reads_on_in_another_process(world: World, log: KafkaLog, tmp_path: Path) -> None:
     world.publish("windows", [b"a", b"b"])
     store = RocksRowStore(tmp_path / "s")

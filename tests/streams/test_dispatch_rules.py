@@ -644,18 +644,6 @@ def test_a_head_without_a_committed_offset_stops_loudly() -> None:
         desk.start()
 
 
-def test_the_table_restores_to_what_it_was() -> None:
-    desk = Desk(keep=4 * HOUR)
-    desk.batch("a")
-    desk.answer("delivered")
-    desk.batch("b", group="2")
-    desk.answer("unknown")
-    desk.batch("c", group="3")
-    before = dict(desk.tables["delivery"])
-    store = desk.stage._stores[0]
-    assert dict(store.items()) == before, "the local store follows each commit"
-
-
 def test_a_partner_that_forgets_sooner_than_it_answers_gets_no_retry_of_the_unknown() -> None:
     partner = ObjectStorePartner(kind="object-store", url="file:x", timeout=10, key_retention=5)
     desk = Desk(partners={"lake": partner})

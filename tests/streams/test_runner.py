@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import pytest
 
 from streams.runtime import runner as runner_module
-from streams.runtime.log import Abortable, Fatal, Indeterminate, LogError, LogGap, StaleMember, TooLarge
+from streams.runtime.log import Abortable, Fatal, Indeterminate, LogError, LogGap, Reached, StaleMember, TooLarge
 from streams.runtime.memory import MemoryBroker
 from streams.stage import Chunk, Output, Work
 from tests.streams.toy_pack import Toy, line_pipeline, small_chunks
@@ -147,11 +147,11 @@ def test_an_output_too_large_condemns_the_record_that_made_it_and_no_other() -> 
     toy = toy_with_four()
     transact = toy.log.transact
 
-    def limited(outputs: Sequence[Output], offsets: Mapping[int, int], token: Any) -> None:
+    def limited(outputs: Sequence[Output], offsets: Mapping[int, int], token: Any) -> Reached:
         for output in outputs:
             if output.topic == "validated" and output.key == b"b":
                 raise TooLarge(output, "the broker said so")
-        transact(outputs, offsets, token)
+        return transact(outputs, offsets, token)
 
     toy.log.transact = limited  # type: ignore[method-assign]
     toy.run()

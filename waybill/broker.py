@@ -35,7 +35,7 @@ from confluent_kafka.admin import AdminClient
 
 from waybill.kafka_jars import BrokerError, BrokerUnavailable, find_java, kafka_libs
 
-__all__ = ["Broker", "BrokerError", "BrokerStatus", "BrokerUnavailable"]
+__all__ = ["Broker", "BrokerError", "BrokerStatus", "BrokerUnavailable", "Proxied", "free_port"]
 
 HOST: Final = "127.0.0.1"
 MIB: Final = 1024 * 1024
@@ -78,16 +78,29 @@ class _Started:
 _children: dict[int, subprocess.Popen[bytes]] = {}  # started by this process: to be reaped by whoever stops them
 
 
-def settings(home: Path, port: int, controller_port: int) -> dict[str, str | int]:
+@dataclass(frozen=True)
+class Proxied:
+    """A second listener, for clients that come through a proxy on this machine."""
+
+    port: int
+    """Where Kafka listens for the proxy."""
+    advertised: int
+    """Where the proxy listens: the port these clients are told to come back to."""
+
+
+def settings(home: Path, port: int, controller_port: int, proxied: Proxied | None = None) -> dict[str, str | int]:
     """Kafka's settings for one node: a small machine, one replica of everything, the rest as a cluster has it."""
+    second = f",PROXIED://{HOST}:{proxied.port}" if proxied else ""
+    second_advertised = f",PROXIED://{HOST}:{proxied.advertised}" if proxied else ""
     return {
         "process.roles": "broker,controller",
         "node.id": 1,
         "controller.quorum.voters": f"1@{HOST}:{controller_port}",
         "controller.listener.names": "CONTROLLER",
-        "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}{second}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{port}{second_advertised}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
         "log.dirs": str(home / "data"),
         "auto.create.topics.enable": "false",
         "delete.topic.enable": "true",
@@ -125,12 +138,20 @@ class Broker:
     """The broker of one home folder. Any number of these objects, in any process, may speak of the same broker.
 
     home: its folder, made when it starts. port: on 127.0.0.1; None takes the port of the last start, or a free one.
-    say: gets one line when something slow is done (jars are fetched); stderr unless given.
+    say: gets one line when something slow is done (jars are fetched); stderr unless given. proxied: a second listener,
+    for tests that put a proxy between a client and Kafka.
     """
 
-    def __init__(self, home: Path, port: int | None = None, say: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        port: int | None = None,
+        say: Callable[[str], None] | None = None,
+        proxied: Proxied | None = None,
+    ) -> None:
         self.home = home.absolute()
         self.port = port
+        self.proxied = proxied
         self._say = say or _to_stderr
 
     @property
@@ -234,19 +255,18 @@ class Broker:
                 raise BrokerError(f"port {self.port} on {HOST} is taken: stop what listens there, or choose another")
             port = self.port
         else:
-            port = last.port if last and _is_free(last.port) else _free_port(besides=None)
+            port = last.port if last and _is_free(last.port) else free_port(besides=None)
         controller = last.controller_port if last else port
         if controller == port or not _is_free(controller):
-            controller = _free_port(besides=port)
+            controller = free_port(besides=port)
         return _Started(None, port, controller)
 
     def _logging(self) -> tuple[str, ...]:
         return (f"-Dlog4j2.configurationFile={self.home / 'log4j2.properties'}",)
 
     def _write_settings(self, started: _Started) -> None:
-        lines = [
-            f"{name}={value}\n" for name, value in settings(self.home, started.port, started.controller_port).items()
-        ]
+        chosen = settings(self.home, started.port, started.controller_port, self.proxied)
+        lines = [f"{name}={value}\n" for name, value in chosen.items()]
         (self.home / "server.properties").write_text("".join(lines), encoding="utf-8")
         (self.home / "log4j2.properties").write_text(LOG_SETTINGS, encoding="utf-8")
 
@@ -340,7 +360,8 @@ def _is_free(port: int) -> bool:
         return True
 
 
-def _free_port(besides: int | None) -> int:
+def free_port(besides: int | None) -> int:
+    """A port that is free now and that the system gives to no client later. Raises BrokerError where there is none."""
     for port in random.sample(PORTS, k=200):
         if port != besides and _is_free(port):
             return port

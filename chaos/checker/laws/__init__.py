@@ -1,0 +1,1 @@
+"""The laws: one pure function for each invariant, from the facts of a round to a verdict."""

@@ -13,6 +13,7 @@ A pack never sees Kafka, a clock or a file. The laws it must keep are a test sui
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from schemas.errors import Finding
@@ -70,6 +71,25 @@ class Unpacked(Protocol):
         ...
 
 
+class Listed:
+    """An `Unpacked` whose records are at hand."""
+
+    def __init__(
+        self, content_type: str, items: Sequence[Record | Refusal], notes: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        self.content_type, self.count, self.notes = content_type, len(items), notes
+        self._items = items
+
+    def records(self, start: int = 0) -> Iterator[Record | Refusal]:
+        """See Unpacked."""
+        return iter(self._items[start:])
+
+
+def refuse_whole(submission: Submission, finding: Finding) -> Refusal:
+    """The refusal of a submission that could not be read: the publisher's bytes as they are."""
+    return Refusal((finding,), submission.value or b"", submission.content_type or "application/octet-stream")
+
+
 class Pack(Protocol):
     """The rules of a domain."""
 
@@ -80,6 +100,13 @@ class Pack(Protocol):
     """Names that a pipeline may use in `idempotency`, `partition_by`, `group_by` and `ordering`."""
     settings: Mapping[str, Any]
     """Every option in force, for `waybill config`."""
+
+    def heavy(self, submission: Submission) -> bool:
+        """Whether this submission is of a kind that may hang, crash or eat memory where it is read (PDF, DOCX, XML,
+        spreadsheets): a worker then unpacks it in a process of its own, within the pipeline's `parser` limits (VA3).
+        Depth and pages are for the pack itself to limit. Cheap, never raises, and looks at no more than the first
+        bytes."""
+        ...
 
     def unpack(self, submission: Submission) -> Unpacked:
         """Never raises: what cannot be read is an `Unpacked` of one `Refusal`."""

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from schemas.codec import Codec
-from schemas.pack import Pack
+from schemas.pack import Pack, Submission, Unpacked
 from streams.batch import BatchStage
 from streams.bodies import Fetch
 from streams.deadletter import Claim, DeadLetters, no_claims
@@ -51,10 +51,14 @@ class Parts:
     versions: Callable[[int], VersionStore] = lambda partition: MemoryVersions()
     rows: Callable[[str, int], TableStore] = lambda table, partition: MemoryRows()
     random: Random = field(default_factory=Random)
+    unpack: Callable[[Submission], Unpacked] | None = None
+    """Reads submissions in the pack's place (VA3)."""
 
     def validate(self) -> ValidateStage:
         """raw -> validated, dead-letter."""
-        return ValidateStage(self.pipeline, self.codec, self.pack, self.identity, self._dead_letters())
+        return ValidateStage(
+            self.pipeline, self.codec, self.pack, self.identity, self._dead_letters(), unpack=self.unpack
+        )
 
     def batch(self) -> BatchStage:
         """validated -> batched, sent (duplicates), dead-letter (conflicts); idempotency, windows."""

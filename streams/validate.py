@@ -14,10 +14,11 @@ from typing import NamedTuple
 from schemas.canonical import RawPosition, idempotency_key, sha256
 from schemas.codec import Codec
 from schemas.errors import UNPROCESSABLE, Finding
-from schemas.pack import Pack, Record, Refusal, Submission, Unpacked
+from schemas.pack import Listed, Pack, Record, Refusal, Submission, Unpacked, refuse_whole
 from schemas.validated import encode_validated, shared_front, shared_rest
 from streams.deadletter import DeadLetters
 from streams.progress import Identity, Progress, take_over
+from streams.runtime.log import Fatal
 from streams.stage import Chunk, Message, Output, TableStore, Work
 from streams.tables import MemoryRows
 from topology.model import Pipeline, partition_for
@@ -45,6 +46,11 @@ class Limits:
         if self._records % 256 == 0:
             self.full = self._records >= 2 * self._chunk.records or self._clock() > self._until
         self.full = self.full or self._bytes >= 2 * self._chunk.bytes
+        return self.full
+
+    def look(self) -> bool:
+        """Asks the clock, between submissions: one alone may have taken long to read. True when the chunk is full."""
+        self.full = self.full or self._clock() > self._until
         return self.full
 
 
@@ -75,9 +81,12 @@ class ValidateStage:
         identity: Identity,
         dead_letters: DeadLetters,
         clock: Callable[[], float] = time.monotonic,
+        unpack: Callable[[Submission], Unpacked] | None = None,
     ) -> None:
+        """`unpack` reads submissions in the pack's place: a worker has heavy ones read in another process (VA3)."""
         self.pipeline, self._codec, self._pack, self._identity = pipeline, codec, pack, identity
         self._dead_letters = dead_letters
+        self._unpack = unpack or pack.unpack
         self._limits = Limits(pipeline, clock)
         self._progress: dict[int, Progress] = {}
         self._open: dict[int, tuple[int, Unpacked]] = {}
@@ -187,7 +196,7 @@ class ValidateStage:
             progress.next_index = 0
             progress.processed_through = offset
             self._open.pop(partition, None)
-        return self._limits.full
+        return self._limits.look()
 
     def _unpacked(
         self, progress: Progress, message: Message, submission: Submission, condemned: str | None
@@ -195,12 +204,17 @@ class ValidateStage:
         held = self._open.get(message.partition)
         if held is not None and held[0] == message.offset:
             return held[1]
-        if condemned is None:
-            return self._pack.unpack(submission)
-        refusal = _unprocessable(submission, condemned)
-        if progress.next_index == 0:
-            return _Whole(refusal)
-        return _Rest(self._pack.unpack(submission), refusal)
+        refusal = _unprocessable(submission, condemned) if condemned is not None else None
+        if refusal is not None and progress.next_index == 0:
+            return Listed(refusal.content_type, [refusal])
+        unpacked = self._unpack(submission)
+        if progress.next_index and progress.next_index >= unpacked.count:
+            # Its first records have committed with another count: no answer for the rest would be true.
+            raise Fatal(
+                f"{self._raw_topic}/{message.partition}/{message.offset} goes on at record {progress.next_index}, but "
+                f"unpacks to {unpacked.count} now: give it back the software and `parser` limits it began with"
+            )
+        return unpacked if refusal is None else _Rest(unpacked, refusal)
 
     def _destination(self, *values: str) -> tuple[str, str]:
         """Group and partner of the records with these values of `group_by`, which a partner rule looks at too."""
@@ -251,21 +265,8 @@ class ValidateStage:
 
 
 def _unprocessable(submission: Submission, error: str) -> Refusal:
-    content_type = submission.content_type or "application/octet-stream"
-    return Refusal((Finding(UNPROCESSABLE, "", error),), submission.value or b"", content_type, canonical=False)
-
-
-class _Whole:
-    """A submission that made processing fail twice when it was alone: one refusal (VA4)."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        self.content_type = refusal.content_type
-        self.count = 1
-        self.notes: Mapping[str, int] = {}
-        self._refusal = refusal
-
-    def records(self, start: int = 0) -> Iterator[Record | Refusal]:
-        return iter([self._refusal][start:])
+    """Of a submission that made processing fail twice when it was alone (VA4)."""
+    return refuse_whole(submission, Finding(UNPROCESSABLE, "", error))
 
 
 class _Rest:

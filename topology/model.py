@@ -24,6 +24,13 @@ class RulesBroken(ValueError):
         super().__init__("; ".join(f"{'.'.join(at)}: {what}" for at, what in rules))
 
 
+HAND_OVER_SECONDS = 60.0
+"""Within which a stage answers for a chunk: longer means that it hangs, and nobody may touch its state. Far below
+max.poll.interval.ms (300 s)."""
+PARSER_START_SECONDS = 10.0
+"""For a new parser process to load its pack, on a busy machine; usually it takes a fraction of a second."""
+
+
 class Frozen(BaseModel):
     """Unknown keys are refused and nothing changes after loading."""
 
@@ -69,6 +76,17 @@ class Chunking(Frozen):
     bytes: int = Field(32 * 2**20, ge=1024, description="message bytes in a chunk at most, checked between slices")
     linger: float = Field(0.01, ge=0, le=5, description="seconds to wait for more once a first message is there")
     seconds: float = Field(5.0, gt=0, le=60, description="work on one chunk is cut here; the rest opens the next")
+
+
+class Parsing(Frozen):
+    """Limits of the process that reads heavy submissions (VA3). What breaks one twice, the second time in a fresh
+    process, is a dead letter."""
+
+    seconds: float = Field(10.0, gt=0, le=20, description="for one submission, by the clock and of processor time")
+    memory: int = Field(
+        2**30, ge=2**27, description="bytes of address space of the parser process, its own code included"
+    )
+    output: int = Field(64 * 2**20, ge=1024, description="bytes of records that one submission may unpack to")
 
 
 class Topic(Frozen):
@@ -168,6 +186,7 @@ class Pipeline(Frozen):
     keep: float = Field(7 * 86_400.0, gt=0, description="seconds of stream time in which a repeated record is known")
     batching: Batching = Field(default_factory=Batching)
     chunk: Chunking = Field(default_factory=Chunking)
+    parser: Parsing = Field(default_factory=Parsing)
     partner: Name | PartnerRule = Field(description="where batches go")
     retry: Retry = Field(default_factory=Retry)
     ordering: Literal["group", "none"] = Field("group", description="whether a blocked batch holds its group")
@@ -220,6 +239,13 @@ class Pipeline(Frozen):
         if self.keep <= 2 * self.batching.linger:
             what = f"must be more than twice batching.linger ({self.batching.linger:g} s), or open windows could expire"
             wrong.append((("keep",), f"{what} (BA9)"))
+        longest_chunk = self.chunk.seconds + 2 * (self.parser.seconds + PARSER_START_SECONDS)
+        if longest_chunk > HAND_OVER_SECONDS:
+            what = (
+                f"with twice parser.seconds ({self.parser.seconds:g} s) must be at most "
+                f"{HAND_OVER_SECONDS - 2 * PARSER_START_SECONDS:g} s, or a slow parser would end the worker (VA3)"
+            )
+            wrong.append((("chunk", "seconds"), what))
         own = [self.topic(short) for short in SHORT_NAMES]
         if self.raw_topic in [*own, CONTROL_TOPIC]:
             wrong.append(

@@ -21,10 +21,7 @@ from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
 from streams.runtime.log import Fatal
 from streams.stage import Chunk, Work
-from topology.model import CONTROL_TOPIC
-
-HAND_OVER_SECONDS = 60.0
-"""For one chunk, far above `chunk.seconds`: longer means that the agent hangs, and nobody may touch its state."""
+from topology.model import CONTROL_TOPIC, HAND_OVER_SECONDS
 
 
 @dataclass(frozen=True)

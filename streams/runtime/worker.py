@@ -11,7 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -34,6 +35,7 @@ from streams.runtime.guard import Guard
 from streams.runtime.kafka import KafkaLog
 from streams.runtime.log import Fatal, LogError, LogGap
 from streams.runtime.observe import Metrics, Observer
+from streams.runtime.parser import ParserProcess
 from streams.runtime.runner import Runner
 from streams.runtime.stores import row_store
 from topology.model import Pipeline
@@ -87,10 +89,12 @@ class StageThread(threading.Thread):
         self.error: BaseException | None = None
         self.drained: bool | None = None
         self.runner: Runner | None = None
-        self.pack = load_pack(pipeline.pack, pipeline.options, pipeline.profile)
+        self._build_pack = partial(load_pack, pipeline.pack, pipeline.options, pipeline.profile)
+        self.pack = self._build_pack()
         self.codec = codec_for(pipeline.registry)
         self.observer = Observer(worker.metrics, pipeline, stage, self.codec, self.pack.version)
         self._engine: DeliveryEngine | None = None
+        self._parser: ParserProcess | None = None
         self._log: KafkaLog | None = None
         self.hand_over = worker.frame.agent(self.name.replace("/", "-"), self._process)
         self._stage: Any = None
@@ -184,7 +188,8 @@ class StageThread(threading.Thread):
                 rows=lambda table, partition: row_store("rocksdb", home, table, partition),
             )  # fmt: skip
         if self.stage_name == "validate":
-            self._stage = parts.validate()
+            self._parser = ParserProcess(self._build_pack, pipeline.parser)
+            self._stage = replace(parts, unpack=self._parser.unpack).validate()
         elif self.stage_name == "batch":
             self._stage = parts.batch()
         else:
@@ -201,6 +206,8 @@ class StageThread(threading.Thread):
     def _close(self) -> None:
         if self._engine is not None:
             self._engine.close(0)
+        if self._parser is not None:
+            self._parser.close()
         if self.runner is not None:
             self.runner.close()
         elif self._log is not None:

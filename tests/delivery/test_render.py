@@ -26,6 +26,9 @@ class Summing:
     def __init__(self, summary: Mapping[str, Any]) -> None:
         self.summary = summary
 
+    def heavy(self, submission: Submission) -> bool:
+        return False
+
     def unpack(self, submission: Submission) -> Unpacked:
         raise NotImplementedError
 

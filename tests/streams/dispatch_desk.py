@@ -31,6 +31,9 @@ class PlainPack:
     fields = frozenset({"key"})
     settings: Mapping[str, Any] = {}
 
+    def heavy(self, submission: Submission) -> bool:
+        return False
+
     def unpack(self, submission: Submission) -> Unpacked:
         raise NotImplementedError
 

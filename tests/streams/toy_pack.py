@@ -5,13 +5,15 @@ A line is `key group value`; `!` before it is refused, `boom` in it makes the pa
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from signal import SIGSEGV, pause
 from typing import Any
 
 from schemas.canonical import canonical_json, sha256
 from schemas.codec import SingleObjectCodec
 from schemas.errors import EMPTY_MESSAGE, MALFORMED_CSV, Finding
-from schemas.pack import Record, Refusal, Submission
+from schemas.pack import Record, Refusal, Submission, Unpacked
 from streams.deadletter import Claim, DeadLetters, no_claims
 from streams.progress import Identity
 from streams.runtime.log import Fetched
@@ -64,6 +66,9 @@ class LinePack:
     def __init__(self) -> None:
         self.unpacked = 0
 
+    def heavy(self, submission: Submission) -> bool:
+        return False
+
     def unpack(self, submission: Submission) -> Lines:
         self.unpacked += 1
         if submission.value == b"crash":
@@ -72,6 +77,46 @@ class LinePack:
 
     def summarize(self, payloads: Sequence[bytes]) -> Mapping[str, Any]:
         return {}
+
+
+class HeavyPack(LinePack):
+    """A pack for which `%` before the lines says that they are heavy, and whose reader does what some of them say."""
+
+    def heavy(self, submission: Submission) -> bool:
+        return (submission.value or b"")[:1] == b"%"
+
+    def unpack(self, submission: Submission) -> Lines:
+        value = submission.value or b""
+        if not self.heavy(submission):
+            return super().unpack(submission)
+        word, _, rest = value[1:].decode().partition(" ")
+        match word:
+            case "hang":
+                while True:
+                    pause()
+            case "spin":
+                while True:
+                    pass
+            case "memory":
+                bytearray(2**30)
+            case "eat":
+                eaten = []
+                while True:
+                    eaten.append(bytearray(2**22))
+            case "exit":
+                os._exit(3)
+            case "segv":
+                os.kill(os.getpid(), SIGSEGV)
+            case "raise":
+                raise RuntimeError(f"at {id(self)}")
+            case "once":  # crashes, unless it has done so before
+                if not os.path.exists(rest):
+                    os.close(os.open(rest, os.O_CREAT))
+                    os._exit(3)
+                return Lines(b"once g 1")
+            case "who":
+                return Lines(f"pid g {os.getpid()}".encode())
+        return Lines(value[1:])
 
 
 def line_pipeline(**changes: Any) -> Pipeline:
@@ -102,12 +147,13 @@ class Toy:
         inline: int = 1000,
         broker: MemoryBroker | None = None,
         slot: int = 0,
+        unpack: Callable[[Submission], Unpacked] | None = None,
     ) -> None:
         self.pipeline = pipeline or line_pipeline()
         self.broker = broker or MemoryBroker(self.pipeline)
         self.pack = LinePack()
         self.now = 0
-        self.slot, self.claim, self.inline = slot, claim, inline
+        self.slot, self.claim, self.inline, self.unpack = slot, claim, inline, unpack
         self.hand_over: Callable[[Chunk], Work] | None = None
         self.start()
 
@@ -116,6 +162,7 @@ class Toy:
         self.stage = ValidateStage(
             self.pipeline, CODEC, self.pack, Identity("w", "0", "lines/1"),
             DeadLetters(CODEC, self.pipeline.partitions, self.claim, self.inline), clock=lambda: 0.0,
+            unpack=self.unpack,
         )  # fmt: skip
         self.log = ShortLog(self.broker, "validate", "raw", self.slot)
         self.runner = Runner(self.log, self.stage, self.pipeline.chunk, None, self.hand_over, lambda: self.now)

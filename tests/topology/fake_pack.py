@@ -24,6 +24,9 @@ class FakePack:
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.settings = settings
 
+    def heavy(self, submission: Submission) -> bool:
+        return False
+
     def unpack(self, submission: Submission) -> Unpacked:
         raise NotImplementedError
 

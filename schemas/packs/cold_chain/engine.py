@@ -101,6 +101,10 @@ class ColdChainPack:
             "reading_schema": sha256(canonical_json(Reading.model_json_schema())).hex(),
         }
 
+    def heavy(self, submission: Submission) -> bool:
+        """Never: all input is text, bounded by `max_bytes` and read in time and memory in proportion to its size."""
+        return False
+
     def unpack(self, submission: Submission) -> Unpacked:
         """Never raises; see `schemas.pack.Pack`."""
         value, header, name, site = submission

@@ -64,12 +64,14 @@ class LedgerLine(NamedTuple):
     """A line of the HTTP partner's ledger, in order of arrival."""
 
     kind: str
-    """attempt or effect."""
+    """attempt, effect (a batch is stored whole) or partial (some of its records are)."""
     key: str
     digest: str | None
     """SHA-256 of the body, hex; None: the body was not read."""
     life: int | None
     attempt: int | None
+    records: tuple[str, ...] | None
+    """Ids of the records that this line added; None: not told, an effect then added all."""
 
 
 class StoredObject(NamedTuple):
@@ -203,7 +205,15 @@ def _submission(line: dict[str, Any]) -> Submission:
 
 
 def _ledger(line: dict[str, Any]) -> LedgerLine:
-    return LedgerLine(line["kind"], line["key"], line.get("digest"), line.get("life"), line.get("attempt"))
+    records = line.get("records")
+    return LedgerLine(
+        line["kind"],
+        line["key"],
+        line.get("digest"),
+        line.get("life"),
+        line.get("attempt"),
+        None if records is None else tuple(records),
+    )
 
 
 def _objects(path: Path) -> list[StoredObject]:

@@ -61,6 +61,8 @@ class Effect(NamedTuple):
     body: bytes | None
     order: int | None
     """Place in the partner's order of arrival; None for object stores."""
+    added: tuple[str, ...] | None = None
+    """Ids of the records that came with it, if a part of the batch had been taken before."""
 
 
 class Block(NamedTuple):
@@ -213,7 +215,7 @@ class Facts:
         """Every batch that a partner took, as often as it took it."""
         http = ",".join(name for name, partner in self.round.partners.items() if partner["kind"] == "http")
         found = [
-            Effect(line.key, http, line.digest or "", self.evidence.bodies.get(line.key), order)
+            Effect(line.key, http, line.digest or "", self.evidence.bodies.get(line.key), order, line.records)
             for order, line in enumerate(self.evidence.ledger)
             if line.kind == "effect"
         ]
@@ -231,8 +233,22 @@ class Facts:
 
     @cached_property
     def contents(self) -> dict[str, dict[str, Any] | None]:
-        """Bodies of the effects as JSON, by batch; None where the bytes are not there or are no JSON object."""
-        return {effect.batch: _object(effect.body) for effect in self.effects}
+        """Bodies of the effects as JSON, by batch; None where the bytes are not there or hold no list of records."""
+        return {effect.batch: _content(effect.body) for effect in self.effects}
+
+    @cached_property
+    def held(self) -> dict[str, list[str]]:
+        """Record id -> the batches a partner took it with, once for each time; batches taken in part included."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for line in self.evidence.ledger:
+            if line.kind == "partial":
+                for name in line.records or ():
+                    found[name].append(line.key)
+        for effect in self.effects:
+            whole = [record["id"] for record in (self.contents[effect.batch] or {"records": []})["records"]]
+            for name in whole if effect.added is None else effect.added:
+                found[name].append(effect.batch)
+        return dict(found)
 
     @cached_property
     def write_aheads(self) -> dict[tuple[str, int, int], list[dict[str, Any]]]:
@@ -256,12 +272,15 @@ class Facts:
         return {(row["stage"], row["partition"]): row for row in self.table("heads").values()}
 
 
-def _object(body: bytes | None) -> dict[str, Any] | None:
+def _content(body: bytes | None) -> dict[str, Any] | None:
     try:
         found = json.loads(body or b"")
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    records = found.get("records") if isinstance(found, dict) else None
+    if not isinstance(records, list) or not all(isinstance(r, dict) and isinstance(r.get("id"), str) for r in records):
+        return None
+    return dict(found)
 
 
 def digest_of(body: bytes) -> str:

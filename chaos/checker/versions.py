@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from chaos.checker.facts import Decoded, Facts, Place, place
@@ -37,6 +38,7 @@ class Decisions:
     """How often a record was released."""
 
 
+@lru_cache(maxsize=1)
 def decide(facts: Facts) -> Decisions:
     """Reads `validated` from its beginning."""
     found = Decisions()

@@ -21,9 +21,9 @@ def no_loss(facts: Facts) -> Verdict:
     verdict = Verdict("I1", "no loss")
     published = {(s.partition, s.offset) for s in facts.evidence.manifest}
     for partition, offset in sorted(published | facts.raw.keys()):
-        where = f"{facts.round.raw}/{partition}/{offset}"
-        verdict.expect((partition, offset) in facts.raw, "published, but not on raw", [where])
-        verdict.expect((partition, offset) in published, "on raw, but the manifest does not name it", [where])
+        ids = [f"{facts.round.raw}/{partition}/{offset}"]
+        verdict.expect((partition, offset) in facts.raw, "published, but not on raw", ids)
+        verdict.expect((partition, offset) in published, "on raw, but the manifest does not name it", ids)
     for where in sorted(facts.published.keys() | facts.answers.keys()):
         verdict.expect(where in facts.answers, "no final answer", facts.ids(where))
         verdict.expect(where in facts.published, "an answer to what was never published", facts.ids(where))
@@ -44,7 +44,7 @@ def _is_there(verdict: Verdict, facts: Facts, where: Place, batch: str) -> None:
         return
     content = facts.contents[batch]
     if content is not None:
-        held = {record.get("id") for record in content.get("records", [])}
+        held = {record["id"] for record in content["records"]}
         verdict.expect(facts.record_id(where) in held, "acknowledged, but not in the batch that the partner has", ids)
 
 
@@ -86,7 +86,8 @@ def _batched(verdict: Verdict, facts: Facts, where: Place, answer: Answer) -> No
     frozen = facts.batch.get(batch)
     verdict.expect(frozen is not None and where in frozen.places, "answered for a batch it is not in", ids)
     if answer.outcome == "dead in dispatch" and not answer.value["outcome_unknown"]:
-        verdict.expect(batch not in facts.effect, "dead with a known outcome, but the partner has its batch", ids)
+        absent = batch not in facts.effect and facts.record_id(where) not in facts.held
+        verdict.expect(absent, "dead with a known outcome, but the partner has it", ids)
 
 
 def _compared(

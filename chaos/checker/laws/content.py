@@ -93,14 +93,14 @@ def _body(verdict: Verdict, facts: Facts, effect: Effect) -> None:
     same = digest_of(effect.body or b"") == effect.digest
     verdict.expect(same, f"{effect.partner} has other bytes than it noted when it took them", ids)
     content = facts.contents[effect.batch]
-    if not verdict.expect(content is not None, f"{effect.partner} has no JSON object", ids) or content is None:
+    if not verdict.expect(content is not None, f"{effect.partner} has no batch as JSON", ids) or content is None:
         return
     verdict.expect(content.get("batch_digest") == effect.batch, "the body names another batch", ids)
-    records = content.get("records", [])
+    records = content["records"]
     verdict.expect(content.get("record_count") == len(records), "the body counts other records than it has", ids)
     if frozen is None:
         return
-    named = [record.get("id") for record in records]
+    named = [record["id"] for record in records]
     expected = [facts.record_id(where) for where in frozen.places]
     if not verdict.expect(named == expected, "the body does not hold the frozen records in their order", ids):
         return

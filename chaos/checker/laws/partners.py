@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 
 from chaos.checker.facts import Batch, Facts, Place
 from chaos.checker.formats import batch_id
@@ -25,19 +26,14 @@ def one_effect(facts: Facts) -> Verdict:
     for where, batches in sorted(facts.batches_of.items()):
         ids = (*facts.ids(where), *(batch.id for batch in batches))
         verdict.expect(len(batches) == 1, f"the record lies in {len(batches)} batches", ids)
-    held: dict[str, list[str]] = defaultdict(list)
-    contents: dict[str, list[str]] = defaultdict(list)
+    contents: dict[str, set[str]] = defaultdict(set)
     by_id = {facts.record_id(where): record for where, record in facts.published.items()}
-    for effect in facts.effects:
-        for item in (facts.contents[effect.batch] or {}).get("records", []):
-            name = str(item.get("id"))
-            held[name].append(effect.batch)
-            if name in by_id and by_id[name].value is not None:
-                contents[json.dumps(by_id[name].value, sort_keys=True)].append(name)
-    for name, batches_held in sorted(held.items()):
+    for name, batches_held in sorted(facts.held.items()):
         verdict.expect(len(batches_held) == 1, "the record is at the partner more than once", [name, *batches_held])
+        if name in by_id and by_id[name].value is not None:
+            contents[json.dumps(by_id[name].value, sort_keys=True)].add(name)
     for names in contents.values():
-        verdict.expect(len(set(names)) == 1, "one content is at the partner more than once", sorted(set(names)))
+        verdict.expect(len(names) == 1, "one content is at the partner more than once", sorted(names))
     return verdict
 
 
@@ -85,7 +81,7 @@ def _arrived(facts: Facts, batches: list[Batch]) -> list[Batch]:
 
 
 def _batches_in_order(verdict: Verdict, facts: Facts, line: Line, arrived: list[Batch]) -> None:
-    for earlier, later in zip(arrived, arrived[1:], strict=False):
+    for earlier, later in pairwise(arrived):
         rises = (earlier.at.partition, earlier.at.offset) < (later.at.partition, later.at.offset)
         words = f"took effect in another order than frozen, group {line[1]} of validated/{line[0]}"
         verdict.expect(rises, words, [earlier.id, later.id])
@@ -120,7 +116,7 @@ def stable_attempts(facts: Facts) -> Verdict:
     for batch_hex, recorded in sorted(digests.items()):
         verdict.expect(len(recorded) == 1, f"{len(recorded)} body digests were written ahead", [batch_hex])
     for line in facts.evidence.ledger:
-        if line.kind in ("attempt", "effect"):
+        if line.kind in ("attempt", "partial", "effect"):
             ids = [line.key, f"life {line.life} attempt {line.attempt}"]
             verdict.expect(line.key in facts.batch, f"{line.kind} under a key that is no batch", ids)
             if line.digest is not None:

@@ -1,0 +1,100 @@
+"""Owns reading a cluster: every committed message of a round's topics, and what the cluster says of itself.
+
+Offsets and ends are asked before the topics are read; the workers have stopped, so nothing moves meanwhile.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from chaos.checker.evidence import Admin, Message, Round, Unreadable
+from chaos.checker.wire import shipped_schemas
+
+SECONDS = 120.0
+"""For one topic to be read, and for one question: a broker that has just been restarted."""
+
+
+def collect(brokers: str, ran: Round) -> tuple[dict[str, list[Message]], Admin]:
+    """Topics by short name, and the cluster's state. Raises Unreadable."""
+    shorts = ["raw", *ran.topics]
+    try:
+        admin = AdminClient({"bootstrap.servers": brokers, "log_level": 0})
+        high = {short: _ends(admin, ran, short, IsolationLevel.READ_UNCOMMITTED) for short in shorts}
+        stable = {short: _ends(admin, ran, short, IsolationLevel.READ_COMMITTED) for short in shorts}
+        committed = {stage: _committed(admin, ran, stage) for stage in ran.groups}
+        topics = {short: _read(brokers, ran.topic(short), stable[short]) for short in shorts}
+    except KafkaException as error:
+        raise Unreadable(f"{brokers}: {error.args[0].str()}") from error
+    return topics, Admin(committed, high, stable, shipped_schemas())
+
+
+def _ends(admin: Any, ran: Round, short: str, isolation: Any) -> dict[int, int]:
+    """High watermarks, or last stable offsets, by partition."""
+    where = [TopicPartition(ran.topic(short), partition) for partition in range(ran.partitions)]
+    deadline = time.monotonic() + SECONDS
+    while True:
+        asked = admin.list_offsets(
+            dict.fromkeys(where, OffsetSpec.latest()), isolation_level=isolation, request_timeout=SECONDS / 4
+        )
+        try:
+            return {tp.partition: future.result(SECONDS).offset for tp, future in asked.items()}
+        except KafkaException as error:
+            moving = error.args[0].code() in (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+            if not moving or time.monotonic() >= deadline:
+                raise Unreadable(f"{ran.topic(short)}: {error.args[0].str()}") from error
+            time.sleep(0.1)
+
+
+def _committed(admin: Any, ran: Round, stage: str) -> dict[int, int]:
+    topic = ran.topic(ran.inputs[stage])
+    where = [TopicPartition(topic, partition) for partition in range(ran.partitions)]
+    asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(ran.groups[stage], where)])
+    found = asked[ran.groups[stage]].result(SECONDS).topic_partitions
+    return {tp.partition: tp.offset for tp in found if tp.offset >= 0}
+
+
+def _read(brokers: str, topic: str, stable: dict[int, int]) -> list[Message]:
+    """Every committed message; the end is told by the offset of the EOF event, which passes transaction markers."""
+    settings = {
+        "bootstrap.servers": brokers,
+        "group.id": "chaos.checker",
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "error",
+        "fetch.wait.max.ms": 50,
+        "log_level": 0,
+    }
+    left = {partition: end for partition, end in stable.items() if end}
+    consumer = Consumer(settings)
+    consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in left])
+    deadline, found = time.monotonic() + SECONDS, []
+    try:
+        while left:
+            if time.monotonic() >= deadline:
+                raise Unreadable(f"{topic}: partitions {sorted(left)} could not be read to their ends in {SECONDS:g} s")
+            for message in consumer.consume(5000, 0.05):
+                error = message.error()
+                if error is None:
+                    stamp = message.timestamp()[1]
+                    found.append(Message(message.partition(), message.offset(), stamp, message.key(), message.value()))
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    if message.offset() >= left.get(message.partition(), 0):
+                        left.pop(message.partition(), None)
+                elif not error.retriable():
+                    raise Unreadable(f"{topic}/{message.partition()}: {error.str()}")
+    finally:
+        consumer.close()
+    return sorted(found, key=lambda m: (m.partition, m.offset))

@@ -1,0 +1,59 @@
+"""I7 nothing open, I10 liveness, I12 a digest of the result: what the cluster and the round say of themselves."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from chaos.checker.facts import Facts, Place
+from chaos.checker.formats import ascii_json
+from chaos.checker.verdict import Verdict
+
+
+def nothing_open(facts: Facts) -> Verdict:
+    """I7: no transaction is open: on every partition the last stable offset is the high watermark."""
+    verdict = Verdict("I7", "no open transaction")
+    for short in sorted(facts.admin.high):
+        for partition, high in sorted(facts.admin.high[short].items()):
+            stable = facts.admin.stable.get(short, {}).get(partition)
+            words = f"last stable offset {stable}, high watermark {high}"
+            verdict.expect(stable == high, words, [f"{facts.round.topic(short)}/{partition}"])
+    return verdict
+
+
+def liveness(facts: Facts) -> Verdict:
+    """I10: the round drained in time, nothing is left unread, and no process was restarted too often."""
+    verdict, ran = Verdict("I10", "liveness"), facts.round
+    verdict.expect(ran.deadline_met, "the deadline was missed", [f"seed {ran.seed}"])
+    verdict.expect(ran.drained, "not drained", [f"seed {ran.seed}"])
+    for stage, short in ran.inputs.items():
+        last = {m.partition: m.offset for m in sorted(facts.evidence.topics.get(short, []))}
+        for partition, offset in sorted(last.items()):
+            committed = facts.admin.committed.get(stage, {}).get(partition) or 0
+            words = f"stands at {committed}, the last message at {offset}"
+            verdict.expect(committed > offset, words, [f"{stage}/{partition}"])
+    for slot, times in sorted(ran.restarts.items()):
+        verdict.expect(times <= ran.max_restarts, f"restarted {times} times", [f"slot {slot}"])
+    return verdict
+
+
+def result_digest(facts: Facts) -> str:
+    """I12: SHA-256 over the set of (record, outcomes, the records of its batch); no topic name, clock or batch id is
+    in it, so rounds under other names can be compared. Equal for equal seeds where the pipeline is deterministic."""
+    entries = sorted(
+        (list(where), sorted([answer.outcome, _membership(facts, answer.batch)] for answer in answers))
+        for where, answers in facts.answers.items()
+    )
+    return sha256(ascii_json(entries)).hexdigest()
+
+
+def _membership(facts: Facts, batch: str | None) -> str:
+    frozen = facts.batch.get(batch or "")
+    places: list[Place] = frozen.places if frozen is not None else []
+    return sha256(ascii_json(places)).hexdigest() if places else ""
+
+
+def same_result(facts: Facts) -> Verdict:
+    """I12: the digest, to be compared with that of another round of the same seed."""
+    verdict = Verdict("I12", "digest " + result_digest(facts))
+    verdict.checked = len(facts.answers)
+    return verdict

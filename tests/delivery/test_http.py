@@ -7,15 +7,18 @@ import base64
 import gc
 import gzip
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from streams.delivery.answers import MAX_PAUSE
 from streams.delivery.http import MAX_ANSWER, HttpSink
 from streams.delivery.protocol import Envelope, Outcome
 from streams.delivery.protocol import OutcomeKind as Kind
 from tests.delivery.worlds import BODY, canned_port, closed_port, envelope, http, run, silent_port
+from tests.support import wait_for
 from topology.model import HttpPartner
-from waybill.partner_sim import Server
+from waybill.partner_sim import Modes, Server, check_faults
 
 
 @pytest.fixture
@@ -35,27 +38,42 @@ def deliver(partner: HttpPartner, *envelopes: Envelope) -> list[Outcome]:
     return run(work())
 
 
+YEAR = 31_536_000
 FAULTS = [
     # fault, outcome of the attempt that meets it, effects it left behind
     ("reset_before_read", Kind.UNKNOWN, 0),
     ("reset_after_read", Kind.UNKNOWN, 0),
     ("store_then_reset", Kind.UNKNOWN, 1),
     ("truncated", Kind.UNKNOWN, 1),
+    ("truncated:reset", Kind.UNKNOWN, 1),
     ("short_length", Kind.UNKNOWN, 1),
     ("unframed", Kind.DELIVERED, 1),
     ("unframed:cut", Kind.UNKNOWN, 1),
+    ("unframed:empty", Kind.UNKNOWN, 1),
+    ("chunked:cut", Kind.UNKNOWN, 1),
     ("invalid_json", Kind.UNKNOWN, 1),
     ("huge", Kind.UNKNOWN, 1),
     ("gzip", Kind.UNKNOWN, 1),
+    ("wrong_type", Kind.DELIVERED, 1),
+    ("html", Kind.UNKNOWN, 0),
+    ("partial", Kind.UNKNOWN, 0),
+    ("partial:0", Kind.UNKNOWN, 0),
+    ("partial:3", Kind.UNKNOWN, 1),
     ("in_progress", Kind.UNKNOWN, 0),
     ("bare_conflict", Kind.DELIVERED, 1),
-    ("status:500", Kind.UNKNOWN, 0),
-    ("status:503", Kind.UNKNOWN, 0),
-    ("status:503,7", Kind.PAUSED, 0),
-    ("status:429,Fri, 31 Dec 2100 23:59:59 GMT", Kind.PAUSED, 0),
-    ("status:400", Kind.REFUSED, 0),
-    ("status:413", Kind.REFUSED, 0),
-    ("status:401", Kind.STOPPED, 0),
+    ("exists", Kind.DELIVERED, 1),
+    ("holds_other", Kind.CONFLICT, 0),
+    ("holds_other:422", Kind.CONFLICT, 0),
+    *((f"status:{status}", Kind.UNKNOWN, 0) for status in (500, 502, 503, 504)),
+    *((f"status:{status},7", Kind.PAUSED, 0) for status in (429, 503)),
+    *((f"status:{status},{YEAR}", Kind.PAUSED, 0) for status in (429, 503)),
+    *((f"status:{status},Fri, 31 Dec 2100 23:59:59 GMT", Kind.PAUSED, 0) for status in (429, 503)),
+    ("status:429", Kind.PAUSED, 0),
+    ("status:429,soon", Kind.PAUSED, 0),
+    ("status:503,soon", Kind.UNKNOWN, 0),
+    *((f"status:{status}", Kind.REFUSED, 0) for status in (301, 302, 303, 307, 308)),
+    *((f"status:{status}", Kind.REFUSED, 0) for status in (400, 404, 413, 422)),
+    *((f"status:{status}", Kind.STOPPED, 0) for status in (401, 403)),
 ]
 
 
@@ -64,13 +82,25 @@ def test_a_fault_then_a_retry_ends_in_one_effect(partner: Server, fault: str, ki
     partner.partner.faults.append(fault)
     (first,) = deliver(http(partner.url), envelope())
     assert first.kind is kind
+    assert first.retry_after is None or first.retry_after <= MAX_PAUSE
     assert len(partner.partner.effects) == effects
     (second,) = deliver(http(partner.url), envelope(attempt=2))
     assert second.kind is Kind.DELIVERED
     assert [effect["key"] for effect in partner.partner.effects] == [envelope().idempotency_key]
 
 
-@pytest.mark.parametrize(("fault", "effects"), [("hang", 0), ("store_then_hang", 1), ("drip", 1)])
+TOO_LATE = [
+    ("hang", 0),
+    ("store_then_hang", 1),
+    ("late:30", 1),
+    ("drip", 1),
+    ("long_length", 1),
+    ("chunked", 1),
+    ("continue_stall", 1),
+]
+
+
+@pytest.mark.parametrize(("fault", "effects"), TOO_LATE, ids=[row[0] for row in TOO_LATE])
 def test_a_time_out_is_unknown_however_far_the_partner_came(partner: Server, fault: str, effects: int) -> None:
     partner.partner.faults.append(fault)
     (first,) = deliver(http(partner.url, timeout=0.5), envelope())
@@ -79,6 +109,62 @@ def test_a_time_out_is_unknown_however_far_the_partner_came(partner: Server, fau
     (second,) = deliver(http(partner.url), envelope(attempt=2))
     assert second.kind is Kind.DELIVERED
     assert len(partner.partner.effects) == 1
+
+
+@pytest.mark.parametrize("fault", ["store_late:0.6", "in_progress:0.6"])
+def test_what_is_stored_after_the_outcome_is_stored_once(partner: Server, fault: str) -> None:
+    """The first attempt takes effect when the sink has long given it up as unknown."""
+    partner.partner.faults.append(fault)
+    (first,) = deliver(http(partner.url, timeout=0.3), envelope())
+    assert first.kind is Kind.UNKNOWN
+    wait_for(lambda: partner.partner.effects, 20, "the first attempt takes effect")
+    (second,) = deliver(http(partner.url), envelope(attempt=2))
+    assert second.kind is Kind.DELIVERED
+    assert [(effect["key"], effect["attempt"]) for effect in partner.partner.effects] == [
+        (envelope().idempotency_key, 1)
+    ]
+
+
+def test_a_retry_that_overtakes_its_first_attempt_has_one_effect(partner: Server) -> None:
+    partner.partner.faults.append("store_late:1")
+    first, second = deliver(http(partner.url, timeout=0.3), envelope(), envelope(attempt=2))
+    assert (first.kind, second.kind) == (Kind.UNKNOWN, Kind.DELIVERED)
+    wait_for(lambda: partner.partner.pending == 0, 20, "the first attempt is worked on at last")
+    assert [effect["attempt"] for effect in partner.partner.effects] == [2]
+
+
+def test_a_burst_is_unknown_for_as_long_as_it_lasts(partner: Server) -> None:
+    partner.partner.faults.extend(check_faults(["2*status:502", "status:504", "store_then_reset"]))
+    outcomes = deliver(http(partner.url), *(envelope(attempt=n) for n in range(1, 6)))
+    assert [outcome.kind for outcome in outcomes] == [Kind.UNKNOWN] * 4 + [Kind.DELIVERED]
+    assert len(partner.partner.effects) == 1
+
+
+ZONE = b'{"records":[{"id":"a","record":{"zone_id":"good"}},{"id":"b","record":{"zone_id":"bad"}}]}'
+MODES: list[tuple[dict[str, Any], set[Kind]]] = [
+    ({"unauthorized": True}, {Kind.STOPPED}),
+    ({"capacity": len(ZONE) - 1}, {Kind.REFUSED}),
+    ({"poison": ["bad"]}, {Kind.REFUSED}),
+    ({"fault": "status:503,1"}, {Kind.PAUSED}),
+    ({"fault": "reset_before_read"}, {Kind.UNKNOWN}),
+    ({"slow": 30.0}, {Kind.UNKNOWN}),
+    ({"down": "refuse"}, {Kind.FAILED}),
+    ({"down": "reset"}, {Kind.FAILED, Kind.UNKNOWN}),  # whether a byte went before the reset is chance
+]
+
+
+@pytest.mark.parametrize(("mode", "kinds"), MODES, ids=[str(row[0]) for row in MODES])
+def test_a_mode_holds_for_every_batch_until_it_is_over(partner: Server, mode: dict[str, Any], kinds: set[Kind]) -> None:
+    before, *meanwhile = [envelope(ZONE, batch=batch) for batch in (1, 2, 3)]
+    assert deliver(http(partner.url), before)[0].kind is Kind.DELIVERED
+    partner.change(**mode)
+    assert {outcome.kind for outcome in deliver(http(partner.url, timeout=0.5), *meanwhile)} <= kinds
+    assert len(partner.partner.effects) == 1
+    partner.change(**{name: getattr(Modes(), name) for name in mode})
+    afterwards = deliver(http(partner.url), *(each._replace(attempt=2) for each in meanwhile))
+    assert {outcome.kind for outcome in afterwards} == {Kind.DELIVERED}
+    keys = [effect["key"] for effect in partner.partner.effects]
+    assert keys == [before.idempotency_key, *(each.idempotency_key for each in meanwhile)]
 
 
 def test_a_partner_that_takes_the_connection_and_says_nothing_is_unknown() -> None:

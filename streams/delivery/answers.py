@@ -146,6 +146,10 @@ def _unreadable(answer: Answer, parsed: Any) -> str | None:
         return f"body unreadable: content-encoding {encoding!r} was not asked for"
     if answer.complete is False:
         return "body incomplete"
+    if _media_type(answer) in ("text/html", "application/xhtml+xml") and answer.body.lstrip().startswith(b"<"):
+        # Logins, captive portals and proxies answer 200 with a page in the partner's place. An API that merely
+        # forgets to change its server's default type sends no tag.
+        return "body unreadable: an HTML page"
     if parsed is _NOT_JSON and (answer.complete is None or _says_json(answer)):
         return "body unreadable: not whole JSON"
     return None
@@ -154,8 +158,12 @@ def _unreadable(answer: Answer, parsed: Any) -> str | None:
 _NOT_JSON = object()
 
 
+def _media_type(answer: Answer) -> str:
+    return answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 def _says_json(answer: Answer) -> bool:
-    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = _media_type(answer)
     return kind == "application/json" or kind.endswith("+json")
 
 

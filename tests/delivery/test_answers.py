@@ -20,6 +20,7 @@ SENT = sha256(b"the body").digest()
 OTHER = sha256(b"another body").digest()
 NOW = 1_800_000_000.0
 JSON = {"content-type": "application/json"}
+HTML = {"content-type": "text/html; charset=UTF-8"}
 
 
 def answer(
@@ -47,6 +48,10 @@ TABLE = [
     ("200 json, nested to death", answer(200, b"[" * 60_000, JSON), Kind.UNKNOWN),
     ("200 without a declared end, text", answer(200, b"tha", complete=None), Kind.UNKNOWN),
     ("200 compressed", answer(200, b"\x1f\x8b", {"content-encoding": "gzip"}), Kind.UNKNOWN),
+    ("200 with a page", answer(200, b"\n<!doctype html><title>Sign in</title>", HTML), Kind.UNKNOWN),
+    ("409 with a page", answer(409, b"<html>", HTML), Kind.UNKNOWN),
+    ("200 called html, is text", answer(200, b"OK", HTML), Kind.DELIVERED),
+    ("200 called html, is json", answer(200, {"ok": True}, HTML), Kind.DELIVERED),
     ("207", answer(207, {"results": []}, JSON), Kind.UNKNOWN),
     # the partner holds something else under this key
     ("200 with another digest", answer(200, {"digest": OTHER.hex()}, JSON), Kind.CONFLICT),

@@ -1,0 +1,197 @@
+"""The workers of one round: real processes, each in a slot, started again when they die, as a supervisor would.
+
+What is done to them on purpose and what they did by themselves is written down with its time.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chaos.waiting import wait_for
+
+ROOT = Path(__file__).resolve().parents[1]
+BACK_OFF = 0.3
+"""Seconds between a death and the next start."""
+LOOK_SECONDS = 0.05
+STOP_SECONDS = 60.0
+"""For a worker that was told to stop: its drain, and the ends of everything it waits for."""
+
+
+@dataclass
+class Slot:
+    """One worker and its successors."""
+
+    number: int
+    wanted: bool = True
+    """Whether a dead one is to be replaced."""
+    process: subprocess.Popen[bytes] | None = None
+    failpoint: str = ""
+    """For the next start only."""
+    meets: str = ""
+    """That of the running process."""
+    starts: int = 0
+    not_before: float = 0.0
+
+
+@dataclass
+class Crew:
+    """Use as a context manager: no worker outlives it.
+
+    command: without slot; environment: on top of this process's. logs: a file for each start.
+    """
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    logs: Path
+    history: list[dict[str, Any]] = field(default_factory=list)
+    exits: list[int] = field(default_factory=list)
+    _slots: dict[int, Slot] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+    _closed: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> Crew:
+        self._thread = threading.Thread(target=self._tend, name="crew", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
+        if self._thread is not None:
+            self._thread.join()
+        for slot in self._slots.values():
+            if slot.process is not None and slot.process.poll() is None:
+                slot.process.kill()
+                slot.process.wait()
+
+    # ---- what the nemesis does -------------------------------------------------------------------
+
+    @property
+    def slots(self) -> list[int]:
+        """Slots that are to be filled."""
+        return [slot.number for slot in self._slots.values() if slot.wanted]
+
+    def add(self, number: int) -> None:
+        """A worker in a new slot, or again in an old one."""
+        with self._lock:
+            slot = self._slots.setdefault(number, Slot(number))
+            slot.wanted = True
+
+    def kill(self, number: int, failpoint: str = "") -> None:
+        """kill -9; its successor gets the failpoint."""
+        with self._lock:
+            slot = self._slots[number]
+            slot.failpoint = failpoint
+            if slot.process is not None and slot.process.poll() is None:
+                self._note("killed", slot)
+                slot.process.send_signal(signal.SIGCONT)
+                slot.process.kill()
+
+    def remove(self, number: int) -> None:
+        """SIGTERM, and nobody takes its place. Returns when it has ended."""
+        with self._lock:
+            slot = self._slots[number]
+            slot.wanted = False
+        self._stop(slot)
+
+    def restart(self, number: int) -> None:
+        """SIGTERM; another takes its place. Returns when it has ended."""
+        self._stop(self._slots[number])
+
+    def freeze(self, number: int) -> None:
+        """SIGSTOP: alive, and hears nothing."""
+        self._signal(number, signal.SIGSTOP, "frozen")
+
+    def thaw(self, number: int) -> None:
+        """SIGCONT."""
+        self._signal(number, signal.SIGCONT, "thawed")
+
+    def stop(self) -> None:
+        """Stops all of them, in turn; returns when the last has ended."""
+        with self._lock:
+            for slot in self._slots.values():
+                slot.wanted = False
+        for slot in self._slots.values():
+            self._stop(slot)
+
+    def run_once(self, number: int, options: Sequence[str], seconds: float) -> int | None:
+        """A worker of its own that ends by itself: its exit code, or None where it did not end in time."""
+        slot = Slot(number, wanted=False)
+        self._start(slot, options)
+        process = slot.process
+        assert process is not None
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            return None
+
+    @property
+    def armed(self) -> bool:
+        """Whether some worker runs, or is about to, that has yet to meet its failpoint."""
+        return any(slot.wanted and (slot.failpoint or slot.meets) for slot in self._slots.values())
+
+    @property
+    def restarts(self) -> dict[int, int]:
+        """How often a slot was started again."""
+        return {slot.number: max(0, slot.starts - 1) for slot in self._slots.values()}
+
+    # ---- tending ---------------------------------------------------------------------------------
+
+    def _tend(self) -> None:
+        while not self._closed.wait(LOOK_SECONDS):
+            with self._lock:
+                for slot in list(self._slots.values()):
+                    self._look_at(slot)
+
+    def _look_at(self, slot: Slot) -> None:
+        if slot.process is not None and slot.process.poll() is not None:
+            code = slot.process.returncode
+            self.exits.append(code)
+            self._note("ended", slot, code=code)
+            slot.process, slot.not_before, slot.meets = None, time.monotonic() + BACK_OFF, ""
+        if slot.process is None and slot.wanted and time.monotonic() >= slot.not_before:
+            self._start(slot)
+
+    def _start(self, slot: Slot, options: Sequence[str] = ()) -> None:
+        slot.starts += 1
+        path = self.logs / f"worker-{slot.number}-{slot.starts}.log"
+        environment = {**os.environ, **self.environment, "WAYBILL_FAILPOINT": slot.failpoint}
+        command = [sys.executable, *self.command, "--slot", str(slot.number), *options]
+        with path.open("ab") as out:
+            slot.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=out)
+        self._note("started", slot, failpoint=slot.failpoint)
+        slot.failpoint, slot.meets = "", slot.failpoint
+
+    def _stop(self, slot: Slot) -> None:
+        process = slot.process
+        if process is None or process.poll() is not None:
+            return
+        self._note("stopped", slot)
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+        wait_for(lambda: process.poll() is not None, STOP_SECONDS, f"worker {slot.number} ends after SIGTERM")
+        with self._lock:
+            if slot.process is process:
+                self._look_at(slot)
+
+    def _signal(self, number: int, what: signal.Signals, word: str) -> None:
+        with self._lock:
+            slot = self._slots[number]
+            if slot.process is not None and slot.process.poll() is None:
+                self._note(word, slot)
+                slot.process.send_signal(what)
+
+    def _note(self, what: str, slot: Slot, **more: Any) -> None:
+        pid = slot.process.pid if slot.process is not None else None
+        self.history.append({"at": time.time(), "what": what, "slot": slot.number, "pid": pid, **more})

@@ -1,0 +1,86 @@
+"""What can be done to a running round. A fault begins, lasts and ends; its id is that of the list in docs/evidence.
+
+Each draws its details from the round's own chance, so that a seed gives the same plan; what it did, and when, goes into
+the history. Ends are called at the latest before the round is brought to rest, and must leave nothing broken behind.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from chaos.brokers import Broker
+from chaos.crew import Crew
+
+
+@dataclass
+class Scene:
+    """What faults act on."""
+
+    chance: random.Random
+    crew: Crew
+    broker: Broker
+    partner: Any
+    session: float
+    """Seconds after which a silent worker loses its partitions."""
+    publish: Callable[[list[bytes]], None]
+    """Publishes bad messages, for floods."""
+    recent: Callable[[int], list[str]]
+    """Correlation ids of so many of the readings that were published last."""
+    wait: Callable[[float], None]
+    """Lets so many seconds pass, or returns early where the round is over."""
+    store: Any = None
+    """The S3 store's faults; None where batches go to a folder."""
+    said: list[str] = field(default_factory=list)
+
+
+Act = Callable[[Scene], Iterator[None]]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One kind of fault. `act` does its harm, yields for as long as it lasts, and undoes it."""
+
+    id: str
+    name: str
+    act: Act
+    seconds: tuple[float, float] = (0.0, 0.0)
+    """How long it may last, drawn at planning."""
+
+    @property
+    def theme(self) -> str:
+        """What it does harm to. Two faults of one theme are never at work together."""
+        return self.act.__module__.rpartition(".")[2]
+
+    @property
+    def title(self) -> str:
+        """As reports name it."""
+        return f"{self.id} {self.name}"
+
+
+FAULTS: dict[str, Fault] = {}
+"""By name."""
+
+
+def fault(id: str, name: str, seconds: tuple[float, float] = (0.0, 0.0)) -> Callable[[Act], Act]:
+    """Registers a fault."""
+
+    def register(act: Act) -> Act:
+        FAULTS[name] = Fault(id, name, act, seconds)
+        return act
+
+    return register
+
+
+@contextmanager
+def under(one: Fault, scene: Scene) -> Iterator[None]:
+    """Runs a fault for as long as the block lasts."""
+    course = iter(one.act(scene))
+    next(course, None)
+    try:
+        yield
+    finally:
+        next(course, None)

@@ -1,0 +1,122 @@
+"""What a round will do: pipeline, workers, load and faults, drawn from a seed and a number before anything runs."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from chaos.faults import FAULTS
+
+FAULT_SECONDS = 7.0
+"""Faults begin in this time, if those of one theme need not wait for each other."""
+PER_ROUND = 5
+"""Faults of a round."""
+SESSION = 4.0
+"""session.timeout.ms of the workers, seconds."""
+
+PIPELINE: dict[str, Any] = {
+    "pipeline": "cc",
+    "pack": "cold_chain",
+    "partition_by": ["sensor_id"],
+    "idempotency": ["sensor_id", "event_time", "product"],
+    "group_by": ["product"],
+    "keep": 604_800,
+    "partner": {"by": "product", "map": {"cool": "lake"}, "default": "clinic"},
+}
+"""Of every round. Small chunks and batches below: a few hundred records make many transactions of every stage."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One fault of a round: when it begins, in seconds from the first message, and how long it lasts."""
+
+    fault: str
+    at: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is drawn for a round."""
+
+    seed: int
+    number: int
+    workers: int
+    partitions: int
+    store: str
+    """memory or rocksdb: local store of the tables."""
+    lake: str
+    """folder or s3: what stands behind the object-store partner."""
+    settings: dict[str, Any]
+    """Fields of the pipeline."""
+    faults: tuple[Planned, ...]
+
+    @property
+    def name(self) -> str:
+        """Begins every topic, group and folder of the round."""
+        return f"s{self.seed}r{self.number}"
+
+    def as_json(self) -> dict[str, Any]:
+        """For the report."""
+        return asdict(self)
+
+
+def plan(seed: int, number: int, only: tuple[str, ...] = ()) -> Plan:
+    """The plan of a round; `only` names its faults instead of drawing them.
+
+    Faults come from a shuffled deck that runs over all rounds of a seed, so that each is met before any comes again.
+    """
+    chance = random.Random(f"{seed}/{number}")
+    partitions, workers = chance.randint(1, 3), chance.randint(1, 3)
+    supersede = chance.random() < 0.3
+    deterministic = not supersede and chance.random() < 0.15
+    partitions = 1 if deterministic else partitions
+    store = chance.choice(["memory", "rocksdb"])
+    batching: dict[str, Any] = {"max_records": chance.choice([5, 20, 60]), "linger": chance.choice([0.3, 1.0])}
+    batching |= {"max_reread": 300} if deterministic else {"idle": 1.0}
+    settings: dict[str, Any] = {
+        "partitions": partitions,
+        "store": store,
+        "on_conflict": "supersede" if supersede else "conflict",
+        "ordering": "group" if supersede else chance.choice(["group", "group", "none"]),
+        "acks": chance.choice(["record", "record", "batch"]),
+        "deterministic": deterministic,
+        "batching": batching,
+        "chunk": {"records": chance.choice([7, 60, 1000]), "linger": 0.02},
+        "retry": {"backoff": "documents", "attempts": chance.randint(1, 3), "seed": seed},
+    }
+    if supersede:
+        settings["ordering_by"] = "zone_id"
+    names = only or _dealt(seed, number)
+    return Plan(
+        seed, number, workers, partitions, store, chance.choice(["folder", "s3"]), settings, _timed(chance, names)
+    )
+
+
+def _dealt(seed: int, number: int) -> tuple[str, ...]:
+    """The round's cards."""
+    names = sorted(FAULTS)
+    cards: list[str] = []
+    first = number * PER_ROUND
+    turn = first // len(names)
+    while len(cards) < first % len(names) + PER_ROUND:
+        deck = list(names)
+        random.Random(f"deck {seed}/{turn}").shuffle(deck)
+        cards += deck
+        turn += 1
+    start = first % len(names)
+    return tuple(cards[start : start + PER_ROUND])
+
+
+def _timed(chance: random.Random, names: tuple[str, ...]) -> tuple[Planned, ...]:
+    """Faults of one theme follow each other; those of different themes may overlap."""
+    faults = []
+    free: dict[str, float] = {}
+    for name in names:
+        theme = FAULTS[name].theme
+        seconds = chance.uniform(*FAULTS[name].seconds)
+        at = max(chance.uniform(0.0, FAULT_SECONDS), free.get(theme, 0.0))
+        free[theme] = at + seconds + 0.5
+        faults.append(Planned(name, round(at, 2), round(seconds, 2)))
+    return tuple(sorted(faults, key=lambda planned: planned.at))

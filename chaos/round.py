@@ -1,0 +1,288 @@
+"""One round: a pipeline of its own under load, faults as planned, rest, and the outside checker's word.
+
+A round's folder keeps everything that judging it again needs: see chaos.checker.evidence. `history.json` beside it
+holds the plan, what was really done and when, and how the workers ended.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Producer
+
+from chaos.brokers import Broker
+from chaos.crew import ROOT, Crew
+from chaos.faults import FAULTS, Scene, under
+from chaos.load import Load, Sent
+from chaos.plan import PIPELINE, SESSION, Plan, Planned
+from chaos.timeline import Timeline, timeline
+from streams.runtime.admin import create_topics
+from topology.load import load_pipeline
+from topology.model import SHORT_NAMES, Pipeline
+from topology.topics import topic_specs
+from waybill.partner_sim import Partner, Server
+
+RATE = 80
+"""Messages a second while the faults are at work."""
+AFTER_SECONDS = 2.0
+"""How long the load goes on after the last fault, and longer while a worker has yet to meet its failpoint:"""
+MEET_SECONDS = 15.0
+"""until then."""
+FLUSH_SECONDS = 60.0
+REST_SECONDS = 120.0
+"""From the end of the last fault until everything is answered; more is a failure of liveness (I10)."""
+TRIES = 3
+"""Bounded runs until one ends well: what is still open at the partner may take a second."""
+CHECK_SECONDS = 120.0
+PARTNER_SECONDS = 2.0
+"""Time-out of an attempt."""
+MAX_RESTARTS = 40
+
+
+@dataclass
+class Result:
+    """What a round came to."""
+
+    plan: Plan
+    seconds: float
+    verdict: dict[str, Any]
+    """The checker's answer; `error` where it gave none."""
+    history: dict[str, Any]
+    timeline: Timeline | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the checker found anything, or could not look."""
+        return bool(self.verdict.get("error") or self.verdict["findings"])
+
+
+class Publisher:
+    """Publishes the load, and writes down where each message lies."""
+
+    def __init__(self, bootstrap: str, topic: str, seed: int) -> None:
+        self.taken: list[Sent] = []
+        self._topic, self._load = topic, Load(seed)
+        self._lock = threading.Lock()
+        self._producer: Any = Producer(
+            {"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 2, "log_level": 0,
+             "delivery.timeout.ms": int(1000 * FLUSH_SECONDS), "retry.backoff.max.ms": 200}
+        )  # fmt: skip
+        self._made = 0
+
+    def run(self, over: Callable[[], bool]) -> None:
+        """At a steady rate, until it is over."""
+        started = time.monotonic()
+        while not over():
+            due = int((time.monotonic() - started) * RATE) - self._made
+            with self._lock:
+                for sent in self._load.take(max(0, due)):
+                    self._send(sent)
+                self._made += max(0, due)
+            self._producer.poll(0.02)
+
+    def flood(self, values: list[bytes]) -> None:
+        """Refused messages in a row."""
+        with self._lock:
+            for value in values:
+                self._send(Sent("flood", value, "bad", [{"index": 0, "id": "", "kind": "bad"}]))
+
+    def recent(self, count: int) -> list[str]:
+        """Ids of the last readings that the broker took."""
+        ids = [sent.records[0]["id"] for sent in self.taken[-200:] if sent.kind == "good"]
+        return ids[-count:]
+
+    def flush(self) -> None:
+        """Everything is with the broker. Raises AssertionError where that takes too long."""
+        left = self._producer.flush(FLUSH_SECONDS)
+        assert left == 0, f"{left} messages could not be published in {FLUSH_SECONDS:g} s"
+
+    def _send(self, sent: Sent) -> None:
+        def taken(error: Any, message: Any) -> None:
+            assert error is None, f"a message could not be published: {error}"
+            sent.partition, sent.offset = message.partition(), message.offset()
+            self.taken.append(sent)
+
+        self._producer.produce(self._topic, sent.value, sent.key, on_delivery=taken)
+
+
+class Stage:
+    """Where a round plays: pipeline, topics, partner, publisher and crew."""
+
+    def __init__(self, plan: Plan, folder: Path, broker: Broker, worker: str) -> None:
+        """worker: the module that is run as `waybill`."""
+        self.plan, self.folder, self.broker = plan, folder, broker
+        folder.mkdir(parents=True)
+        self.partner = Partner(keep_bodies=True)
+        self.server = Server(self.partner)
+        self.history: list[dict[str, Any]] = []
+        self.began = 0.0
+        """Seconds since epoch when the first message was published."""
+        self._worker = worker
+
+    def play(self) -> dict[str, Any]:
+        """Load and faults, then rest. Returns what the checker wants to know of it."""
+        self.server.start()
+        try:
+            self.pipeline = self._deploy()
+            self.publisher = Publisher(self.broker.bootstrap, self.pipeline.raw_topic, self.plan.seed)
+            with self._crew() as crew:
+                for slot in range(self.plan.workers):
+                    crew.add(slot)
+                self._under_load(crew)
+                ended = time.monotonic()
+                drained = self._rest(crew)
+                self.history += crew.history
+                return self._facts(crew, drained, time.monotonic() - ended)
+        finally:
+            self.server.stop()
+
+    def _deploy(self) -> Pipeline:
+        lake = self.folder / "objects" / "lake"
+        partners = {
+            "clinic": {"kind": "http", "url": self.server.url, "timeout": PARTNER_SECONDS},
+            "lake": {"kind": "object-store", "url": lake.as_uri(), "prefix": "cc"},
+        }
+        (self.folder / "partners.yaml").write_text(json.dumps(partners))
+        settings = PIPELINE | self.plan.settings
+        settings |= {"application": self.plan.name, "raw": {"topic": f"{self.plan.name}.raw"}}
+        file = self.folder / "cc.yaml"
+        file.write_text(json.dumps(settings))
+        pipeline = load_pipeline(str(file))
+        create_topics(self.broker.bootstrap, topic_specs(pipeline))
+        return pipeline
+
+    def _crew(self) -> Crew:
+        command = ["-m", self._worker, "worker", "--pipeline", str(self.folder / "cc.yaml")]
+        command += ["--brokers", self.broker.proxy.bootstrap, "--web-port", "0"]
+        command += ["--session", str(SESSION), "--drain", "10"]
+        return Crew(command, {"WAYBILL_HOME": str(self.folder / "home")}, self.folder)
+
+    def _under_load(self, crew: Crew) -> None:
+        self.began = time.time()
+        over = threading.Event()
+        with ThreadPoolExecutor() as pool:
+            publishing = pool.submit(self.publisher.run, over.is_set)
+            try:
+                by_theme = sorted(self.plan.faults, key=lambda planned: (FAULTS[planned.fault].theme, planned.at))
+                courses = [
+                    pool.submit(self._course, crew, theme, list(faults))
+                    for theme, faults in groupby(by_theme, key=lambda planned: FAULTS[planned.fault].theme)
+                ]
+                for course in courses:
+                    course.result()
+                time.sleep(AFTER_SECONDS)
+                deadline = time.monotonic() + MEET_SECONDS
+                while crew.armed and time.monotonic() < deadline:
+                    time.sleep(0.1)
+            finally:
+                over.set()
+            publishing.result()
+        self.publisher.flush()
+
+    def _course(self, crew: Crew, theme: str, faults: list[Planned]) -> None:
+        """The faults of one theme, one after the other."""
+        chance = random.Random(f"{self.plan.name} {theme}")
+        scene = Scene(
+            chance, crew, self.broker, self.partner, SESSION, self.publisher.flood, self.publisher.recent, time.sleep
+        )
+        for planned in faults:
+            time.sleep(max(0.0, self.began + planned.at - time.time()))
+            begun = time.time()
+            with under(FAULTS[planned.fault], scene):
+                time.sleep(planned.seconds)
+            said = " ".join(scene.said)
+            scene.said.clear()
+            self.history.append({"at": begun, "until": time.time(), "what": planned.fault, "said": said})
+
+    def _rest(self, crew: Crew) -> bool:
+        """Nothing is wrong any more: stops the workers, and lets a bounded run finish what there is."""
+        crew.stop()
+        return any(crew.run_once(0, ["--until-end"], REST_SECONDS) == 0 for _ in range(TRIES))
+
+    def _facts(self, crew: Crew, drained: bool, seconds: float) -> dict[str, Any]:
+        pipeline = self.pipeline
+        stages = ("validate", "batch", "dispatch")
+        return {
+            "seed": self.plan.seed,
+            "number": self.plan.number,
+            "application": pipeline.application,
+            "pipeline": pipeline.pipeline,
+            "raw": pipeline.raw_topic,
+            "topics": {short: pipeline.topic(short) for short in SHORT_NAMES},
+            "partitions": pipeline.partitions,
+            "groups": {stage: pipeline.group_id(stage) for stage in stages},
+            "inputs": dict(zip(stages, ("raw", "validated", "batched"), strict=True)),
+            "on_conflict": pipeline.on_conflict,
+            "acks": pipeline.acks,
+            "ordering": pipeline.ordering,
+            "partners": {name: {"kind": partner.kind} for name, partner in pipeline.partners.items()},
+            "deadline_met": seconds <= REST_SECONDS,
+            "drained": drained,
+            "restarts": {str(slot): count for slot, count in crew.restarts.items()},
+            "max_restarts": MAX_RESTARTS,
+            "exits": crew.exits,
+            "fenced": [],
+        }
+
+    def write(self, facts: dict[str, Any]) -> None:
+        """The round's evidence, as far as it is not in Kafka."""
+        (self.folder / "round.json").write_text(json.dumps(facts, indent=1))
+        lines = [json.dumps(sent.line()) for sent in self.publisher.taken]
+        (self.folder / "manifest.jsonl").write_text("".join(line + "\n" for line in lines))
+        ledger = [json.dumps(line) for line in self.partner.lines]
+        (self.folder / "ledger.jsonl").write_text("".join(line + "\n" for line in ledger))
+        bodies = self.folder / "bodies"
+        bodies.mkdir()
+        for key, body in self.partner.bodies.items():
+            (bodies / key).write_bytes(body)
+        lake = self.folder / "objects" / "lake"
+        listing = [
+            {
+                "partner": "lake", "path": path.relative_to(lake).as_posix(), "versions": 1,
+                "sha256": sha256(path.read_bytes()).hexdigest(),
+            }
+            for path in sorted(lake.rglob("*")) if path.is_file()
+        ]  # fmt: skip
+        (self.folder / "objects.jsonl").write_text("".join(json.dumps(line) + "\n" for line in listing))
+
+
+def run(plan: Plan, folder: Path, broker: Broker, worker: str) -> Result:
+    """Plays a round and has it judged. The broker must run, and runs afterwards."""
+    started = time.monotonic()
+    stage = Stage(plan, folder, broker, worker)
+    verdict: dict[str, Any]
+    try:
+        stage.write(stage.play())
+        verdict = judge(folder, broker.bootstrap)
+    except Exception as failed:  # noqa: BLE001 - a round that cannot be played is a failed round, and the rest goes on
+        verdict = {"error": f"{type(failed).__name__}: {failed}"}
+    history = {
+        "plan": plan.as_json(), "began": stage.began, "events": stage.history,
+        "network": dict(broker.proxy.counts),
+    }  # fmt: skip
+    (folder / "history.json").write_text(json.dumps(history, indent=1))
+    times = timeline(folder, stage.began) if "invariants" in verdict else None
+    return Result(plan, time.monotonic() - started, verdict, history, times)
+
+
+def judge(folder: Path, bootstrap: str) -> dict[str, Any]:
+    """The checker's answer, from a process of its own."""
+    command = [sys.executable, "-m", "chaos.checker", str(folder), "--brokers", bootstrap, "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=CHECK_SECONDS, check=False)
+    if done.returncode not in (0, 1):
+        return {"error": f"the checker ended with {done.returncode}: {done.stderr.strip()[-2000:]}"}
+    answer: dict[str, Any] = json.loads(done.stdout)
+    (folder / "verdict.json").write_text(json.dumps(answer, indent=1))
+    return answer

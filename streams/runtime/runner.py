@@ -261,15 +261,7 @@ class Runner:
             return
         self.stage.input_topic_id = self.log.topic_id(self.stage.input)
         for partition in sorted(partitions):
-            self._forget(partition)
-            committed = self.log.committed(partition)
-            stores = self._stores.get(partition)
-            if stores is None:
-                stores = {table: self.stage.store(table, partition) for table in self.stage.tables}
-                self._stores[partition] = stores
-            for table, store in stores.items():
-                self.log.catch_up(table, partition, store)
-            start = self.stage.restore(partition, stores, committed, self._clock())
+            committed, start = self._restore(partition)
             low, high = self.log.bounds(partition)
             where = f"{self.stage.name} partition {partition} of {self.stage.input}"
             if committed is None and low > 0:
@@ -280,6 +272,26 @@ class Runner:
                 raise LogGap(f"{where}: goes on at {start}, but the log ends at {high}: was the topic recreated?")
             self.log.seek(partition, start)
             self._positions[partition] = start
+
+    def _restore(self, partition: int) -> tuple[int | None, int]:
+        """The stage takes over; returns the committed offset it did so from, and where to read on.
+
+        A member that lost the partition meanwhile, and does not know it yet, sees another's commit in the tables but
+        not in the offset it has read: no gap, it only reads once more."""
+        stores = self._stores.get(partition)
+        if stores is None:
+            stores = {table: self.stage.store(table, partition) for table in self.stage.tables}
+            self._stores[partition] = stores
+        while True:
+            self._forget(partition)
+            committed = self.log.committed(partition)
+            for table, store in stores.items():
+                self.log.catch_up(table, partition, store)
+            try:
+                return committed, self.stage.restore(partition, stores, committed, self._clock())
+            except LogGap:
+                if self.log.committed(partition) == committed:
+                    raise
 
     # ---- faults of records -----------------------------------------------------------------------
 

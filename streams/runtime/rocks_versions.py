@@ -17,7 +17,7 @@ from rocksdict import WriteBatch
 from schemas.canonical import version_row_key
 from streams.identity import split_row_key
 from streams.runtime.restore import Origin
-from streams.runtime.stores import META, open_database
+from streams.runtime.rocks import META, Database
 
 VERSION, END_OF_VERSIONS = b"v", b"w"
 QUEUE, END_OF_QUEUE = b"q", b"r"
@@ -35,13 +35,11 @@ def _place(number: int) -> bytes:
 
 
 class RocksVersions:
-    """See streams.identity.VersionStore and streams.runtime.restore.Lasting.
-
-    Opening raises Fatal if another process holds the folder; a damaged folder is emptied, the changelog has it all.
-    """
+    """See streams.identity.VersionStore and streams.runtime.restore.Lasting. What may be raised, and what becomes of
+    damaged files: see rocks.py."""
 
     def __init__(self, folder: Path) -> None:
-        self._db: Any = open_database(folder)
+        self._db = Database(folder)
         meta = json.loads(self._db.get(META) or "{}")
         self.position: int = meta.get("position", 0)
         self.origin: Origin | None = Origin(*meta["origin"]) if meta.get("origin") else None
@@ -55,7 +53,8 @@ class RocksVersions:
         for row_key, _ in rows:
             key, offset = split_row_key(row_key)
             places.append((key, _prefix(key) + offset.to_bytes(OFFSET, "big")))
-        known = dict(zip([at for _, at in places], self._db.get([at for _, at in places]), strict=True)) if rows else {}
+        found = [at for _, at in places]
+        known = dict(zip(found, self._db.get_all(found), strict=True)) if rows else {}
         batch = WriteBatch(raw_mode=True)
         for (key, at), (_, row) in zip(places, rows, strict=True):
             if row is None:
@@ -75,11 +74,11 @@ class RocksVersions:
     def find(self, key: str) -> list[bytes]:
         """Rows of the key's versions, oldest first."""
         prefix = _prefix(key)
-        return [row for _, row in self._under(prefix, prefix)]
+        return [row for _, row in self._db.scan(prefix, prefix)]
 
     def oldest(self) -> Iterator[str]:
         """Keys in the order their versions were admitted."""
-        for _, key in self._under(QUEUE, _place(self._first)):
+        for _, key in self._db.scan(QUEUE, _place(self._first)):
             yield key.decode()
 
     def forget_oldest(self, count: int) -> None:
@@ -91,7 +90,7 @@ class RocksVersions:
         self._write(batch, self.position)
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        for at, row in self._under(VERSION, VERSION):
+        for at, row in self._db.scan(VERSION, VERSION):
             yield version_row_key(at[5:-OFFSET].decode(), int.from_bytes(at[-OFFSET:], "big")).encode(), row
 
     def clear(self) -> None:
@@ -102,15 +101,7 @@ class RocksVersions:
         self._write(batch, 0)
 
     def close(self) -> None:
-        if self._db is not None:
-            self._db.close()
-            self._db = None
-
-    def _under(self, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
-        for at, value in self._db.items(from_key=start):
-            if not at.startswith(prefix):
-                return
-            yield at, value
+        self._db.close()
 
     def _write(self, batch: Any, position: int) -> None:
         meta = {"position": position, "origin": self.origin, "first": self._first, "next": self._next}

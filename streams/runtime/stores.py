@@ -8,30 +8,25 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from rocksdict import Options, Rdict, WriteBatch
+from rocksdict import WriteBatch
 
-from streams.runtime.log import Fatal
 from streams.runtime.restore import Origin
+from streams.runtime.rocks import META, Database
 from streams.stage import TableStore
 from streams.tables import MemoryRows as MemoryRowStore
 
 ROW, END_OF_ROWS = b"r", b"s"
 """Rows lie under this prefix, so that no row key can be mistaken for META."""
-META = b"meta"
 
 
 class RocksRowStore:
-    """Rows in one RocksDB folder of its own. The position is written in the same batch as the rows it covers.
-
-    A folder whose files are damaged is emptied, because the changelog holds every row; one that another process
-    holds open is Fatal, because two owners would mix their rows.
-    """
+    """Rows in one RocksDB folder of its own. The position is written in the same batch as the rows it covers. What
+    may be raised, and what becomes of damaged files: see rocks.py."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._db: Any = open_database(folder)
+        self._db = Database(folder)
         meta = json.loads(self._db.get(META) or "{}")
         self.position: int = meta.get("position", 0)
         self.origin: Origin | None = Origin(*meta["origin"]) if meta.get("origin") else None
@@ -51,13 +46,10 @@ class RocksRowStore:
 
     def get(self, key: bytes) -> bytes | None:
         """One row."""
-        value: bytes | None = self._db.get(ROW + key)
-        return value
+        return self._db.get(ROW + key)
 
     def items(self) -> Iterable[tuple[bytes, bytes]]:
-        for key, value in self._db.items(from_key=ROW):
-            if not key.startswith(ROW):
-                return
+        for key, value in self._db.scan(ROW, ROW):
             yield key[len(ROW) :], value
 
     def clear(self) -> None:
@@ -66,31 +58,12 @@ class RocksRowStore:
         self._write(batch, None, 0)
 
     def close(self) -> None:
-        if self._db is not None:
-            self._db.close()
-            self._db = None
+        self._db.close()
 
-    def _write(self, batch: Any, origin: Origin | None, position: int) -> None:
+    def _write(self, batch: WriteBatch, origin: Origin | None, position: int) -> None:
         batch.put(META, json.dumps({"position": position, "origin": origin}).encode())
         self._db.write(batch)
         self.position, self.origin = position, origin
-
-
-def open_database(folder: Path) -> Any:
-    """A RocksDB folder, made where it is missing. Raises Fatal where another process holds it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    options = Options(raw_mode=True)
-    options.create_if_missing(True)
-    try:
-        return Rdict(str(folder), options)
-    except Exception as failed:  # rocksdict raises nothing more particular
-        if str(failed).startswith("Corruption"):
-            Rdict.destroy(str(folder), Options(raw_mode=True))
-            return Rdict(str(folder), options)
-        raise Fatal(
-            f"the local store {folder} cannot be opened: {failed}. Does another worker use this folder? Give each "
-            "slot its own; a store may be deleted, it is rebuilt from its topic"
-        ) from failed
 
 
 def row_store(kind: Literal["memory", "rocksdb"], folder: Path | None, table: str, partition: int) -> TableStore:

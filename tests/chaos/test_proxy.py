@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +19,9 @@ from tests.support import Names, wait_for
 
 pytestmark = pytest.mark.kafka
 
+Outcome = tuple[list[bytes | None], int | None]
+DONE: Outcome = ([b"A"], 1)
+NOT_DONE: Outcome = ([], None)
 FOR_EVER = 1_000_000
 """More than any client tries."""
 
@@ -62,13 +64,9 @@ def chunk(world: World, log: KafkaLog) -> Any:
     return fetched(log, 1)[1]
 
 
-def settled(world: World, log: KafkaLog) -> tuple[list[bytes | None], int | None]:
+def settled(world: World, log: KafkaLog) -> Outcome:
     """What everybody sees of the transaction: outputs and the committed offset."""
     return world.read("sent"), log.committed(0)
-
-
-DONE = ([b"A"], 1)
-NOT_DONE: tuple[list[bytes | None], None] = ([], None)
 
 
 @pytest.mark.parametrize("then", After)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chaos.checker.evidence import Unreadable, load, load_round, save_kafka
+from chaos.checker.facts import Facts
 from chaos.checker.judge import judge
 from chaos.checker.kafka import collect
 from chaos.checker.report import as_json, last_line, table
@@ -28,10 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.brokers:
             topics, admin = collect(options.brokers, load_round(options.folder))
             save_kafka(options.folder, topics, admin)
-        facts, verdicts = judge(load(options.folder))
+        facts = Facts(load(options.folder))
     except Unreadable as error:
         print(f"chaos.checker: {error}", file=sys.stderr)
         return 2
+    verdicts = judge(facts)
     if options.json:
         print(json.dumps(as_json(facts, verdicts)))
         print(last_line(facts, verdicts), file=sys.stderr)

@@ -34,4 +34,4 @@ class Verdict:
         return holds
 
 
-Law = Callable[[Facts], Verdict]
+Law = Callable[[Facts, Verdict], None]

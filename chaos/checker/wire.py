@@ -4,6 +4,7 @@ fingerprint, body; Apache Avro 1.12 specification). The Confluent wire format is
 from __future__ import annotations
 
 import json
+import re
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,12 @@ class NotReadable(ValueError):
     """Bytes that are no message of a known schema."""
 
 
+OLDER = re.compile(r"-\d+$")
+"""Ends the file name of a former version of a schema; messages of it are still read, under the schema's name."""
+
+
 def shipped_schemas() -> dict[str, Any]:
-    """Every schema of the repository, by the name of its file."""
+    """Every schema of the repository, former versions too, by the name of its file."""
     return {path.stem: json.loads(path.read_text("utf-8")) for path in FILES}
 
 
@@ -33,7 +38,11 @@ class Reader:
         for name, schema in schemas.items():
             # fastavro gives the fingerprint in the order in which it is written
             mark = bytes.fromhex(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
-            self._known[MARKER + mark] = name, fastavro.parse_schema(schema, named_schemas={})
+            self._known[MARKER + mark] = OLDER.sub("", name), fastavro.parse_schema(schema, named_schemas={})
+
+    def knows(self, data: bytes) -> bool:
+        """Whether a message says that it is of one of these schemas."""
+        return data[:10] in self._known
 
     def read(self, data: bytes | None) -> tuple[str, dict[str, Any]]:
         """Name of the schema, and the message. Raises NotReadable."""

@@ -16,9 +16,8 @@ ANSWERS = {"ADMIT": ADMITTED, "SUPERSEDE": ADMITTED, "DUPLICATE": ("duplicate",)
 """What a record may be answered after the batch stage's decision."""
 
 
-def no_loss(facts: Facts) -> Verdict:
+def no_loss(facts: Facts, verdict: Verdict) -> None:
     """I1: what was published is on raw and answered, what was acknowledged is at the partner, and nothing else is."""
-    verdict = Verdict("I1", "no loss")
     published = {(s.partition, s.offset) for s in facts.evidence.manifest}
     for partition, offset in sorted(published | facts.raw.keys()):
         ids = [f"{facts.round.raw}/{partition}/{offset}"]
@@ -34,7 +33,6 @@ def no_loss(facts: Facts) -> Verdict:
         for answer in answers:
             if answer.outcome == "delivered":
                 _is_there(verdict, facts, where, answer.batch or "")
-    return verdict
 
 
 def _is_there(verdict: Verdict, facts: Facts, where: Place, batch: str) -> None:
@@ -48,9 +46,8 @@ def _is_there(verdict: Verdict, facts: Facts, where: Place, batch: str) -> None:
         verdict.expect(facts.record_id(where) in held, "acknowledged, but not in the batch that the partner has", ids)
 
 
-def one_answer(facts: Facts) -> Verdict:
+def one_answer(facts: Facts, verdict: Verdict) -> None:
     """I3: end states exclude each other, and each is one that the manifest allows."""
-    verdict = Verdict("I3", "one final answer, and the right one")
     decisions = decide(facts)
     for where, answers in sorted(facts.answers.items()):
         said = ", ".join(answer.outcome for answer in answers)
@@ -58,7 +55,6 @@ def one_answer(facts: Facts) -> Verdict:
         for answer in answers:
             _right(verdict, facts, decisions, where, answer)
     _admitted_once(verdict, facts)
-    return verdict
 
 
 def _right(verdict: Verdict, facts: Facts, decisions: Decisions, where: Place, answer: Answer) -> None:

@@ -12,9 +12,8 @@ from chaos.checker.versions import decide
 NEVER = -1
 
 
-def atomicity(facts: Facts) -> Verdict:
+def atomicity(facts: Facts, verdict: Verdict) -> None:
     """I6: what lies below a committed offset has its outputs, once; what lies above has none; tables say the same."""
-    verdict = Verdict("I6", "atomicity")
     for words in facts.unreadable:
         verdict.expect(False, "cannot be read", [words])
     _within_the_log(verdict, facts)
@@ -23,7 +22,6 @@ def atomicity(facts: Facts) -> Verdict:
     _dispatch(verdict, facts)
     _releases(verdict, facts)
     tables.hold(verdict, facts)
-    return verdict
 
 
 def _through(facts: Facts, stage: str, partition: int) -> int:

@@ -25,9 +25,8 @@ PATHS: dict[str, list[tuple[str, ...]]] = {
 """The legal paths to each answer."""
 
 
-def audit(facts: Facts) -> Verdict:
+def audit(facts: Facts, verdict: Verdict) -> None:
     """I8: chains without gap, heads and offsets as the cluster has them, paths that fit the answers."""
-    verdict = Verdict("I8", "audit complete")
     chains: dict[tuple[str, int], list[Block]] = defaultdict(list)
     for block in facts.blocks:
         chains[block.chain].append(block)
@@ -35,7 +34,6 @@ def audit(facts: Facts) -> Verdict:
         _chain(verdict, facts, chain, chains.get(chain, []))
     _paths(verdict, facts)
     _attempts(verdict, facts)
-    return verdict
 
 
 def _chain(verdict: Verdict, facts: Facts, chain: tuple[str, int], blocks: list[Block]) -> None:

@@ -9,20 +9,18 @@ from chaos.checker.formats import ascii_json
 from chaos.checker.verdict import Verdict
 
 
-def nothing_open(facts: Facts) -> Verdict:
+def nothing_open(facts: Facts, verdict: Verdict) -> None:
     """I7: no transaction is open: on every partition the last stable offset is the high watermark."""
-    verdict = Verdict("I7", "no open transaction")
     for short in sorted(facts.admin.high):
         for partition, high in sorted(facts.admin.high[short].items()):
             stable = facts.admin.stable.get(short, {}).get(partition)
             words = f"last stable offset {stable}, high watermark {high}"
             verdict.expect(stable == high, words, [f"{facts.round.topic(short)}/{partition}"])
-    return verdict
 
 
-def liveness(facts: Facts) -> Verdict:
+def liveness(facts: Facts, verdict: Verdict) -> None:
     """I10: the round drained in time, nothing is left unread, and no process was restarted too often."""
-    verdict, ran = Verdict("I10", "liveness"), facts.round
+    ran = facts.round
     verdict.expect(ran.deadline_met, "the deadline was missed", [f"seed {ran.seed}"])
     verdict.expect(ran.drained, "not drained", [f"seed {ran.seed}"])
     for stage, short in ran.inputs.items():
@@ -33,7 +31,6 @@ def liveness(facts: Facts) -> Verdict:
             verdict.expect(committed > offset, words, [f"{stage}/{partition}"])
     for slot, times in sorted(ran.restarts.items()):
         verdict.expect(times <= ran.max_restarts, f"restarted {times} times", [f"slot {slot}"])
-    return verdict
 
 
 def result_digest(facts: Facts) -> str:
@@ -52,8 +49,6 @@ def _membership(facts: Facts, batch: str | None) -> str:
     return sha256(ascii_json(places)).hexdigest() if places else ""
 
 
-def same_result(facts: Facts) -> Verdict:
-    """I12: the digest, to be compared with that of another round of the same seed."""
-    verdict = Verdict("I12", "digest " + result_digest(facts))
+def same_result(facts: Facts, verdict: Verdict) -> None:
+    """I12: nothing to find in one round; its digest is there to be compared with that of the same seed."""
     verdict.checked = len(facts.answers)
-    return verdict

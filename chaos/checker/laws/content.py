@@ -10,9 +10,8 @@ from chaos.checker.formats import payload_digest, unlike
 from chaos.checker.verdict import Verdict
 
 
-def fidelity(facts: Facts) -> Verdict:
+def fidelity(facts: Facts, verdict: Verdict) -> None:
     """I4, at every place where a record's content shows."""
-    verdict = Verdict("I4", "byte fidelity")
     _raw(verdict, facts)
     for message in facts.validated:
         _validated(verdict, facts, message.value)
@@ -30,7 +29,6 @@ def fidelity(facts: Facts) -> Verdict:
                 verdict.expect(same, "the dead letter's submission digest is not the published one", facts.ids(where))
     for effect in facts.effects:
         _body(verdict, facts, effect)
-    return verdict
 
 
 def _raw(verdict: Verdict, facts: Facts) -> None:

@@ -15,9 +15,8 @@ Line = tuple[int, str]
 """What order is promised for: a partition of `validated` and a group."""
 
 
-def one_effect(facts: Facts) -> Verdict:
+def one_effect(facts: Facts, verdict: Verdict) -> None:
     """I2: every batch takes effect once, every record and every content is in one effect only."""
-    verdict = Verdict("I2", "no duplicate effect")
     for batch, times in sorted(Counter(effect.batch for effect in facts.effects).items()):
         verdict.expect(times == 1, f"{times} effects of one batch", [batch])
         verdict.expect(batch in facts.batch, "an effect of a batch that was never frozen", [batch])
@@ -34,19 +33,16 @@ def one_effect(facts: Facts) -> Verdict:
             contents[json.dumps(by_id[name].value, sort_keys=True)].add(name)
     for names in contents.values():
         verdict.expect(len(names) == 1, "one content is at the partner more than once", sorted(names))
-    return verdict
 
 
-def order(facts: Facts) -> Verdict:
+def order(facts: Facts, verdict: Verdict) -> None:
     """I5: batches in log order, records in rising offsets, and at the partner the batches of a line in their order."""
-    verdict = Verdict("I5", "order within a group")
     for line, batches in _lines(facts):
         _frozen_in_order(verdict, facts, batches)
         if facts.round.ordering == "group":
             arrived = _arrived(facts, batches)
             _batches_in_order(verdict, facts, line, arrived)
             _sequences_rise(verdict, facts, arrived)
-    return verdict
 
 
 def _lines(facts: Facts) -> Iterator[tuple[Line, list[Batch]]]:
@@ -102,9 +98,8 @@ def _sequences_rise(verdict: Verdict, facts: Facts, arrived: list[Batch]) -> Non
             last[line] = record.sequence, where
 
 
-def stable_attempts(facts: Facts) -> Verdict:
+def stable_attempts(facts: Facts, verdict: Verdict) -> None:
     """I9: a batch's id follows from its members, and its key and body are the same in every attempt."""
-    verdict = Verdict("I9", "stable attempts")
     for batch in facts.batches:
         same = batch_id(batch.value, batch.members).hex() == batch.id
         verdict.expect(same, "the batch id is not the hash of its manifest", [batch.id])
@@ -125,17 +120,15 @@ def stable_attempts(facts: Facts) -> Verdict:
     for effect in facts.effects:
         same = effect.digest in digests.get(effect.batch, set())
         verdict.expect(same, f"{effect.partner} has another body than was written ahead", [effect.batch])
-    return verdict
 
 
-def written_ahead(facts: Facts) -> Verdict:
+def written_ahead(facts: Facts, verdict: Verdict) -> None:
     """I11: whatever reached a partner was written ahead first, and every write-ahead sends at most once.
 
     A worker that was fenced cannot write ahead any more, so what it still sends is explained by a row from before, or
     found here. An attempt that the partner put off gives its number back, so one number may be written ahead again.
     Partners are sent POST, which the HTTP client never repeats by itself.
     """
-    verdict = Verdict("I11", "nothing after fencing")
     attempts = [line for line in facts.evidence.ledger if line.kind == "attempt"]
     seen: Counter[tuple[str, int, int]] = Counter()
     for line in attempts:
@@ -153,4 +146,3 @@ def written_ahead(facts: Facts) -> Verdict:
             verdict.expect(effect.batch in tried, "an effect without an attempt", [effect.batch])
         ahead = any(key[0] == effect.batch for key in facts.write_aheads)
         verdict.expect(ahead, "an effect of a batch that was never written ahead", [effect.batch])
-    return verdict

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +85,28 @@ def test_a_sound_round_has_no_finding_and_everything_worth_judging(evidence: Evi
     repeated = [place for place, record in facts.published.items() if record.kind == "duplicate"]
     assert {facts.outcome(place) for place in repeated} >= {"delivered", "duplicate"}, "nothing was admitted again"
     assert max(attempt for _, _, attempt in facts.write_aheads) > 1
+
+
+def test_the_program_tells_what_it_found(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(folder, tmp_path / "altered")
+    lines = (folder / "ledger.jsonl").read_text().splitlines(keepends=True)
+    effect = next(number for number, line in enumerate(lines) if '"kind": "effect"' in line)
+    batch = json.loads(lines.pop(effect))["key"]
+    (tmp_path / "altered" / "ledger.jsonl").write_text("".join(lines))
+    assert main([str(folder)]) == 0
+    sound = capsys.readouterr().out.splitlines()
+    assert sound[-1].endswith(" findings=0")
+    assert main([str(tmp_path / "altered")]) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in told if line.startswith("I")] == [f"I{number}" for number in range(1, 13)]
+    assert any(line.startswith("I1 ") and "FAILED" in line for line in told)
+    assert any(batch in line for line in told)
+    assert main([str(tmp_path / "altered"), "--json"]) == 1
+    result = json.loads(capsys.readouterr().out)
+    assert told[-1] == (
+        f"checked records={result['records']} batches={result['batches']} findings={result['findings']}"
+    )
+    assert sum(len(entry["findings"]) for entry in result["invariants"]) == result["findings"] > 0
 
 
 def test_i1_a_dropped_answer(evidence: Evidence, find: Finder) -> None:

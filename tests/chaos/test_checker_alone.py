@@ -7,8 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
+from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from chaos.checker.__main__ import main
+from chaos.checker.wire import NotReadable, Reader
 
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = {"schemas", "streams", "topology", "audit", "waybill", "tests", "bench"}
@@ -40,6 +42,17 @@ def test_the_checker_imports_nothing_of_the_product() -> None:
 def test_an_import_of_the_product_would_be_seen(tmp_path: Path) -> None:
     (tmp_path / "x.py").write_text("def f():\n    from schemas.codec import Codec\n    import audit.chain\n")
     assert imported(tmp_path / "x.py") == {"schemas.codec", "audit.chain"}
+
+
+def test_messages_of_a_former_schema_are_read_under_its_name() -> None:
+    former = {"type": "record", "name": "X", "fields": [{"name": "a", "type": "long"}]}
+    present = {"type": "record", "name": "X", "fields": [*former["fields"], {"name": "b", "type": "string"}]}
+    reader = Reader({"x-1": former, "x": present})
+    mark = bytes.fromhex(fingerprint(to_parsing_canonical_form(former), "CRC-64-AVRO"))
+    assert reader.read(b"\xc3\x01" + mark + b"\x02") == ("x", {"a": 1})
+    for wrong in (None, b"", b"\xc3\x01" + mark, b"\xc3\x01" + mark + b"\x02\x02"):
+        with pytest.raises(NotReadable):
+            reader.read(wrong)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,9 @@ NAMES = (
     "validated", "release", "retain", "replay", "batched", "batched_again", "sent", "sent_batch", "dead_letter",
     "review", "idempotency", "window", "head", "delivery", "control",
 )  # fmt: skip
-"""Every schema in `schemas/wire/`. The audit block's schema belongs to `audit`."""
+"""Every kind of message, with its schema in `schemas/wire/`. The audit block's schema belongs to `audit`."""
+OLDER = {"validated-1": "validated"}
+"""Schemas that a kind had before: its messages are still read, and what they lack takes its default."""
 
 
 class WireError(ValueError):
@@ -71,7 +73,9 @@ class SingleObjectCodec:
 
     def __init__(self) -> None:
         self._writers = {name: (MARKER + schema_fingerprint(name), parsed_schema(name)) for name in NAMES}
-        self._readers = {header: (name, schema) for name, (header, schema) in self._writers.items()}
+        self._readers = {header: (name, schema, None) for name, (header, schema) in self._writers.items()}
+        for old, name in OLDER.items():
+            self._readers[MARKER + schema_fingerprint(old)] = name, parsed_schema(old), parsed_schema(name)
 
     def header(self, name: str) -> bytes:
         """The ten bytes every message of this kind begins with."""
@@ -89,13 +93,13 @@ class SingleObjectCodec:
 
     def decode(self, data: bytes) -> tuple[str, dict[str, Any]]:
         try:
-            name, schema = self._readers[data[:10]]
+            name, schema, as_now = self._readers[data[:10]]
         except KeyError:
             raise WireError(f"unknown message header {data[:10].hex()}: not written by this version") from None
         source = BytesIO(data)
         source.seek(10)
         try:
-            message: dict[str, Any] = fastavro.schemaless_reader(source, schema, None)
+            message: dict[str, Any] = fastavro.schemaless_reader(source, schema, as_now)
         except (ValueError, EOFError, IndexError, KeyError, UnicodeDecodeError, OverflowError) as error:
             raise WireError(f"{name} message is cut off or damaged: {error}") from error
         if source.tell() != len(data):

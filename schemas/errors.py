@@ -149,4 +149,10 @@ BODY_DIGEST_CHANGED = register(
     "a retry would not send the bytes of the first attempt (DI3)",
     Reason.CONFLICT,
 )
+CLAIM_LOST = register(
+    "CLAIM_LOST",
+    BLOCK,
+    "the payload that a claim check names is missing or has other bytes",
+    Reason.TRANSIENT_FAILURE,
+)
 UNPROCESSABLE = register("UNPROCESSABLE", FATAL, "processing this record alone failed twice; see the message")

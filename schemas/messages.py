@@ -44,6 +44,13 @@ class PassportPart(TypedDict):
     original_position: str
 
 
+class ClaimPart(TypedDict):
+    """Where a payload is kept that is too large for the topic."""
+
+    url: str
+    size: int
+
+
 class Validated(RawPositionPart):
     """One valid record, as validate decided it (VA1)."""
 
@@ -65,6 +72,7 @@ class Validated(RawPositionPart):
     warnings: list[FindingPart]
     passport: PassportPart | None
     payload: bytes
+    claim: ClaimPart | None
 
 
 class Release(RawPositionPart):

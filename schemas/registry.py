@@ -13,7 +13,9 @@ from typing import Any
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
 
 from schemas.codec import (
+    MARKER,
     NAMES,
+    OLDER,
     Codec,
     SingleObjectCodec,
     WireError,
@@ -36,13 +38,14 @@ class RegistryCodec:
     def __init__(self, url: str, prefix: str = SUBJECTS) -> None:
         self._client = SchemaRegistryClient.new_client({"url": url})
         self._inner = SingleObjectCodec()
-        self._by_fingerprint = {schema_fingerprint(name): name for name in NAMES}
+        self._fingerprints = {schema_fingerprint(name) for name in (*NAMES, *OLDER)}
         self._ids: dict[str, int] = {}
-        self._names: dict[int, str] = {}
+        self._known: dict[int, bytes] = {}
+        """Schema id -> fingerprint of the schema it stands for."""
         for name in NAMES:
             number = self._client.register_schema(prefix + name, Schema(schema_text(name), "AVRO"))
             self._ids[name] = number
-            self._names[number] = name
+            self._known[number] = schema_fingerprint(name)
 
     def header(self, name: str) -> bytes:
         """The five bytes every message of this kind begins with."""
@@ -54,23 +57,22 @@ class RegistryCodec:
     def decode(self, data: bytes) -> tuple[str, dict[str, Any]]:
         if len(data) < 5 or data[:1] != MAGIC:
             raise WireError(f"begins with {data[:5].hex() or 'nothing'}, not with 00 and a schema id of 4 bytes")
-        name = self._name(int.from_bytes(data[1:5], "big"))
-        return self._inner.decode(self._inner.header(name) + data[5:])
+        return self._inner.decode(MARKER + self._fingerprint(int.from_bytes(data[1:5], "big")) + data[5:])
 
-    def _name(self, number: int) -> str:
-        """The kind of message a schema id stands for; another subject may hold our schema under another id."""
-        if number not in self._names:
+    def _fingerprint(self, number: int) -> bytes:
+        """The schema an id stands for; another subject may hold our schema under another id."""
+        if number not in self._known:
             try:
                 text = self._client.get_schema(number).schema_str
             except SchemaRegistryError as error:
                 if error.http_status_code != 404:
                     raise
                 raise WireError(f"schema id {number} is not in the registry") from error
-            name = self._by_fingerprint.get(single_object_fingerprint(json.loads(text)))
-            if name is None:
+            fingerprint = single_object_fingerprint(json.loads(text))
+            if fingerprint not in self._fingerprints:
                 raise WireError(f"schema id {number} is none that this version reads")
-            self._names[number] = name
-        return self._names[number]
+            self._known[number] = fingerprint
+        return self._known[number]
 
 
 def codec_for(registry: str | None) -> Codec:

@@ -18,6 +18,7 @@ from schemas.errors import Finding
 _long, _text, _new = long, text, tuple.__new__
 NO_PASSPORT = b"\0"
 NO_WARNINGS = b"\0"
+NO_CLAIM = b"\0"
 
 
 @lru_cache(maxsize=8192)
@@ -54,7 +55,7 @@ def encode_validated(
     warnings: Sequence[Finding],
     payload: bytes,
 ) -> bytes:
-    """A Validated message without passport: `header` of the codec, `front` and `rest` as made above.
+    """A Validated message without passport or claim: `header` of the codec, `front` and `rest` as made above.
 
     Raises WireError for a value that does not fit the schema.
     """
@@ -80,10 +81,18 @@ def encode_validated(
                 _warnings(warnings) if warnings else NO_WARNINGS,
                 _long(len(payload)),
                 payload,
+                NO_CLAIM,
             )
         )
     except (ValueError, TypeError, OverflowError, AttributeError) as error:
         raise WireError(f"message does not fit schema validated: {error}") from error
+
+
+def claim_payload(message: bytes, payload: bytes, url: str) -> bytes:
+    """The same message without its payload, which is kept at `url` (VA4)."""
+    size = long(len(payload))
+    before = message[: -len(size) - len(payload) - len(NO_CLAIM)]
+    return b"".join((before, long(0), b"\2", text(url), size))
 
 
 class Front(NamedTuple):
@@ -97,13 +106,16 @@ class Front(NamedTuple):
     raw: RawPosition
     ordering: str | None
     recorded_at: int
+    claimed: int = 0
+    """Bytes of the payload, where it is not in the message."""
 
 
 def front_of(record: Mapping[str, Any]) -> Front:
     """The front of a Validated message that was read in full."""
     raw = RawPosition(*(record[f"raw_{name}"] for name in RawPosition._fields))
     key, digest, group, date, partner = (record[name] for name in ("key", "digest", "group", "date", "partner"))
-    return Front(key, digest, group, date, partner, raw, record["ordering"], record["recorded_at"])
+    claimed = record["claim"]["size"] if record["claim"] else 0
+    return Front(key, digest, group, date, partner, raw, record["ordering"], record["recorded_at"], claimed)
 
 
 class _Shared(dict[bytes, tuple[str, str, str, str, int, int]]):
@@ -127,8 +139,10 @@ _SHARED = _Shared()
 
 def decode_front(data: bytes, start: int) -> Front | None:
     """The front of a Validated message whose header ends at `start`; None where it is not of the common form (long
-    names, many partitions, damage): then the codec reads it, or says what is wrong with it."""
+    names, many partitions, a claim, damage): then the codec reads it, or says what is wrong with it."""
     try:
+        if data[-1]:  # a claim ends in its size
+            return None
         at = start
         for _ in range(4):  # the four texts
             size = data[at]
@@ -174,7 +188,7 @@ def decode_front(data: bytes, start: int) -> Front | None:
         return None
     recorded_at, offset, index = numbers
     raw = _new(RawPosition, (topic, incarnation, partition, offset, index))
-    return _new(Front, (key, digest, group, date, partner, raw, ordering, recorded_at))
+    return _new(Front, (key, digest, group, date, partner, raw, ordering, recorded_at, 0))
 
 
 @lru_cache(maxsize=8192)

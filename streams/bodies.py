@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 from schemas.canonical import RawPosition, sha256
 from schemas.codec import Codec, WireError
+from schemas.errors import CLAIM_LOST, UNPROCESSABLE
 from schemas.pack import Pack
 from streams.attempts import Row
+from streams.claims import NO_CLAIMS, ClaimLost, Claims, ClaimsAway
 from streams.delivery.object_store import object_path
 from streams.delivery.protocol import Envelope
 from streams.delivery.render import CONTENT_TYPE, RENDER_VERSION, render
@@ -54,6 +56,8 @@ class Body(NamedTuple):
     data: bytes
     path: str
     metadata: dict[str, str]
+    fetched: bool = False
+    """Some of it came from the claim store."""
 
     def envelope(self, row: Row) -> Envelope:
         """One attempt; `row` is its write-ahead."""
@@ -71,12 +75,28 @@ class Body(NamedTuple):
         )
 
 
+class Fault(NamedTuple):
+    """Why a body cannot be made."""
+
+    code: str
+    why: str
+
+
 class Bodies:
     """Frozen batches by position."""
 
     def __init__(
-        self, pipeline: Pipeline, codec: Codec, pack: Pack, fetch: Fetch, cache_bytes: int = CACHE_BYTES
+        self,
+        pipeline: Pipeline,
+        codec: Codec,
+        pack: Pack,
+        fetch: Fetch,
+        claims: Claims = NO_CLAIMS,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
+        self._claims = claims
+        self.claims_away = False
+        """The claim store could not be reached in this turn, and is not asked again before the next one."""
         self._pipeline, self._codec, self._pack, self._fetch = pipeline, codec, pack, fetch
         self._cache: OrderedDict[tuple[int, int], Frozen] = OrderedDict()
         self._room = cache_bytes
@@ -135,10 +155,11 @@ class Bodies:
         where = f"{self._pipeline.topic('batched')}/{partition}/{offset}"
         return f"unsettled batch {batch_id.hex()} cannot be read at {where}: {why}; restore the topic or accept the gap"
 
-    def render(self, row: Row) -> Body | str:
+    def render(self, row: Row) -> Body | Fault:
         """The body of a batch, by the version of its first attempt; or why it cannot be made.
 
-        Only LogGap leaves: whatever else fails is this batch's fault and becomes its dead letters (law 5).
+        Only LogGap and ClaimsAway leave: whatever else fails is this batch's fault and becomes its dead letters
+        (law 5).
         """
         frozen = self.at(row.batched_partition, row.batched_offset, row.batch_id)
         version = RENDER_VERSION if row.body_digest is None else row.render_version
@@ -146,14 +167,32 @@ class Bodies:
         prefix = partner.prefix if isinstance(partner, ObjectStorePartner) else ""
         name = row.batch_id.hex()
         try:
-            data = render(frozen.batched, frozen.records, self._pack, version)
+            records = self._whole(frozen.records)
+            data = render(frozen.batched, records, self._pack, version)
             path = object_path(prefix, frozen.batched["date"], name)
         except LogError:
             raise
+        except ClaimLost as lost:
+            return Fault(CLAIM_LOST, str(lost))
         except Exception as error:  # noqa: BLE001 - a pack may fail in any way
-            return f"{type(error).__name__}: {error}"
+            return Fault(UNPROCESSABLE, f"{type(error).__name__}: {error}")
         metadata = {"batch_digest": name, "record_count": str(row.count), "flush_utc": frozen.flushed_at}
-        return Body(sha256(data), version, data, path, metadata)
+        return Body(sha256(data), version, data, path, metadata, records is not frozen.records)
+
+    def _whole(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The records with the payloads that are kept by claim check (VA4). Raises ClaimLost, ClaimsAway."""
+        if all(record["claim"] is None for record in records):
+            return records
+        if self.claims_away:
+            raise ClaimsAway("the claim store could not be reached a moment ago")
+        try:
+            return [
+                record if record["claim"] is None else {**record, "payload": self._claims.get(record["digest"])}
+                for record in records
+            ]
+        except ClaimsAway:
+            self.claims_away = True
+            raise
 
     def _keep(self, place: tuple[int, int], frozen: Frozen) -> None:
         old = self._cache.pop(place, None)

@@ -37,10 +37,24 @@ class Prepared(NamedTuple):
     version: int
     body: Any
     """For the launch; the core does not look at it."""
+    slow: bool = False
+    """It had to be fetched; the others may wait for the next turn."""
 
 
-Prepare = Callable[[int, Row], Prepared | None]
-"""Renders the body of a batch; (partition, row). None: it cannot be rendered."""
+class Broken(NamedTuple):
+    """A body that cannot be made, and the code of the batch's dead letters."""
+
+    code: str
+
+
+class Later(NamedTuple):
+    """A body that cannot be made now, through no fault of the batch."""
+
+    milliseconds: int
+
+
+Prepare = Callable[[int, Row], Prepared | Broken | Later]
+"""Renders the body of a batch; (partition, row)."""
 
 
 class Launch(NamedTuple):

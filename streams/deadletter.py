@@ -10,26 +10,20 @@ from schemas.canonical import RawPosition, record_id, sha256
 from schemas.codec import Codec
 from schemas.errors import Finding, judge
 from schemas.pack import CANONICAL_TYPE, Refusal
+from streams.claims import NO_CLAIMS
 from streams.stage import Message, Output
 from topology.model import partition_for
-
-INLINE_LIMIT = 32 * 2**20
-"""Bytes of an original that travel inside the dead letter; larger ones are kept by claim check. The topic's message
-limit leaves room for this and the envelope."""
+from topology.topics import LEAST_INLINE
 
 Claim = Callable[[bytes], str]
-"""Stores bytes under a name made of their SHA-256, durably and before it returns, and gives back where."""
-
-
-def no_claims(data: bytes) -> str:
-    """For pipelines whose raw topic takes no message above INLINE_LIMIT."""
-    raise ValueError(f"a dead letter of {len(data)} bytes needs a claim store, and none is configured")
+"""`Claims.put`."""
 
 
 class DeadLetters:
     """Writes dead letters of one pipeline."""
 
-    def __init__(self, codec: Codec, partitions: int, claim: Claim = no_claims, limit: int = INLINE_LIMIT) -> None:
+    def __init__(self, codec: Codec, partitions: int, claim: Claim = NO_CLAIMS.put, limit: int = LEAST_INLINE) -> None:
+        """`limit`: bytes of an original that travel inside the dead letter."""
         self._codec, self._partitions, self._claim, self._limit = codec, partitions, claim, limit
 
     def refused(self, refusal: Refusal, position: RawPosition, common: Mapping[str, Any]) -> tuple[Output, bytes]:
@@ -76,6 +70,7 @@ class DeadLetters:
                 "stage": stage,
                 "content_type": CANONICAL_TYPE,
                 "original": record["payload"],
+                "claim": record["claim"]["url"] if record["claim"] else None,
                 "canonical": True,
                 **context,
             },
@@ -123,7 +118,6 @@ class DeadLetters:
             "route": verdict.route,
             "reason": verdict.reason.value,
             "findings": [f._asdict() for f in findings],
-            "claim": None,
             "conflicts_with": message.get("conflicts_with"),
             "batch_id": message.get("batch_id"),
             "partner": message.get("partner"),
@@ -132,8 +126,8 @@ class DeadLetters:
             "outcome_unknown": message.get("outcome_unknown", False),
         }
         original: bytes = message["original"]
-        if len(original) > self._limit:
-            message["claim"] = self._claim(original)
+        message["claim"] = message.get("claim") or (self._claim(original) if len(original) > self._limit else None)
+        if message["claim"]:
             message["original"] = None
         return Output(
             "dead-letter",

@@ -15,7 +15,7 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from random import Random
 
-from schemas.errors import BODY_DIGEST_CHANGED, UNPROCESSABLE
+from schemas.errors import BODY_DIGEST_CHANGED
 from schemas.messages import PassportPart
 from streams.attempts import (
     PartnerTerms,
@@ -30,7 +30,7 @@ from streams.attempts import (
     spent,
     write_ahead,
 )
-from streams.changes import Changes, Event, Launch, Prepare, What
+from streams.changes import Broken, Changes, Event, Later, Launch, Prepare, What
 from streams.delivery.protocol import Outcome
 
 TIDY_AT_ONCE = 1_000
@@ -234,6 +234,8 @@ class Deliveries:
                 if self._is_next(batch):
                     self._attempt(changes, batch, gate, now, prepare)
                     left -= 1
+                    if changes.launches and changes.launches[-1].prepared.slow:
+                        return
 
     def _attempt(self, changes: Changes, batch: Batch, gate: Gate, now: int, prepare: Prepare) -> None:
         row = batch.row
@@ -242,8 +244,10 @@ class Deliveries:
         if code := spent(row, now, self.terms):
             return self._apply(changes, batch, dead(row, code, row.answer))
         prepared = prepare(batch.partition, row)
-        if prepared is None:
-            return self._apply(changes, batch, dead(row, UNPROCESSABLE, row.answer))
+        if isinstance(prepared, Broken):
+            return self._apply(changes, batch, dead(row, prepared.code, row.answer))
+        if isinstance(prepared, Later):
+            return heappush(self._timers, (now + prepared.milliseconds, next(self._sequence), batch))
         if row.body_digest is not None and prepared.digest != row.body_digest:  # DI3
             return self._apply(changes, batch, dead(row, BODY_DIGEST_CHANGED, row.answer))
         batch.row = row = write_ahead(row, now, prepared.digest, prepared.version)

@@ -21,14 +21,18 @@ from schemas.codec import Codec, WireError
 from schemas.errors import UNPROCESSABLE, Finding
 from schemas.pack import Pack
 from streams.attempts import Row, Terms
-from streams.bodies import Bodies, Body, Fetch
-from streams.changes import Changes, Event, Prepared, What
+from streams.bodies import Bodies, Body, Fault, Fetch
+from streams.changes import Broken, Changes, Event, Later, Prepared, What
+from streams.claims import NO_CLAIMS, Claims, ClaimsAway
 from streams.deadletter import DeadLetters
 from streams.deliveries import Deliveries
 from streams.progress import Identity, Progress, take_over
 from streams.settlement import Settlement
 from streams.stage import Chunk, Message, Output, TableStore, Work
 from topology.model import Pipeline
+
+CLAIMS_WAIT = 10_000
+"""Milliseconds before the claim store is asked again for a batch that needs it."""
 
 
 class DispatchStage:
@@ -49,14 +53,15 @@ class DispatchStage:
         rng: Random,
         stores: Callable[[str, int], TableStore],
         busy: Callable[[bytes], bool] = lambda batch_id: False,
+        claims: Claims = NO_CLAIMS,
     ) -> None:
         """`fetch` reads `batched` by position, `rng` gives the jitter, `stores` makes table stores, `busy` says
-        whether an attempt of a batch is still out although it was forgotten."""
+        whether an attempt of a batch is still out although it was forgotten, `claims` keeps large payloads."""
         self.pipeline, self.codec, self.identity, self.dead_letters = pipeline, codec, identity, dead_letters
         self._new_store = stores
         self.input_topic_id = ""
         self.deliveries = Deliveries(Terms.of(pipeline), rng, busy)
-        self.bodies = Bodies(pipeline, codec, pack, fetch)
+        self.bodies = Bodies(pipeline, codec, pack, fetch, claims)
         self._settlement = Settlement(pipeline, codec, dead_letters)
         self._heads: dict[int, Progress] = {}
         self._faults: dict[bytes, str] = {}
@@ -109,6 +114,7 @@ class DispatchStage:
                 progress.processed_through = message.offset
                 first = covered.get(message.partition, (message.offset, 0))[0]
                 covered[message.partition] = (first, message.offset)
+        self.bodies.claims_away = False
         self.deliveries.age(changes, chunk.now)
         self.deliveries.start(changes, chunk.now, self._prepare)
         self._write(work, changes)
@@ -147,12 +153,16 @@ class DispatchStage:
         work.outputs.append(output)
         self._heads[message.partition].note("DEAD", UNPROCESSABLE, raw, digest)
 
-    def _prepare(self, partition: int, row: Row) -> Prepared | None:
-        body = self.bodies.render(row)
-        if isinstance(body, str):
-            self._faults[row.batch_id] = body
-            return None
-        return Prepared(body.digest, body.version, body)
+    def _prepare(self, partition: int, row: Row) -> Prepared | Broken | Later:
+        try:
+            body = self.bodies.render(row)
+        except ClaimsAway:
+            # Not raised: other batches need no claim, and their answers must not be lost with this turn.
+            return Later(CLAIMS_WAIT)
+        if isinstance(body, Fault):
+            self._faults[row.batch_id] = body.why
+            return Broken(body.code)
+        return Prepared(body.digest, body.version, body, body.fetched)
 
     # ---- what is written -------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from audit.block import Block, read_block
 from schemas.codec import Codec, SingleObjectCodec
 from schemas.pack import Pack
 from schemas.packs import load_pack
+from streams.claims import MemoryClaims
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
 from streams.pipeline import STAGES, Parts
 from streams.progress import Identity
@@ -93,6 +94,7 @@ class TopologyDriver:
         self.pack = pack or load_pack(pipeline.pack, pipeline.options, pipeline.profile)
         self.broker = MemoryBroker(pipeline)
         self.broker.now = start
+        self.claims = MemoryClaims()
         self._exchange = exchange or DirectExchange(self.partners)
         self.runners: dict[str, Runner] = {}
         for stage in STAGES:
@@ -100,7 +102,8 @@ class TopologyDriver:
 
     def start(self, stage: str) -> Runner:
         """A new worker for one stage, with nothing in memory: also what follows a crash."""
-        parts = Parts(self.pipeline, self.codec, self.pack, Identity("driver", "in-memory", self.pack.version))
+        identity = Identity("driver", "in-memory", self.pack.version)
+        parts = Parts(self.pipeline, self.codec, self.pack, identity, self.claims)
         log = MemoryLog(self.broker, stage, INPUTS[stage])
         exchange = None
         if stage == "validate":

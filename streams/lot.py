@@ -135,7 +135,7 @@ class Lot:
 
     def _record(self, work: Work, message: Message, record: Front, now: int) -> None:
         progress = self.progress
-        key, digest, group, date, _, raw, ordering, recorded_at = record
+        key, digest, group, date, _, raw, ordering, recorded_at, claimed = record
         if recorded_at > progress.stream_time:
             progress.stream_time = recorded_at
             self._linger(work, now)
@@ -163,7 +163,7 @@ class Lot:
         version = _new(Version, (key, message.offset, raw, digest, progress.stream_time, group, date, ordering))
         self._put(work, version)
         progress.note(action, "", raw, digest)
-        self._bytes_bound(work, line, message, now)
+        self._bytes_bound(work, line, len(message.value or b"") + claimed, now)
         window = self._add(message, record, line, progress.stream_time, now)
         if len(window.records) >= self.terms.pipeline.batching.max_records:
             self._seal(work, window, "count", now)
@@ -315,7 +315,7 @@ class Lot:
     def _add(self, message: Message, record: Front, line: Line, opened_at: int, now: int) -> Window:
         return self.windows.add(
             line, record.partner, message.offset, record.raw, record.digest, message.value or b"",
-            record.recorded_at, opened_at, now, self.sequence,
+            record.recorded_at, opened_at, now, self.sequence, record.claimed,
         )  # fmt: skip
 
     def _linger(self, work: Work, now: int) -> None:
@@ -329,10 +329,10 @@ class Lot:
         while bound and (oldest := self.windows.oldest()) and self.sequence - oldest.first_sequence >= bound:
             self._seal(work, oldest, "reread", now)
 
-    def _bytes_bound(self, work: Work, line: Line, message: Message, now: int) -> None:
+    def _bytes_bound(self, work: Work, line: Line, size: int, now: int) -> None:
         """A window never grows past `max_bytes`: the record that would not fit opens the next one (T15)."""
         window = self.windows.get(line)
-        if window and window.size + len(message.value or b"") > self.terms.pipeline.batching.max_bytes:
+        if window and window.size + window.claimed + size > self.terms.pipeline.batching.max_bytes:
             self._seal(work, window, "bytes", now)
 
     def _seal(self, work: Work, window: Window, reason: str, now: int) -> None:

@@ -26,7 +26,8 @@ from schemas.codec import Codec
 from schemas.pack import Pack, Submission, Unpacked
 from streams.batch import BatchStage
 from streams.bodies import Fetch
-from streams.deadletter import Claim, DeadLetters, no_claims
+from streams.claims import NO_CLAIMS, Claims
+from streams.deadletter import DeadLetters
 from streams.dispatch import DispatchStage
 from streams.identity import MemoryVersions, VersionStore
 from streams.progress import Identity
@@ -34,6 +35,7 @@ from streams.stage import TableStore
 from streams.tables import MemoryRows
 from streams.validate import ValidateStage
 from topology.model import Pipeline
+from topology.topics import inline_limit
 
 STAGES = ("validate", "batch", "dispatch")
 """In the order data flows."""
@@ -47,7 +49,7 @@ class Parts:
     codec: Codec
     pack: Pack
     identity: Identity
-    claim: Claim = no_claims
+    claims: Claims = NO_CLAIMS
     versions: Callable[[int], VersionStore] = lambda partition: MemoryVersions()
     rows: Callable[[str, int], TableStore] = lambda table, partition: MemoryRows()
     random: Random = field(default_factory=Random)
@@ -57,8 +59,9 @@ class Parts:
     def validate(self) -> ValidateStage:
         """raw -> validated, dead-letter."""
         return ValidateStage(
-            self.pipeline, self.codec, self.pack, self.identity, self._dead_letters(), unpack=self.unpack
-        )
+            self.pipeline, self.codec, self.pack, self.identity, self._dead_letters(), unpack=self.unpack,
+            claim=self.claims.put, inline=inline_limit(self.pipeline),
+        )  # fmt: skip
 
     def batch(self) -> BatchStage:
         """validated -> batched, sent (duplicates), dead-letter (conflicts); idempotency, windows."""
@@ -68,8 +71,8 @@ class Parts:
         """batched -> partners, sent, dead-letter, validated (releases); delivery."""
         return DispatchStage(
             self.pipeline, self.codec, self.pack, self.identity, self._dead_letters(), fetch, self.random, self.rows,
-            busy,
+            busy, self.claims,
         )  # fmt: skip
 
     def _dead_letters(self) -> DeadLetters:
-        return DeadLetters(self.codec, self.pipeline.partitions, self.claim)
+        return DeadLetters(self.codec, self.pipeline.partitions, self.claims.put, inline_limit(self.pipeline))

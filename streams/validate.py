@@ -15,13 +15,15 @@ from schemas.canonical import RawPosition, idempotency_key, sha256
 from schemas.codec import Codec
 from schemas.errors import UNPROCESSABLE, Finding
 from schemas.pack import Listed, Pack, Record, Refusal, Submission, Unpacked, refuse_whole
-from schemas.validated import encode_validated, shared_front, shared_rest
-from streams.deadletter import DeadLetters
+from schemas.validated import claim_payload, encode_validated, shared_front, shared_rest
+from streams.claims import NO_CLAIMS
+from streams.deadletter import Claim, DeadLetters
 from streams.progress import Identity, Progress, take_over
 from streams.runtime.log import Fatal
 from streams.stage import Chunk, Message, Output, TableStore, Work
 from streams.tables import MemoryRows
 from topology.model import Pipeline, partition_for
+from topology.topics import LEAST_INLINE
 
 _new = tuple.__new__  # a named tuple's own constructor costs three times as much
 
@@ -82,11 +84,15 @@ class ValidateStage:
         dead_letters: DeadLetters,
         clock: Callable[[], float] = time.monotonic,
         unpack: Callable[[Submission], Unpacked] | None = None,
+        claim: Claim = NO_CLAIMS.put,
+        inline: int = LEAST_INLINE,
     ) -> None:
-        """`unpack` reads submissions in the pack's place: a worker has heavy ones read in another process (VA3)."""
+        """`unpack` reads submissions in the pack's place: a worker has heavy ones read in another process (VA3).
+        `claim` keeps the payload of a message that would have more than `inline` bytes (VA4)."""
         self.pipeline, self._codec, self._pack, self._identity = pipeline, codec, pack, identity
         self._dead_letters = dead_letters
         self._unpack = unpack or pack.unpack
+        self._claim, self._inline = claim, inline
         self._limits = Limits(pipeline, clock)
         self._progress: dict[int, Progress] = {}
         self._open: dict[int, tuple[int, Unpacked]] = {}
@@ -242,17 +248,20 @@ class ValidateStage:
             record.warnings,
             record.payload,
         )
+        size = len(message)
+        if size > self._inline:
+            message = claim_payload(message, record.payload, self._claim(record.payload))
         partition_key = idempotency_key([fields[name] for name in pipeline.partition_by])
         target, key = _target(partition_key, pipeline.partitions)
         work.outputs.append(_new(Output, ("validated", target, key, message, ())))
         progress.note("VALIDATE", record.warnings[0].code if record.warnings else "", position, record.digest)
-        return len(message)
+        return size
 
     def _refusal(self, work: Work, progress: Progress, refusal: Refusal, position: RawPosition, common: Common) -> int:
         output, digest = self._dead_letters.refused(refusal, position, {**common._asdict(), "passport": None})
         work.outputs.append(output)
         progress.note("REJECT", refusal.findings[0].code, position, digest)
-        return len(output.value or b"")
+        return max(len(output.value or b""), len(refusal.original))
 
     def committed(self, work: Work, now: int) -> None:
         """Validate keeps no table but its head, which is in memory already."""

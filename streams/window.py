@@ -52,6 +52,9 @@ class Window:
     hash: Any
     last_offset: int = -1
     size: int = 0
+    """Bytes of its messages."""
+    claimed: int = 0
+    """Bytes of payloads that are not in its messages (VA4)."""
     first_recorded_at: int = 0
     last_recorded_at: int = 0
     records: list[bytes] = field(default_factory=list)
@@ -108,6 +111,7 @@ class Windows:
         opened_at: int,
         opened_wall: int,
         sequence: int,
+        claimed: int = 0,
     ) -> Window:
         """Puts an admitted record into its line's window, opening one where needed."""
         window = self._open.get(line)
@@ -128,6 +132,7 @@ class Windows:
         window.last_recorded_at = max(window.last_recorded_at, recorded_at)
         window.first_recorded_at = min(window.first_recorded_at, recorded_at)
         window.size += len(message)
+        window.claimed += claimed
         self.size += len(message)
         return window
 

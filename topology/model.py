@@ -41,7 +41,12 @@ class Batching(Frozen):
     """When a window is sealed (BA5). The named presets are the two profiles of trap T9."""
 
     max_records: int = Field(5000, ge=1, le=100_000, description="records in a batch; cut exactly here")
-    max_bytes: int = Field(8 * 2**20, ge=1024, le=24 * 2**20, description="bytes of the members' messages")
+    max_bytes: int = Field(
+        8 * 2**20,
+        ge=1024,
+        le=24 * 2**20,
+        description="bytes of the members' messages, and of payloads kept by claim check",
+    )
     linger: float = Field(
         10.0,
         gt=0,
@@ -137,6 +142,21 @@ class HttpPartner(Frozen):
     )
 
 
+class ClaimStore(Frozen):
+    """Where payloads and originals are kept that are too large for a topic (VA4), by content."""
+
+    url: str | None = Field(
+        None,
+        pattern=r"^[a-z][a-z0-9]*:.+$",
+        description="folder or bucket, like that of an object-store partner, that every worker of the pipeline can "
+        "reach; none: the folder `claims` in each worker's home",
+    )
+    options: dict[str, str] = Field(
+        default_factory=dict, description="obstore settings; ${ENV} is taken from the environment"
+    )
+    timeout: float = Field(15.0, gt=0, le=20, description="seconds for one request")
+
+
 Partner = Annotated[ObjectStorePartner | HttpPartner, Field(discriminator="kind")]
 
 Profile = Literal["strict", "lenient", "schema"]
@@ -189,6 +209,7 @@ class Pipeline(Frozen):
     parser: Parsing = Field(default_factory=Parsing)
     partner: Name | PartnerRule = Field(description="where batches go")
     retry: Retry = Field(default_factory=Retry)
+    claims: ClaimStore = Field(default_factory=ClaimStore)
     ordering: Literal["group", "none"] = Field("group", description="whether a blocked batch holds its group")
     acks: Literal["record", "batch"] = Field("record", description="one ack per record, or one per batch")
     deterministic: bool = Field(False, description="law 6: batches depend on content and recorded time alone")

@@ -11,6 +11,8 @@ from typing import NamedTuple
 from topology.model import CONTROL_TOPIC, EVENT_TOPICS, TABLES, Pipeline
 
 MIB = 2**20
+LEAST_INLINE = 32 * MIB
+"""Bytes of a record that travel inside messages in any pipeline; full batches are below it."""
 ENVELOPE = 64 * 1024
 """Room for keys, headers and framing around a submission."""
 TABLE_SEGMENT = 16 * MIB
@@ -56,7 +58,13 @@ class Problem(NamedTuple):
 
 def message_limit(pipeline: Pipeline) -> int:
     """max.message.bytes of every event topic: a full batch, or the largest submission, and its envelope (VA4)."""
-    return max(32 * MIB, pipeline.raw.max_message_bytes) + MIB
+    return inline_limit(pipeline) + MIB
+
+
+def inline_limit(pipeline: Pipeline) -> int:
+    """Bytes of a record that travel inside messages; a larger one goes by claim check (VA4). The rest of
+    `message_limit` is for what stands around it in a batch or a dead letter."""
+    return max(LEAST_INLINE, pipeline.raw.max_message_bytes)
 
 
 def topic_specs(pipeline: Pipeline) -> list[TopicSpec]:

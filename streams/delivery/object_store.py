@@ -23,7 +23,7 @@ from obstore.store import LocalStore, ObjectStore, from_url
 from schemas.canonical import canonical_json
 from streams.delivery import answers
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
-from topology.model import ObjectStorePartner
+from topology.model import ClaimStore, ObjectStorePartner
 
 CLIENT_OPTIONS = frozenset(
     {"allow_http", "allow_invalid_certificates", "connect_timeout", "proxy_url", "proxy_excludes", "root_certificate"}
@@ -55,9 +55,9 @@ class ObjectStoreSink:
         server that is away: that is an outcome)."""
         self.name = name
         self._partner = partner
-        self._secrets = _secrets(partner)
-        self._folder = _folder(partner.url)
-        self._store: ObjectStore | None = None if self._folder else _bucket(name, partner)
+        self._secrets = secrets_of(partner)
+        self._folder = folder_of(partner.url)
+        self._store: ObjectStore | None = None if self._folder else open_bucket(f"partner {name}", partner)
 
     async def send(self, envelope: Envelope) -> Outcome:
         """See Sink. The whole attempt takes at most `partner.timeout` seconds."""
@@ -110,7 +110,7 @@ class ObjectStoreSink:
 
     def _put_failed(self, error: Exception, *, local: bool) -> Outcome:
         """What is known after a put that raised."""
-        text = answers.excerpt(_cause(error), self._secrets)
+        text = answers.excerpt(cause_of(error), self._secrets)
         if isinstance(error, PermissionDeniedError | UnauthenticatedError | PermissionError):
             return Outcome(OutcomeKind.STOPPED, text)
         if local:
@@ -129,7 +129,7 @@ class ObjectStoreSink:
         return Outcome(OutcomeKind.UNKNOWN, text)
 
     def _unknown(self, error: Exception) -> Outcome:
-        return Outcome(OutcomeKind.UNKNOWN, answers.excerpt(f"no answer: {_cause(error)}", self._secrets))
+        return Outcome(OutcomeKind.UNKNOWN, answers.excerpt(f"no answer: {cause_of(error)}", self._secrets))
 
     def _sync(self, path: str) -> None:
         """Makes an object, its sidecar and the folders that name them survive a power cut. Raises OSError."""
@@ -165,7 +165,7 @@ def _http_status(error: Exception) -> tuple[int | None, str]:
     return (int(match[1]) if match else None), detail
 
 
-def _cause(error: Exception) -> str:
+def cause_of(error: Exception) -> str:
     """What a person needs to know of an obstore error: not the long URL in front, not the debug text behind, but the
     system's own words out of it where the request was not answered."""
     shown, _, detail = str(error).partition("\n\nDebug source:\n")
@@ -174,13 +174,13 @@ def _cause(error: Exception) -> str:
     return f"{cause or place} ({system[1]})" if system else cause or place or type(error).__name__
 
 
-def _secrets(partner: ObjectStorePartner) -> frozenset[str]:
-    """Values of options that no ack may show."""
+def secrets_of(place: ObjectStorePartner | ClaimStore) -> frozenset[str]:
+    """Values of options that no ack and no log may show."""
     secret = re.compile("secret|token|key|sas|pass", re.IGNORECASE)
-    return frozenset(value for name, value in partner.options.items() if secret.search(name) and len(value) >= 6)
+    return frozenset(value for name, value in place.options.items() if secret.search(name) and len(value) >= 6)
 
 
-def _folder(url: str) -> Path | None:
+def folder_of(url: str) -> Path | None:
     """The absolute folder behind `file:///abs` or `file:relative`; None for a bucket."""
     if not url.startswith("file:"):
         return None
@@ -188,21 +188,24 @@ def _folder(url: str) -> Path | None:
     return Path(path.removeprefix("//") if path.startswith("//") else path).absolute()
 
 
-def _bucket(name: str, partner: ObjectStorePartner) -> ObjectStore:
-    options = {key.lower(): value for key, value in partner.options.items()}
+def open_bucket(name: str, place: ObjectStorePartner | ClaimStore) -> ObjectStore:
+    """The bucket behind a URL; `name` says in errors whose it is. One call of it is one request: a retry inside would
+    turn "unknown, then refused connection" into a known failure. Raises ValueError for a URL or option that obstore
+    does not know."""
+    assert place.url is not None
+    options = {key.lower(): value for key, value in place.options.items()}
     client: dict[str, Any] = {key: options.pop(key) for key in CLIENT_OPTIONS & options.keys()}
     for switch in ("allow_http", "allow_invalid_certificates"):
         if switch in client:
             client[switch] = client[switch].lower() in ("true", "1", "yes")
     if options.get("endpoint", "").startswith("http://"):
         client.setdefault("allow_http", True)
-    client["timeout"] = timedelta(seconds=partner.timeout)
-    # One attempt is one request: a retry inside would turn "unknown, then refused connection" into a known failure.
+    client["timeout"] = timedelta(seconds=place.timeout)
     try:
         build = cast(Any, from_url)
         return cast(
-            ObjectStore, build(partner.url, config=options, client_options=client, retry_config={"max_retries": 0})
+            ObjectStore, build(place.url, config=options, client_options=client, retry_config={"max_retries": 0})
         )
     except (BaseError, ValueError, TypeError) as error:
-        text = answers.excerpt(str(error), _secrets(partner))
-        raise ValueError(f"partner {name}: {partner.url} with options {sorted(options)}: {text}") from None
+        text = answers.excerpt(str(error), secrets_of(place))
+        raise ValueError(f"{name}: {place.url} with options {sorted(options)}: {text}") from None

@@ -28,7 +28,7 @@ from streams.pipeline import STAGES, Parts
 from streams.progress import Identity
 from streams.runtime import bounded, garbage
 from streams.runtime.admin import describe_cluster_topics
-from streams.runtime.claims import claim_store
+from streams.runtime.claims import ObjectClaims
 from streams.runtime.control import read_control
 from streams.runtime.frame import Frame
 from streams.runtime.guard import Guard
@@ -178,15 +178,17 @@ class StageThread(threading.Thread):
         settings, pipeline = self._worker.settings, self.pipeline
         identity = Identity(f"{settings.slot}", settings.software, self.pack.version)
         home = settings.home / "stores" / pipeline.application / pipeline.pipeline / str(settings.slot)
-        parts = Parts(pipeline, self.codec, self.pack, identity, claim=claim_store(settings.home / "claims"))
+        parts = Parts(
+            pipeline, self.codec, self.pack, identity, ObjectClaims(pipeline.claims, settings.home / "claims")
+        )
         if pipeline.store == "rocksdb":
             from streams.runtime.rocks_versions import RocksVersions
 
-            parts = Parts(
-                pipeline, self.codec, self.pack, identity, parts.claim,
+            parts = replace(
+                parts,
                 versions=lambda partition: RocksVersions(home / f"idempotency-{partition}"),
                 rows=lambda table, partition: row_store("rocksdb", home, table, partition),
-            )  # fmt: skip
+            )
         if self.stage_name == "validate":
             self._parser = ParserProcess(self._build_pack, pipeline.parser)
             self._stage = replace(parts, unpack=self._parser.unpack).validate()

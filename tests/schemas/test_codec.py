@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from schemas.codec import (
     MARKER,
     NAMES,
+    OLDER,
     SingleObjectCodec,
     WireError,
     schema_fingerprint,
@@ -52,6 +53,23 @@ def test_messages_recorded_earlier_are_still_read(name: str) -> None:
     kind, message = CODEC.decode(data)
     assert (kind, jsonable(message)) == (name, recorded)
     assert CODEC.encode(name, message) == data
+
+
+@pytest.mark.parametrize("old", OLDER)
+def test_messages_of_an_older_schema_are_read_with_the_defaults_of_todays(old: str) -> None:
+    data = bytes.fromhex((RECORDED / f"{old}.hex").read_text())
+    recorded = json.loads((RECORDED / f"{old}.json").read_text("utf-8"))
+    name, message = CODEC.decode(data)
+    added = {f["name"]: f["default"] for f in json.loads(schema_text(name))["fields"] if f["name"] not in recorded}
+    assert added
+    assert (name, jsonable(message)) == (OLDER[old], recorded | added)
+    for cut in range(len(data)):
+        with pytest.raises(WireError):
+            CODEC.decode(data[:cut])
+
+
+def test_every_recorded_message_is_of_a_schema_that_is_read() -> None:
+    assert {path.stem for path in RECORDED.iterdir()} == {*NAMES, *OLDER}
 
 
 @pytest.mark.parametrize("name", NAMES)

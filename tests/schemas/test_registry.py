@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from confluent_kafka.schema_registry import Schema, SchemaRegistryError
 
-from schemas.codec import NAMES, Codec, SingleObjectCodec, WireError, schema_text
+from schemas.codec import NAMES, OLDER, Codec, SingleObjectCodec, WireError, schema_text
 from schemas.registry import RegistryCodec, codec_for
 
+from .record import RECORDED
 from .samples import example
 
 
@@ -60,6 +61,15 @@ def test_our_schema_under_another_id_is_read_and_a_foreign_one_is_refused(codec:
     foreign = codec._client.register_schema("foreign", Schema('{"type": "int"}', "AVRO"))
     with pytest.raises(WireError, match=f"schema id {foreign} is none that this version reads"):
         codec.decode(b"\0" + foreign.to_bytes(4, "big") + b"\2")
+
+
+@pytest.mark.parametrize(("old", "name"), OLDER.items())
+def test_a_message_of_an_older_schema_is_read(codec: RegistryCodec, old: str, name: str) -> None:
+    number = codec._client.register_schema(f"waybill.wire.{name}", Schema(schema_text(old), "AVRO"))
+    recorded = bytes.fromhex((RECORDED / f"{old}.hex").read_text())
+    data = b"\0" + number.to_bytes(4, "big") + recorded[10:]
+    assert codec.decode(data) == SingleObjectCodec().decode(recorded)
+    assert codec.decode(data)[0] == name
 
 
 def test_a_failing_registry_is_not_blamed_on_a_message(codec: RegistryCodec, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,9 @@ from schemas.canonical import RawPosition
 from schemas.codec import SingleObjectCodec, WireError
 from schemas.errors import Finding
 from schemas.validated import (
+    NO_CLAIM,
     Front,
+    claim_payload,
     decode_front,
     encode_validated,
     encode_version_row,
@@ -34,7 +36,7 @@ COMMON = {
 }
 
 
-USUAL = example("validated") | {"raw_incarnation": 0, "raw_partition": 3}
+USUAL = example("validated") | {"raw_incarnation": 0, "raw_partition": 3, "claim": None}
 
 
 def by_hand(m: dict[str, Any]) -> bytes:
@@ -51,8 +53,15 @@ def by_hand(m: dict[str, Any]) -> bytes:
 
 @given(messages("validated"))
 def test_a_validated_message_by_hand_is_fastavros(message: dict[str, Any]) -> None:
-    message["passport"] = None
+    message |= {"passport": None, "claim": None}
     assert by_hand(message) == CODEC.encode("validated", message)
+
+
+@given(messages("validated"), st.text())
+def test_a_payload_that_is_kept_elsewhere_leaves_the_rest_as_it_was(message: dict[str, Any], url: str) -> None:
+    message |= {"passport": None, "claim": None}
+    claimed = message | {"payload": b"", "claim": {"url": url, "size": len(message["payload"])}}
+    assert claim_payload(by_hand(message), message["payload"], url) == CODEC.encode("validated", claimed)
 
 
 @given(messages("idempotency"))
@@ -64,7 +73,7 @@ def test_a_version_row_by_hand_is_fastavros(m: dict[str, Any]) -> None:
 
 @given(messages("validated"), st.fixed_dictionaries(COMMON))
 def test_the_front_of_a_usual_message_is_read_without_the_codec(m: dict[str, Any], usual: dict[str, int]) -> None:
-    m |= usual
+    m |= {**usual, "claim": None}
     assert decode_front(CODEC.encode("validated", m), len(HEADER)) == front_of(m)
 
 
@@ -80,9 +89,15 @@ def test_a_front_cut_off_anywhere_is_left_to_the_codec() -> None:
     data = CODEC.encode("validated", m)
     behind = b"".join((long(m["raw_offset"]), long(m["raw_index"])))
     end = data.index(behind) + len(behind)
-    assert decode_front(data[:end], len(HEADER)) == front_of(m)
+    assert decode_front(data[:end] + NO_CLAIM, len(HEADER)) == front_of(m)
     for cut in range(len(HEADER), end):
         assert decode_front(data[:cut], len(HEADER)) is None
+
+
+@given(messages("validated"))
+def test_how_much_a_message_claims_is_never_overlooked(m: dict[str, Any]) -> None:
+    found = decode_front(CODEC.encode("validated", m), len(HEADER))
+    assert found is None or found.claimed == (m["claim"]["size"] if m["claim"] else 0)
 
 
 def test_a_damaged_front_never_raises_and_never_differs_from_the_codec() -> None:

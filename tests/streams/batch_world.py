@@ -550,7 +550,7 @@ def validated(record: Published) -> dict[str, Any]:
         "raw_topic": record.raw.topic, "raw_incarnation": 0, "raw_partition": record.raw.partition,
         "raw_offset": record.raw.offset, "raw_index": 0, "count": 1, "submission_digest": record.digest,
         "source": None, "site": None, "received_at": None, "schema_version": "sim/1", "topology_version": 1,
-        "warnings": [], "passport": None, "payload": b"{}",
+        "warnings": [], "passport": None, "payload": b"{}", "claim": None,
     }  # fmt: skip
 
 

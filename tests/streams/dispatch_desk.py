@@ -63,7 +63,8 @@ def record(key: str, offset: int, group: str = "g", partner: str = "lake") -> di
         "recorded_at": START, "event_time": START - 5, "ordering": None, "raw_topic": "plain.raw",
         "raw_incarnation": 0, "raw_partition": 0, "raw_offset": offset, "raw_index": 0, "count": 1,
         "submission_digest": sha256(b"submission"), "source": "file.csv", "site": "here", "received_at": None,
-        "schema_version": "plain-1", "topology_version": 1, "warnings": [], "passport": None, "payload": payload,
+        "schema_version": "plain-1", "topology_version": 1, "warnings": [], "passport": None,
+        "payload": payload, "claim": None,
     }  # fmt: skip
 
 

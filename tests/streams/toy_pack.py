@@ -14,7 +14,8 @@ from schemas.canonical import canonical_json, sha256
 from schemas.codec import SingleObjectCodec
 from schemas.errors import EMPTY_MESSAGE, MALFORMED_CSV, Finding
 from schemas.pack import Record, Refusal, Submission, Unpacked
-from streams.deadletter import Claim, DeadLetters, no_claims
+from streams.claims import NO_CLAIMS
+from streams.deadletter import Claim, DeadLetters
 from streams.progress import Identity
 from streams.runtime.log import Fetched
 from streams.runtime.memory import MemoryBroker, MemoryLog
@@ -23,6 +24,7 @@ from streams.stage import Chunk, Work
 from streams.validate import ValidateStage
 from tests.streams.batch_world import audit_entries
 from topology.model import Chunking, Pipeline, Topic
+from topology.topics import LEAST_INLINE
 
 CODEC = SingleObjectCodec()
 
@@ -143,17 +145,19 @@ class Toy:
     def __init__(
         self,
         pipeline: Pipeline | None = None,
-        claim: Claim = no_claims,
+        claim: Claim = NO_CLAIMS.put,
         inline: int = 1000,
         broker: MemoryBroker | None = None,
         slot: int = 0,
         unpack: Callable[[Submission], Unpacked] | None = None,
+        room: int = LEAST_INLINE,
     ) -> None:
+        """`inline`: bytes of an original inside a dead letter; `room`: bytes of a `validated` message."""
         self.pipeline = pipeline or line_pipeline()
         self.broker = broker or MemoryBroker(self.pipeline)
         self.pack = LinePack()
         self.now = 0
-        self.slot, self.claim, self.inline, self.unpack = slot, claim, inline, unpack
+        self.slot, self.claim, self.inline, self.unpack, self.room = slot, claim, inline, unpack, room
         self.hand_over: Callable[[Chunk], Work] | None = None
         self.start()
 
@@ -162,7 +166,7 @@ class Toy:
         self.stage = ValidateStage(
             self.pipeline, CODEC, self.pack, Identity("w", "0", "lines/1"),
             DeadLetters(CODEC, self.pipeline.partitions, self.claim, self.inline), clock=lambda: 0.0,
-            unpack=self.unpack,
+            unpack=self.unpack, claim=self.claim, inline=self.room,
         )  # fmt: skip
         self.log = ShortLog(self.broker, "validate", "raw", self.slot)
         self.runner = Runner(self.log, self.stage, self.pipeline.chunk, None, self.hand_over, lambda: self.now)

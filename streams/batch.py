@@ -28,6 +28,7 @@ class BatchStage:
 
     name = "batch"
     input = "validated"
+    room = None
     tables: tuple[str, ...] = ("heads", "windows", "idempotency")
 
     def __init__(

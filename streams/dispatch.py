@@ -64,6 +64,7 @@ class DispatchStage:
         self.bodies = Bodies(pipeline, codec, pack, fetch, claims)
         self._settlement = Settlement(pipeline, codec, dead_letters)
         self._heads: dict[int, Progress] = {}
+        self._full = False
         self._faults: dict[bytes, str] = {}
         """Why a body could not be made, until the batch's dead letters are written."""
 
@@ -80,6 +81,14 @@ class DispatchStage:
     def unsettled(self) -> int:
         """Batches without a final answer: a bounded run ends when there is none."""
         return self.deliveries.unsettled
+
+    @property
+    def room(self) -> int | None:
+        """What may still be parked. A full table takes nothing before a tenth of it is free again: input that stops
+        and goes for every batch would be read anew each time."""
+        unsettled, most = self.deliveries.unsettled, self.pipeline.max_unsettled
+        self._full = unsettled >= most or (self._full and unsettled > most * 9 // 10)
+        return 0 if self._full else most - unsettled
 
     # ---- taking over and letting go --------------------------------------------------------------
 

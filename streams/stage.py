@@ -102,6 +102,12 @@ class Stage(Protocol):
     tables: tuple[str, ...]
     """Tables whose partition p must be at hand before partition p is worked on; `heads` is always among them."""
 
+    @property
+    def room(self) -> int | None:
+        """How many more messages the stage has room for; None: any number. 0 holds the input up, and the log is the
+        buffer."""
+        ...
+
     def store(self, table: str, partition: int) -> TableStore:
         """A new or reopened store for one partition of one of `tables`."""
         ...

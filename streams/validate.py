@@ -73,6 +73,7 @@ class ValidateStage:
 
     name = "validate"
     input = "raw"
+    room = None
     tables: tuple[str, ...] = ("heads",)
 
     def __init__(

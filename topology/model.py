@@ -211,6 +211,11 @@ class Pipeline(Frozen):
     retry: Retry = Field(default_factory=Retry)
     claims: ClaimStore = Field(default_factory=ClaimStore)
     ordering: Literal["group", "none"] = Field("group", description="whether a blocked batch holds its group")
+    max_unsettled: int = Field(
+        20_000,
+        ge=1,
+        description="batches without a final answer that a worker holds, about 2 KB each, before it takes no more",
+    )
     acks: Literal["record", "batch"] = Field("record", description="one ack per record, or one per batch")
     deterministic: bool = Field(False, description="law 6: batches depend on content and recorded time alone")
     store: Literal["memory", "rocksdb"] = Field("memory", description="local store of the compacted tables")

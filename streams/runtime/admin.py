@@ -50,6 +50,19 @@ class Cluster:
         high = self._ask(what, lambda: ask(OffsetSpec.latest()))
         return self._ask(what, lambda: ask(OffsetSpec.earliest())), high
 
+    def ends(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int] | None:
+        """High watermarks, in one request; None where the cluster does not answer it now."""
+        where = [TopicPartition(topic, partition) for topic, partition in partitions]
+        try:
+            asked = self._client.list_offsets(
+                dict.fromkeys(where, OffsetSpec.latest()),
+                isolation_level=IsolationLevel.READ_UNCOMMITTED,
+                request_timeout=REQUEST_SECONDS,
+            )
+            return {(tp.topic, tp.partition): future.result().offset for tp, future in asked.items()}
+        except KafkaException:
+            return None
+
     def topic_id(self, topic: str) -> str:
         """Kafka's id of a topic."""
 

@@ -99,6 +99,7 @@ class KafkaLog:
         """Next offset of the partitions that are being fetched."""
         self._seeks: dict[int, int] = {}
         """Seeks that the next fetch carries out."""
+        self._held = False
         self._token: bytes | None = None
         self._changed = False
         self._revoked: frozenset[int] = frozenset()
@@ -153,6 +154,7 @@ class KafkaLog:
     def fetch(self, records: int, size: int, linger: float, timeout: float) -> Fetched:
         """See `Log.fetch`. Raises LogGap where input is gone, Fatal where the consumer cannot go on."""
         self._carry_out_seeks()
+        self._hold(records == 0)
         messages: list[Message] = []
         filled = 0
         deadline = time.monotonic() + timeout
@@ -161,7 +163,7 @@ class KafkaLog:
             if messages:
                 raw = self._poll(min(SLICE, records - len(messages)), min(wait, FILL_SLICE))
             else:  # returns with the first message, or soon to serve callbacks
-                raw = self._poll(1, min(wait, IDLE_SLICE))
+                raw = self._poll(1, min(wait, IDLE_SLICE))  # while held up nothing comes, but a rebalance may
             if self._changed:
                 return self._report()  # what was read belongs to an assignment that is no more
             raw = self._without_errors(raw)
@@ -227,7 +229,27 @@ class KafkaLog:
             else:
                 return
         # assigning anew names every position; it also drops what the client has prefetched, so only where needed
-        self._consumer.assign([TopicPartition(self._input, p, offset) for p, offset in sorted(self._next.items())])
+        where = [TopicPartition(self._input, p, offset) for p, offset in sorted(self._next.items())]
+        self._consumer.assign(where)
+        if self._held:
+            self._consumer.resume(where)
+            self._held = False
+
+    def standing(self) -> dict[int, int]:
+        """Next offset by partition that is being read. Not for other threads: the client lets them wait for ever."""
+        start = dict(self._next)
+        try:
+            found = self._consumer.position([TopicPartition(self._input, partition) for partition in start])
+            return {tp.partition: max(tp.offset, start[tp.partition]) for tp in found}
+        except (KafkaException, RuntimeError):  # closed for a moment, or for good
+            return {}
+
+    def _hold(self, on: bool) -> None:
+        """Pauses or resumes what is being read. The client drops what it has fetched of a paused partition."""
+        if on != self._held and self._next:
+            where = [TopicPartition(self._input, partition) for partition in self._next]
+            (self._consumer.pause if on else self._consumer.resume)(where)
+            self._held = on
 
     def _keep_alive(self) -> None:
         """Polls the group's consumer while something else takes long: heartbeats alone do not keep a membership."""

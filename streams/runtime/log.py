@@ -79,7 +79,8 @@ class Log(Protocol):
     def fetch(self, records: int, size: int, linger: float, timeout: float) -> Fetched:
         """Fills a chunk: up to `records` messages or `size` bytes, waiting `linger` seconds for more once the first
         is there and `timeout` seconds for the first. Never mixes messages with a change of assignment: when the
-        assignment changed, `messages` is empty and newly assigned partitions stay paused until `seek`."""
+        assignment changed, `messages` is empty and newly assigned partitions stay paused until `seek`. With `records`
+        0 the input is held up: nothing is taken, and the membership kept."""
         ...
 
     def committed(self, partition: int) -> int | None:

@@ -67,6 +67,17 @@ class Metrics:
         self.progress_age = Gauge(
             "waybill_progress_age_seconds", "Since the last turn of the loop", stage, registry=self.registry
         )
+        partition = (*stage, "partition")
+        self.lag = Gauge(
+            "waybill_lag_messages", "Input not taken yet, transaction markers counted", partition,
+            registry=self.registry,
+        )  # fmt: skip
+        self.waiting = Gauge(
+            "waybill_input_waiting_seconds",
+            "How long a partition's input has been there without anything of it being taken",
+            partition,
+            registry=self.registry,
+        )
         self.unsettled = Gauge(
             "waybill_unsettled_batches", "Batches without a final answer", ("pipeline",), registry=self.registry
         )
@@ -80,6 +91,8 @@ class Observer:
         self._labels = (pipeline.pipeline, stage)
         self._log = log.bind(pipeline=pipeline.pipeline, stage=stage, schema_version=schema_version)
         self.last_turn = time.monotonic()
+        self.moved: dict[int, float] = {}
+        """When input of a partition was committed last, monotonic."""
 
     def __call__(self, step: Step) -> None:
         self.last_turn = time.monotonic()
@@ -91,6 +104,8 @@ class Observer:
             self._log.warning("redone", result=step.result, error=f"{type(step.error).__name__}: {step.error}")
         if step.result != "commit" or step.work is None:
             return
+        if step.messages:
+            self.moved.update(dict.fromkeys(step.work.offsets, self.last_turn))
         metrics.consumed.labels(*labels).inc(step.messages)
         metrics.duration.labels(*labels).observe(step.seconds)
         topics = Tally(output.topic for output in step.work.outputs)

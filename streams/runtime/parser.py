@@ -104,17 +104,11 @@ class ParserProcess:
     def _start(self) -> _Child:
         if self._closed:
             raise Fatal("the parser process was closed while it was needed")
-        ours, theirs = Pipe()
-        with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-m", parser_child.__name__, str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-                start_new_session=True,  # a Ctrl-C at the terminal is for the worker, which stops it in its turn
-            )
-        child = self._child = _Child(process, ours)
+        try:
+            child = self._child = _spawn()
+        except OSError as error:
+            raise Abortable(f"the parser process cannot be started: {error}") from error
+        process, ours = child
         limits = self._limits
         try:
             ours.send_bytes(pickle.dumps((self._build, limits.seconds, limits.memory, limits.output)))
@@ -153,6 +147,21 @@ class ParserProcess:
         if -code in (signal.SIGALRM, signal.SIGXCPU):
             return self._too_long
         return f"crashed ({signal.Signals(-code).name})" if code < 0 else f"ended with exit code {code}"
+
+
+def _spawn() -> _Child:
+    """Raises OSError."""
+    ours, theirs = Pipe()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", parser_child.__name__, str(theirs.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            start_new_session=True,  # a Ctrl-C at the terminal is for the worker, which stops it in its turn
+        )
+    return _Child(process, ours)
 
 
 class _Plain(pickle.Unpickler):

@@ -118,6 +118,7 @@ class Runner:
         self._condemned_in_a_row = 0
         self._condemned_last: tuple[int, int] | None = None
         self._revoke_error: Exception | None = None
+        self._held = False
         log.before_revoke = self._before_revoke
 
     @property
@@ -129,6 +130,11 @@ class Runner:
     def positions(self) -> dict[int, int]:
         """Next input offset to be worked, per partition."""
         return dict(self._positions)
+
+    @property
+    def held(self) -> bool:
+        """Whether the stage holds its input up."""
+        return self._held
 
     @property
     def busy(self) -> bool:
@@ -166,7 +172,10 @@ class Runner:
         if self._exchange.busy() or self.stage.due(self._clock()):
             timeout = min(timeout, BUSY_TIMEOUT)
         chunking = self._chunking
-        fetched = self.log.fetch(self._limit, chunking.bytes, chunking.linger, timeout)
+        room = self.stage.room
+        records = self._limit if room is None else min(self._limit, room)
+        self._held = records == 0
+        fetched = self.log.fetch(records, chunking.bytes, chunking.linger, timeout)
         self._token = fetched.token
         if self._revoke_error is not None:
             error, self._revoke_error = self._revoke_error, None

@@ -27,15 +27,18 @@ from streams.delivery.exchange import EngineExchange
 from streams.pipeline import STAGES, Parts
 from streams.progress import Identity
 from streams.runtime import bounded, garbage
-from streams.runtime.admin import describe_cluster_topics
+from streams.runtime.admin import Cluster, describe_cluster_topics
 from streams.runtime.claims import ObjectClaims
+from streams.runtime.clients import client_settings
 from streams.runtime.control import read_control
 from streams.runtime.frame import Frame
 from streams.runtime.guard import Guard
 from streams.runtime.kafka import KafkaLog
+from streams.runtime.lag import LagWatch, Progress, Reading, Stuck
 from streams.runtime.log import Fatal, LogError, LogGap
 from streams.runtime.observe import Metrics, Observer
 from streams.runtime.parser import ParserProcess
+from streams.runtime.restore import Reader
 from streams.runtime.runner import Runner
 from streams.runtime.stores import row_store
 from topology.model import Pipeline
@@ -48,6 +51,12 @@ bounded run was stopped before its end."""
 STALL_SECONDS = 120.0
 """A thread that has not turned its loop for this long is stuck: longer than any single step may take (TX1's wait for
 a pending transaction included), so that the supervisor can replace the process."""
+
+STAND_SECONDS = 1.0
+"""How old a thread's word may be on where it stands."""
+
+EMPTY_SECONDS = 5.0
+"""For a look at whether anything lies where a stage stands still."""
 
 LAST_SECONDS = 60.0
 """Beyond the drain: a process that is still there so long after one of its stages has ended is ended by the guard."""
@@ -98,6 +107,8 @@ class StageThread(threading.Thread):
         self._log: KafkaLog | None = None
         self.hand_over = worker.frame.agent(self.name.replace("/", "-"), self._process)
         self._stage: Any = None
+        self._readings: list[Reading] = []
+        self._stood = 0.0
 
     def _process(self, chunk: Any) -> Any:
         return self._stage.process(chunk)
@@ -111,6 +122,21 @@ class StageThread(threading.Thread):
         self.reached.clear()
         self._leave = leave
         self._bounded.set()
+
+    def readings(self) -> list[Reading]:
+        """Where it stood in each partition a moment ago; for any thread."""
+        return self._readings
+
+    def _stand(self, runner: Runner) -> None:
+        if time.monotonic() - self._stood < STAND_SECONDS or self._log is None:
+            return
+        self._stood = time.monotonic()
+        topic, moved = self.pipeline.topic(self._stage.input), self.observer.moved
+        self._readings = [
+            Reading(self.name, topic, partition, position, moved.get(partition, 0.0), runner.held)
+            for partition, position in self._log.standing().items()
+            if partition in runner.partitions
+        ]
 
     @property
     def ready(self) -> bool:
@@ -164,8 +190,9 @@ class StageThread(threading.Thread):
 
     def _watch(self, step: Any) -> None:
         runner = self.runner
-        if runner is not None and runner.partitions:
-            self._assigned_once = True
+        if runner is not None:
+            self._assigned_once = self._assigned_once or bool(runner.partitions)
+            self._stand(runner)
         labels = (self.pipeline.pipeline, self.stage_name)
         self._worker.metrics.partitions.labels(*labels).set(len(runner.partitions) if runner else 0)
         if self.stage_name == "dispatch":
@@ -235,6 +262,9 @@ class Worker:
         self.news: Callable[[], None] = lambda: None
         """Called by a thread that has ended or come to the end of its input."""
         self._stopping = self._told_ready = False
+        cluster = Cluster({"bootstrap.servers": settings.bootstrap, "log_level": 0})
+        self._progress = Progress(self._empty)
+        self._lag = LagWatch(self._readings, cluster.ends, self._progress)
         self.frame.page("/healthz", self._healthz)
         self.frame.page("/readyz", self._readyz)
         self.frame.page("/metrics", self._metrics_page)
@@ -253,6 +283,7 @@ class Worker:
         garbage.tune()
         log.info("frame started", web=f"http://{self.settings.web_bind}:{self.settings.web_port}")
         Guard(self._standing, self.settings.drain_seconds + LAST_SECONDS).start()
+        self._lag.start()
         code = 0
         if self.settings.until_end:
             code = await self._run_to_end(stop, news)
@@ -295,6 +326,7 @@ class Worker:
     async def _stop(self) -> int:
         """In the order data flows, so that what one stage writes last the next can still take."""
         self._stopping = True
+        self._lag.stop()
         deadline = time.monotonic() + self.settings.drain_seconds + 15
         for stage in self.settings.stages:
             threads = [thread for thread in self.threads if thread.stage_name == stage]
@@ -321,7 +353,26 @@ class Worker:
         for thread in self.threads:
             if self._stuck(thread, STALL_SECONDS):
                 return EXIT_STALLED, f"{thread.name} has made no progress for {STALL_SECONDS:g} s", float("inf")
+        worst = self._progress.worst()
+        if worst is not None and worst.seconds > STALL_SECONDS and not self._stopping:
+            return EXIT_STALLED, _told(worst), float("inf")
         return None
+
+    def _readings(self) -> list[Reading]:
+        return [reading for thread in self.threads for reading in thread.readings()]
+
+    def _empty(self, topic: str, partition: int, start: int, end: int) -> bool:
+        """Whether nothing lies there that could be taken; a client of its own, because it is asked from a thread of
+        its own, and seldom."""
+        one = self.threads[0]
+        settings = client_settings(self.settings.bootstrap, one.pipeline, one.stage_name, self.settings.slot, 0, {})
+        reader = Reader(settings.reader, Cluster(settings.common), EMPTY_SECONDS, lambda: None)
+        try:
+            return reader.empty(topic, partition, start, end)
+        except Fatal:  # what cannot be read is not nothing: an open transaction stands in the way
+            return False
+        finally:
+            reader.close()
 
     # ---- web -------------------------------------------------------------------------------------
 
@@ -340,6 +391,7 @@ class Worker:
     def _readyz(self) -> tuple[int, str, str]:
         """Ready: every stage has its tables restored and turns its loop."""
         waiting = [t.name for t in self.threads if not t.ready or self._stuck(t, STALL_SECONDS / 4)]
+        waiting += [_told(stuck) for stuck in self._progress.stuck if stuck.seconds > STALL_SECONDS / 4]
         if waiting or self._stopping:
             return 503, "text/plain", f"not ready: {', '.join(waiting) or 'stopping'}\n"
         return 200, "text/plain", "ready\n"
@@ -348,7 +400,22 @@ class Worker:
         for thread in self.threads:
             labels = (thread.pipeline.pipeline, thread.stage_name)
             self.metrics.progress_age.labels(*labels).set(self._age(thread))
+        for (name, partition), lag in self._progress.lags.items():
+            self.metrics.lag.labels(*name.split("/"), partition).set(lag)
+        self.metrics.waiting.clear()
+        for stuck in self._progress.stuck:
+            name, partition = stuck.reading.stage, stuck.reading.partition
+            self.metrics.waiting.labels(*name.split("/"), partition).set(stuck.seconds)
         return 200, "text/plain", generate_latest(self.metrics.registry).decode()
+
+
+def _told(stuck: Stuck) -> str:
+    one = stuck.reading
+    return (
+        f"{one.stage} has taken nothing of {one.topic}[{one.partition}] for {stuck.seconds:.0f} s, though "
+        f"{stuck.lag} offsets lie behind {one.position}: a client that does not fetch, or a transaction of another "
+        "producer that stays open"
+    )
 
 
 def _exit_code(thread: StageThread) -> int:

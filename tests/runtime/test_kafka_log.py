@@ -19,6 +19,7 @@ from streams.runtime.kafka import KafkaLog
 from streams.runtime.log import Abortable, Fatal, Indeterminate, LogGap, StaleMember, TooLarge
 from streams.stage import Message
 from tests.runtime.world import DEADLINE, World, fetched, joined, out, started
+from tests.support import wait_for
 from waybill.broker import Broker
 
 pytestmark = pytest.mark.kafka
@@ -367,3 +368,37 @@ def test_tx3_another_topic_id_tells_a_recreated_topic(world: World, log: KafkaLo
     assert before != log.topic_id("batched")
     world.recreate("validated")
     assert log.topic_id("validated") != before
+
+
+def test_input_that_is_held_up_comes_when_it_is_wanted_again(world: World, log: KafkaLog) -> None:
+    world.publish("validated", [b"x"] * 3000)
+    started(log)
+    first = fetched(log, 10)[0]
+    assert [log.fetch(0, 2**20, 0.0, 0.05).messages for _ in range(5)] == [[]] * 5
+    assert fetched(log, 10)[0][0].offset == first[-1].offset + 1
+    log.fetch(0, 2**20, 0.0, 0.05)
+    log.seek(0, 5)
+    assert fetched(log, 1)[0][0].offset == 5
+
+
+def test_input_that_is_held_up_follows_a_rebalance(world: World, log: KafkaLog) -> None:
+    """A member that takes nothing stays a member, and what it gets anew is not paused."""
+    world.publish("validated", [b"x"] * 50)
+    world.publish("validated", [b"y"] * 50, partition=1)
+    started(log)
+    fetched(log, 10)
+    other = world.log(slot=1)
+
+    def one_each() -> bool:
+        for member in (log, other):
+            for partition in member.fetch(0, 2**20, 0.0, 0.05).assigned:
+                member.seek(partition, 0)
+        return len(log._assigned) == len(other._assigned) == 1
+
+    wait_for(one_each, DEADLINE, "each member has one partition")
+    other.close()
+    assignment = wait_for(lambda: log.fetch(0, 2**20, 0.0, 0.05).assigned, DEADLINE, "both come back")
+    assert assignment == {0, 1}
+    log.seek(0, 0)
+    log.seek(1, 0)
+    assert len(fetched(log, 100)[0]) == 100

@@ -7,19 +7,26 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from chaos.disks import flip, tear
+from chaos.disks import Disk, NoDisk, flip, small_disk, tear
 from schemas.canonical import version_row_key
+from schemas.packs.cold_chain.sample import manifest, sample
 from streams.runtime.log import Fatal
 from streams.runtime.rocks_versions import RocksVersions
 from streams.runtime.stores import RocksRowStore
+from streams.runtime.worker import EXIT_DRAIN, EXIT_FATAL, EXIT_UNFINISHED
+from tests.conftest import IN_CI, missing
+from tests.support import Names, wait_for
+from tests.system.judge import Judge, judge
+from tests.system.plant import DRAIN_SECONDS, READY_SECONDS, Plant
 
 ROOT = Path(__file__).resolve().parents[2]
+MIB = 1024 * 1024
 KEYS = 300
 ROWS = 2_000
 SLICE = 40
@@ -116,3 +123,134 @@ def test_d2_a_flip_that_would_keep_rocksdb_reading_for_ever_is_found_before(
             [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
         )
         assert done.stdout == "0 0\n", done.stderr
+
+
+# ---- a real worker ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def disk() -> Iterator[Disk]:
+    """A small disk of this test alone."""
+    try:
+        with small_disk(8 * MIB) as disk:
+            yield disk
+    except NoDisk as refused:
+        missing(str(refused), IN_CI)
+
+
+def on_disk(disk: Disk, place: Path) -> None:
+    """Has a folder of a plant lie on the small disk."""
+    (disk.path / place.name).mkdir()
+    place.symlink_to(disk.path / place.name)
+
+
+def rocks_plant(kafka: str, folder: Path, names: Names) -> Plant:
+    """A plant whose tables lie in RocksDB."""
+    return Plant(kafka, folder, names.prefix, store="rocksdb")
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(600)
+def test_d1_a_full_disk_under_the_stores_ends_the_worker_loudly_and_loses_nothing(
+    kafka: str, tmp_path: Path, names: Names, disk: Disk
+) -> None:
+    load = list(sample(600))
+    with rocks_plant(kafka, tmp_path, names) as plant:
+        on_disk(disk, tmp_path / "home")
+        worker = plant.worker().wait_ready()
+        plant.publish(load[:200])
+        wait_for(lambda: Judge(plant).answers(), DRAIN_SECONDS, "it works")
+        disk.fill()
+        plant.publish(load[200:400])
+        assert worker.wait(DRAIN_SECONDS) == EXIT_FATAL
+        assert "No space left on device" in worker.tail()
+        again = plant.worker()
+        assert again.wait(DRAIN_SECONDS) not in (0, None), "it cannot work without its stores"
+        disk.free()
+        plant.publish(load[400:])
+        plant.finish()
+        assert judge(plant).outcomes()["duplicate"] == manifest(600).duplicate
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(600)
+def test_d1_read_only_stores_refuse_a_start_and_lose_nothing(
+    kafka: str, tmp_path: Path, names: Names, disk: Disk
+) -> None:
+    load = list(sample(400))
+    with rocks_plant(kafka, tmp_path, names) as plant:
+        on_disk(disk, tmp_path / "home")
+        plant.publish(load[:200])
+        plant.finish()
+        disk.read_only()
+        plant.publish(load[200:])
+        refused = plant.worker()
+        assert refused.wait(READY_SECONDS) not in (0, None)
+        assert "Read-only file system" in refused.tail()
+        disk.writable()
+        plant.finish()
+        assert judge(plant).outcomes()["duplicate"] == manifest(400).duplicate
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(600)
+def test_d2_stores_damaged_between_two_runs_lose_nothing_and_double_nothing(
+    kafka: str, tmp_path: Path, names: Names
+) -> None:
+    rounds, each = 4, 150
+    load = list(sample(each * rounds))
+    rng = random.Random(4)
+    with rocks_plant(kafka, tmp_path, names) as plant:
+        for number in range(rounds):
+            plant.publish(load[number * each : (number + 1) * each])
+            worker = plant.worker(options=["--until-end"])
+            code = worker.wait(DRAIN_SECONDS)
+            if code:  # damage found while it ran: the supervisor would start it again
+                assert code in (EXIT_FATAL, EXIT_UNFINISHED)
+                assert "is damaged" in worker.tail()
+                plant.finish()
+            for store in sorted((tmp_path / "home" / "stores").rglob("CURRENT")):
+                rng.choice([flip, tear])(store.parent, rng)
+        final = plant.worker(options=["--until-end"])
+        if final.wait(DRAIN_SECONDS):
+            plant.finish()
+        assert judge(plant).outcomes()["duplicate"] == manifest(len(load)).duplicate
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("fault", ["full", "read-only"])
+def test_d1_a_lake_without_room_keeps_or_answers_every_record(
+    kafka: str, tmp_path: Path, names: Names, disk: Disk, fault: str
+) -> None:
+    load = list(sample(400))
+    with Plant(kafka, tmp_path, names.prefix) as plant:
+        on_disk(disk, tmp_path / "lake")
+        worker = plant.worker().wait_ready()
+        plant.publish(load[:200])
+        wait_for(lambda: list(plant.lake.rglob("batch_*.json")), DRAIN_SECONDS, "the lake gets something")
+        if fault == "full":
+            disk.fill()
+        else:
+            wait_for(lambda: turned(disk), DRAIN_SECONDS, "no file on it is open for writing")
+        plant.publish(load[200:])
+        wait_for(lambda: told_of_trouble(plant), DRAIN_SECONDS, "a batch meets it")
+        disk.free() if fault == "full" else disk.writable()
+        assert worker.stop() in (0, EXIT_DRAIN)
+        plant.finish()
+        assert judge(plant).outcomes()["duplicate"] == manifest(400).duplicate
+
+
+def turned(disk: Disk) -> bool:
+    """Whether it is read-only now."""
+    try:
+        disk.read_only()
+    except NoDisk:
+        return False
+    return True
+
+
+def told_of_trouble(plant: Plant) -> bool:
+    """Whether a batch for the lake was tried and not delivered."""
+    rows = Judge(plant).table("delivery").values()
+    return any(row["partner"] == "lake" and row["state"] != "sent" and row["answer"] for row in rows)

@@ -250,3 +250,11 @@ def test_going_down_cuts_what_is_open() -> None:
             assert client.recv(100) == b""
         server.change(down="")
         assert call(server.url, b"x", Idempotency_Key="k")[0] == 409
+
+
+def test_saying_that_a_healthy_partner_is_up_cuts_nothing() -> None:
+    with Server() as server, socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+        client.sendall(b"POST /batches HTTP/1.1\r\nHost: p\r\nIdempotency-Key: k\r\nContent-Length: 1\r\n\r\n")
+        server.change(down="", slow=0.0)
+        client.sendall(b"x")
+        assert client.recv(100).startswith(b"HTTP/1.1 201 ")

@@ -29,7 +29,7 @@ class Partner:
         self.modes = Modes()
         self.bodies: dict[str, bytes] = {}
         self.on_down: Callable[[], None] = lambda: None
-        """Called after the mode `down` was set; whoever owns the port follows it."""
+        """See Front."""
         self._keep_bodies = keep_bodies
         self._later: set[asyncio.Task[None]] = set()
 
@@ -64,14 +64,19 @@ class Partner:
         return self.ledger.of("effect")
 
     @property
+    def down(self) -> str:
+        """See Modes.down."""
+        return self.modes.down
+
+    @property
     def pending(self) -> int:
         """How many batches are still to be stored after their client was answered or has gone."""
         return len(self._later)
 
     def change(self, **modes: Any) -> None:
         """Changes modes, from any thread. Raises ValueError as Modes.changed does."""
-        self.modes = self.modes.changed(modes)
-        if "down" in modes:
+        before, self.modes = self.modes, self.modes.changed(modes)
+        if "down" in modes and (before.down or self.down):
             self.on_down()
 
     def take(self, request: web.Request, body: bytes) -> tuple[int, dict[str, Any]]:

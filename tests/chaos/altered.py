@@ -13,7 +13,13 @@ import fastavro
 
 from chaos.checker.evidence import Admin, Evidence, LedgerLine, Message
 from chaos.checker.facts import Decoded, Effect, Facts, Place
+from chaos.checker.judge import hold
 from chaos.checker.wire import Reader
+
+
+def found(evidence: Evidence, invariant: str) -> str:
+    """Every finding of one invariant, as text."""
+    return "\n".join(f"{f.words}: {', '.join(f.ids)}" for f in hold(Facts(evidence), invariant).findings)
 
 
 def topics(evidence: Evidence, short: str, change: Callable[[list[Message]], list[Message]]) -> Evidence:
@@ -79,6 +85,16 @@ def one_byte(record_id: str) -> Callable[[bytes], bytes]:
         return data[:digit] + (b"1" if data[digit : digit + 1] != b"1" else b"3") + data[digit + 1 :]
 
     return change
+
+
+def content(evidence: Evidence, batch: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Evidence:
+    """Another JSON object at the partner: `change` gives the fields that differ."""
+
+    def rewritten(data: bytes) -> bytes:
+        found = json.loads(data)
+        return json.dumps(found | change(found)).encode()
+
+    return body(evidence, batch, rewritten)
 
 
 class Finder:

@@ -17,7 +17,8 @@ from schemas.pack import Record, Refusal, Submission
 from streams.runtime.log import Abortable, Fatal
 from streams.runtime.parser import ParserProcess
 from streams.runtime.parser_child import READ
-from tests.streams.toy_pack import HeavyPack, Toy, line_pipeline
+from tests.streams.line_pack import HeavyPack
+from tests.streams.toy_pack import Toy, line_pipeline
 from tests.support import wait_for
 from topology.model import Parsing
 
@@ -149,7 +150,7 @@ def test_va3_the_process_does_not_outlive_a_worker_that_was_killed(tmp_path: Pat
         "from schemas.pack import Submission\n"
         "from tests.runtime.test_parser import SHORT, pid_of\n"
         "from streams.runtime.parser import ParserProcess\n"
-        "from tests.streams.toy_pack import HeavyPack\n"
+        "from tests.streams.line_pack import HeavyPack\n"
         "parser = ParserProcess(HeavyPack, SHORT)\n"
         "print(pid_of(parser), flush=True)\n"
         "parser._child.pipe.send_bytes(__import__('pickle').dumps(tuple(Submission(sys.argv[1].encode()))))\n"

@@ -11,7 +11,8 @@ from schemas.canonical import sha256
 from streams.claims import ClaimsAway, MemoryClaims
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
 from streams.driver import AcceptingPartner, TopologyDriver
-from tests.streams.toy_pack import LinePack, line_pipeline
+from tests.streams.line_pack import LinePack
+from tests.streams.toy_pack import line_pipeline
 from topology.model import Batching, HttpPartner
 from topology.topics import message_limit
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from schemas.canonical import sha256
 from schemas.pack import Record, Refusal, Submission
 from streams.stage import Chunk, Work
-from tests.streams.toy_pack import CODEC, Lines, Toy, create_time, line_pipeline, small_chunks
+from tests.streams.line_pack import Lines
+from tests.streams.toy_pack import CODEC, Toy, create_time, line_pipeline, small_chunks
 from topology.model import Chunking, Pipeline
 
 SPAN = "\n".join(f"k{i} g {i}" for i in range(8))

@@ -1,19 +1,12 @@
-"""A pack of one line per record, and one raw partition of it on the in-memory log: the smallest whole validate stage.
-
-A line is `key group value`; `!` before it is refused, `boom` in it makes the pack raise (which no pack may do).
-"""
+"""One raw partition of one-line records on the in-memory log: the smallest whole validate stage."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from signal import SIGSEGV, pause
+from collections.abc import Callable
 from typing import Any
 
-from schemas.canonical import canonical_json, sha256
 from schemas.codec import SingleObjectCodec
-from schemas.errors import EMPTY_MESSAGE, MALFORMED_CSV, Finding
-from schemas.pack import Record, Refusal, Submission, Unpacked
+from schemas.pack import Submission, Unpacked
 from streams.claims import NO_CLAIMS
 from streams.deadletter import Claim, DeadLetters
 from streams.progress import Identity
@@ -23,102 +16,11 @@ from streams.runtime.runner import Runner
 from streams.stage import Chunk, Work
 from streams.validate import ValidateStage
 from tests.streams.batch_world import audit_entries
+from tests.streams.line_pack import LinePack
 from topology.model import Chunking, Pipeline, Topic
 from topology.topics import LEAST_INLINE
 
 CODEC = SingleObjectCodec()
-
-PADDING = "x" * 780
-"""Makes a message about 900 bytes, so that a few of them fill the smallest chunk there is."""
-
-
-class Lines:
-    """See schemas.pack.Unpacked."""
-
-    content_type = "text/plain"
-    notes: Mapping[str, int] = {}
-
-    def __init__(self, value: bytes) -> None:
-        self._lines = value.decode().splitlines() or [""]
-        self.count = len(self._lines)
-
-    def records(self, start: int = 0) -> Iterator[Record | Refusal]:
-        for line in self._lines[start:]:
-            if "boom" in line:
-                raise RuntimeError(f"cannot work {line}")
-            if not line or line.startswith("!"):
-                code = MALFORMED_CSV if line else EMPTY_MESSAGE
-                yield Refusal((Finding(code, "", "refused"),), line.encode(), "text/plain")
-                continue
-            key, group, value = line.split(" ")
-            payload = canonical_json({"k": key, "g": group, "v": value, "pad": PADDING})
-            fields = {"k": key, "g": group, "o": value}
-            if value == "nogroup":  # a pack that forgets a field it promised
-                del fields["g"]
-            yield Record(fields, 0, payload, sha256(payload))
-
-
-class LinePack:
-    """See schemas.pack.Pack."""
-
-    name, version = "lines", "1"
-    fields = frozenset({"k", "g", "o"})
-    settings: Mapping[str, Any] = {}
-
-    def __init__(self) -> None:
-        self.unpacked = 0
-
-    def heavy(self, submission: Submission) -> bool:
-        return False
-
-    def unpack(self, submission: Submission) -> Lines:
-        self.unpacked += 1
-        if submission.value == b"crash":
-            raise RuntimeError("the reader crashed")
-        return Lines(submission.value or b"")
-
-    def summarize(self, payloads: Sequence[bytes]) -> Mapping[str, Any]:
-        return {}
-
-
-class HeavyPack(LinePack):
-    """A pack for which `%` before the lines says that they are heavy, and whose reader does what some of them say."""
-
-    def heavy(self, submission: Submission) -> bool:
-        return (submission.value or b"")[:1] == b"%"
-
-    def unpack(self, submission: Submission) -> Lines:
-        value = submission.value or b""
-        if not self.heavy(submission):
-            return super().unpack(submission)
-        word, _, rest = value[1:].decode().partition(" ")
-        match word:
-            case "hang":
-                while True:
-                    pause()
-            case "spin":
-                while True:
-                    pass
-            case "memory":
-                bytearray(2**30)
-            case "eat":
-                eaten = []
-                while True:
-                    eaten.append(bytearray(2**22))
-            case "exit":
-                os._exit(3)
-            case "segv":
-                os.kill(os.getpid(), SIGSEGV)
-            case "raise":
-                raise RuntimeError(f"at {id(self)}")
-            case "once":  # crashes, unless it has done so before
-                if not os.path.exists(rest):
-                    os.close(os.open(rest, os.O_CREAT))
-                    os._exit(3)
-                return Lines(b"once g 1")
-            case "who":
-                return Lines(f"pid g {os.getpid()}".encode())
-        return Lines(value[1:])
 
 
 def line_pipeline(**changes: Any) -> Pipeline:

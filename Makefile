@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test check bench bench-quick clean
+.PHONY: help setup demo test check bench bench-quick chaos clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
@@ -42,6 +42,13 @@ bench: $(READY) ## the benchmarks (under 20 minutes); results in bench/results/
 
 bench-quick: $(READY) ## the benchmarks, short (under 3 minutes)
 	@$(BIN)/python -m bench --quick
+
+ROUNDS ?= 10
+SEED ?= 1
+FIRST ?= 0
+
+chaos: $(READY) ## fault rounds on real Kafka, judged from outside: ROUNDS=n SEED=s [FIRST=n] [BROKEN=mode]
+	@$(BIN)/python -m chaos --rounds $(ROUNDS) --seed $(SEED) --first $(FIRST) $(if $(BROKEN),--broken $(BROKEN))
 
 clean: ## remove .venv, caches and the local broker's data (stop it first)
 	@if [ -x $(BIN)/waybill ] && [ -d .waybill ]; then $(BIN)/waybill broker stop; fi

@@ -6,6 +6,7 @@ The mode is in WAYBILL_BROKEN. A suite that finds nothing wrong with these prove
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,15 +17,18 @@ from streams.stage import Work
 from streams.tables import table_rows
 
 VARIABLE = "WAYBILL_BROKEN"
+CALL_SECONDS = 0.05
+"""What a call takes that goes well."""
 
 
 def _effects_first() -> None:
-    """Partners are called before the attempt is written ahead (dispatch rule 2)."""
+    """Partners are called before the attempt is written ahead (dispatch rule 2), as a plain call would do it."""
     commit = Runner._commit
 
     def broken(self: Runner, work: Work, step: Step) -> None:
         effects, work.effects = work.effects, []
         self._exchange.launch(effects)
+        time.sleep(CALL_SECONDS if effects else 0)
         commit(self, work, step)
 
     Runner._commit = broken  # type: ignore[method-assign]

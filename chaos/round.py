@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
@@ -27,6 +27,7 @@ from chaos.crew import ROOT, Crew
 from chaos.faults import FAULTS, Scene, under
 from chaos.load import Load, Sent
 from chaos.plan import PIPELINE, SESSION, Plan, Planned
+from chaos.store import Store
 from chaos.timeline import Timeline, timeline
 from streams.runtime.admin import create_topics
 from topology.load import load_pipeline
@@ -126,14 +127,18 @@ class Stage:
         folder.mkdir(parents=True)
         self.partner = Partner(keep_bodies=True)
         self.server = Server(self.partner)
+        self.store = Store() if plan.lake == "s3" else None
         self.history: list[dict[str, Any]] = []
         self.began = 0.0
         """Seconds since epoch when the first message was published."""
+        self._lake = folder / "objects" / "lake"
         self._worker = worker
 
-    def play(self) -> dict[str, Any]:
-        """Load and faults, then rest. Returns what the checker wants to know of it."""
+    def play(self) -> None:
+        """Load and faults, then rest; what the checker wants to know of it is in the folder afterwards."""
         self.server.start()
+        if self.store is not None:
+            self.store.start()
         try:
             self.pipeline = self._deploy()
             self.publisher = Publisher(self.broker.bootstrap, self.pipeline.raw_topic, self.plan.seed)
@@ -144,15 +149,20 @@ class Stage:
                 ended = time.monotonic()
                 drained = self._rest(crew)
                 self.history += crew.history
-                return self._facts(crew, drained, time.monotonic() - ended)
+                facts = self._facts(crew, drained, time.monotonic() - ended)
+            self._write(facts)
         finally:
             self.server.stop()
+            if self.store is not None:
+                self.store.stop()
 
     def _deploy(self) -> Pipeline:
-        lake = self.folder / "objects" / "lake"
+        lake: dict[str, Any] = {"kind": "object-store", "url": self._lake.as_uri()}
+        if self.store is not None:
+            lake = self.store.partner()
         partners = {
             "clinic": {"kind": "http", "url": self.server.url, "timeout": PARTNER_SECONDS},
-            "lake": {"kind": "object-store", "url": lake.as_uri(), "prefix": "cc"},
+            "lake": lake | {"prefix": "cc", "timeout": PARTNER_SECONDS},
         }
         (self.folder / "partners.yaml").write_text(json.dumps(partners))
         settings = PIPELINE | self.plan.settings
@@ -195,8 +205,9 @@ class Stage:
         """The faults of one theme, one after the other."""
         chance = random.Random(f"{self.plan.name} {theme}")
         scene = Scene(
-            chance, crew, self.broker, self.partner, SESSION, self.publisher.flood, self.publisher.recent, time.sleep
-        )
+            chance, crew, self.broker, self.server, SESSION, self.publisher.flood, self.publisher.recent, time.sleep,
+            self.store,
+        )  # fmt: skip
         for planned in faults:
             time.sleep(max(0.0, self.began + planned.at - time.time()))
             begun = time.time()
@@ -236,7 +247,7 @@ class Stage:
             "fenced": [],
         }
 
-    def write(self, facts: dict[str, Any]) -> None:
+    def _write(self, facts: dict[str, Any]) -> None:
         """The round's evidence, as far as it is not in Kafka."""
         (self.folder / "round.json").write_text(json.dumps(facts, indent=1))
         lines = [json.dumps(sent.line()) for sent in self.publisher.taken]
@@ -247,15 +258,16 @@ class Stage:
         bodies.mkdir()
         for key, body in self.partner.bodies.items():
             (bodies / key).write_bytes(body)
-        lake = self.folder / "objects" / "lake"
-        listing = [
-            {
-                "partner": "lake", "path": path.relative_to(lake).as_posix(), "versions": 1,
-                "sha256": sha256(path.read_bytes()).hexdigest(),
-            }
-            for path in sorted(lake.rglob("*")) if path.is_file()
-        ]  # fmt: skip
-        (self.folder / "objects.jsonl").write_text("".join(json.dumps(line) + "\n" for line in listing))
+        listing = self.store.dump(self._lake) if self.store is not None else list(self._listed())
+        objects = [json.dumps({"partner": "lake", **entry}) for entry in listing]
+        (self.folder / "objects.jsonl").write_text("".join(line + "\n" for line in objects))
+
+    def _listed(self) -> Iterator[dict[str, Any]]:
+        """What lies in the folder that is the lake; nothing there has versions."""
+        for path in sorted(self._lake.rglob("*")):
+            if path.is_file():
+                name = path.relative_to(self._lake).as_posix()
+                yield {"path": name, "sha256": sha256(path.read_bytes()).hexdigest(), "versions": 1}
 
 
 def run(plan: Plan, folder: Path, broker: Broker, worker: str) -> Result:
@@ -264,7 +276,7 @@ def run(plan: Plan, folder: Path, broker: Broker, worker: str) -> Result:
     stage = Stage(plan, folder, broker, worker)
     verdict: dict[str, Any]
     try:
-        stage.write(stage.play())
+        stage.play()
         verdict = judge(folder, broker.bootstrap)
     except Exception as failed:  # noqa: BLE001 - a round that cannot be played is a failed round, and the rest goes on
         verdict = {"error": f"{type(failed).__name__}: {failed}"}

@@ -1,6 +1,6 @@
 """Everything that can be done to a running round, by name: `FAULTS`."""
 
-from chaos.faults import cluster, partners, workers
+from chaos.faults import cluster, partners, stores, workers
 from chaos.faults.registry import FAULTS, Fault, Scene, under
 
-__all__ = ["FAULTS", "Fault", "Scene", "cluster", "partners", "under", "workers"]
+__all__ = ["FAULTS", "Fault", "Scene", "cluster", "partners", "stores", "under", "workers"]

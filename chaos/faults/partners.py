@@ -28,7 +28,7 @@ def _some(faults: Sequence[str]) -> Act:
     def act(scene: Scene) -> Iterator[None]:
         chosen = scene.chance.choices(faults, k=scene.chance.randint(1, 4))
         scene.said.append(", ".join(chosen))
-        scene.partner.faults.extend(chosen)
+        scene.partner.partner.faults.extend(chosen)
         yield
 
     return act

@@ -10,10 +10,11 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from chaos.brokers import Broker
 from chaos.crew import Crew
+from chaos.store import Store
+from waybill.partner_sim import Server
 
 
 @dataclass
@@ -23,7 +24,7 @@ class Scene:
     chance: random.Random
     crew: Crew
     broker: Broker
-    partner: Any
+    partner: Server
     session: float
     """Seconds after which a silent worker loses its partitions."""
     publish: Callable[[list[bytes]], None]
@@ -32,8 +33,8 @@ class Scene:
     """Correlation ids of so many of the readings that were published last."""
     wait: Callable[[float], None]
     """Lets so many seconds pass, or returns early where the round is over."""
-    store: Any = None
-    """The S3 store's faults; None where batches go to a folder."""
+    store: Store | None
+    """None where batches go to a folder."""
     said: list[str] = field(default_factory=list)
 
 

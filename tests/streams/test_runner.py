@@ -333,6 +333,6 @@ def test_tx3_what_another_member_commits_in_the_middle_of_a_rebuild_is_no_gap() 
         toy.broker.leave(toy.pipeline.group_id("validate"), other.log._member)
         catch_up(*where)
 
-    toy.log.catch_up = held_up  # type: ignore[method-assign]
+    toy.log.catch_up = held_up  # type: ignore[method-assign, assignment]
     toy.run()
     assert toy.answers() == ALL

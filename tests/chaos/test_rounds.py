@@ -1,0 +1,59 @@
+"""Rounds under fire as `make chaos` plays them: 30 that must hold, and a product broken on purpose that must not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chaos.broken import MODES
+from chaos.crew import ROOT
+from chaos.faults import FAULTS
+from chaos.plan import plan
+
+ROUNDS = 30
+SEED = 1
+BREAKING = {
+    "effects-first": "kill-at-dispatch-mid-produce,kill-at-dispatch-before-offsets,kill-at-dispatch-before-commit",
+    "offsets-outside": "kill-at-batch-before-commit,kill-at-validate-before-commit,kill-at-dispatch-before-commit",
+    "table-early": "kill-at-batch-before-commit,kill-at-batch-mid-produce,end-txn-lost",
+}
+"""Faults that show what each mode has broken."""
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(3600)]
+
+
+def chaos(report: Path, *options: str) -> tuple[int, list[str], list[dict[str, object]]]:
+    """Exit code, printed lines, and the report's rounds."""
+    command = [sys.executable, "-m", "chaos", "--report", str(report), *options]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    lines = done.stdout.splitlines()
+    return done.returncode, lines, [json.loads(text) for text in (report / "rounds.jsonl").open()]
+
+
+def test_a_plan_is_a_function_of_seed_and_number_and_the_deck_leaves_nothing_out() -> None:
+    plans = [plan(SEED, number) for number in range(ROUNDS)]
+    assert plans == [plan(SEED, number) for number in range(ROUNDS)]
+    assert plans != [plan(SEED + 1, number) for number in range(ROUNDS)]
+    assert {planned.fault for one in plans for planned in one.faults} == FAULTS.keys()
+
+
+@pytest.mark.usefixtures("kafka_broker")
+def test_thirty_random_rounds_hold_every_invariant(tmp_path: Path) -> None:
+    code, lines, rounds = chaos(tmp_path, "--rounds", str(ROUNDS), "--seed", str(SEED))
+    assert code == 0, "\n".join(lines)
+    assert lines[-1] == f"rounds={ROUNDS} failures=0"
+    met = {event["what"] for one in rounds for event in one["events"]}  # type: ignore[attr-defined]
+    assert FAULTS.keys() - met == set()
+    assert (tmp_path / "timeline.png").stat().st_size > 10_000
+
+
+@pytest.mark.usefixtures("kafka_broker")
+@pytest.mark.parametrize("mode", sorted(MODES))
+def test_a_product_that_is_broken_on_purpose_fails(tmp_path: Path, mode: str) -> None:
+    code, lines, _ = chaos(tmp_path, "--rounds", "3", "--seed", "7", "--broken", mode, "--faults", BREAKING[mode])
+    assert code == 1, "\n".join(lines)
+    assert lines[-1].startswith("rounds=3 failures=")

@@ -7,8 +7,10 @@ the exit code is 1.
 from __future__ import annotations
 
 import argparse
+import os
 import queue
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -16,6 +18,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NoReturn
 
 from chaos.broken import MODES, worker_module
 from chaos.brokers import Broker
@@ -36,7 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := set(only) - FAULTS.keys():
         print(f"chaos: no fault {', '.join(sorted(unknown))}; there are {', '.join(sorted(FAULTS))}", file=sys.stderr)
         return 2
-    with ExitStack() as stack:
+    stack = ExitStack()
+
+    def ended(*_: object) -> NoReturn:
+        stack.close()  # no broker outlives it, and the workers end with its end of their standard input
+        os._exit(128 + signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, ended)
+    with stack:
         work = Path(options.keep) if options.keep else Path(stack.enter_context(_temporary()))
         lanes: queue.SimpleQueue[Broker] = queue.SimpleQueue()
         numbers = range(options.first, options.first + options.rounds)

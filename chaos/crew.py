@@ -167,9 +167,12 @@ class Crew:
         slot.starts += 1
         path = self.logs / f"worker-{slot.number}-{slot.starts}.log"
         environment = {**os.environ, **self.environment, "WAYBILL_FAILPOINT": slot.failpoint}
-        command = [sys.executable, *self.command, "--slot", str(slot.number), *options]
+        # supervised: it stops when this process is gone, however it ended
+        command = [sys.executable, *self.command, "--supervised", "--slot", str(slot.number), *options]
         with path.open("ab") as out:
-            slot.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=out)
+            slot.process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=out, stderr=out
+            )
         self._note("started", slot, failpoint=slot.failpoint)
         slot.failpoint, slot.meets = "", slot.failpoint
 

@@ -1,0 +1,129 @@
+"""The rules that the executable models of the design break one by one, broken here in the product: the histories of the
+whole topology must notice each of them, too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from schemas.messages import PassportPart, position_of
+from streams import attempts, deliveries
+from streams.attempts import Row, Terms
+from streams.bodies import Frozen
+from streams.changes import Changes
+from streams.deliveries import Deliveries
+from streams.identity import Version, encode_version
+from streams.lot import Lot
+from streams.progress import Progress
+from streams.settlement import Settlement
+from streams.stage import Output, Work
+from streams.window import Windows
+from tests.simulation.test_whole import found
+
+Rule = tuple[Any, str, Callable[..., Any]]
+
+
+def ba2_the_newest_version_alone() -> Rule:
+    def put(self: Lot, work: Work, version: Version) -> None:
+        for older in self.find(version.key):
+            if older.offset != version.offset:
+                self._remove(work, older)
+        self.pending[version.key] = [version]
+        self._row(work, version.row_key, encode_version(self.terms.codec, version))
+
+    return Lot, "_put", put
+
+
+def ba6_the_older_versions_window_stays_open() -> Rule:
+    def no_window(self: Windows, *of: Any) -> bool:
+        return False
+
+    return Windows, "holds", no_window
+
+
+def ba8_a_release_drops_the_whole_key() -> Rule:
+    def release(self: Lot, work: Work, message: Mapping[str, Any]) -> None:
+        self.progress.note("RELEASE", "", position_of(message), message["digest"])
+        for version in list(self.find(message["key"])):
+            self._remove(work, version)
+
+    return Lot, "_release", release
+
+
+def ba8_a_release_does_nothing() -> Rule:
+    def release(self: Lot, work: Work, message: Mapping[str, Any]) -> None:
+        self.progress.note("RELEASE", "", position_of(message), message["digest"])
+
+    return Lot, "_release", release
+
+
+def ba9_versions_do_not_guard_their_keys() -> Rule:
+    return Lot, "_alive", lambda self, version: False
+
+
+def di1_answers_of_what_was_forgotten_are_taken() -> Rule:
+    forget = Deliveries.forget
+
+    def keeping(self: Deliveries, partition: int) -> None:
+        still_open = dict(self._open)
+        forget(self, partition)
+        self._open.update(still_open)
+
+    return Deliveries, "forget", keeping
+
+
+def di2_an_unknown_outcome_releases() -> Rule:
+    dead = Settlement.dead
+
+    def hopeful(
+        self: Settlement, progress: Progress, row: Row, code: str, why: str, frozen: Frozen
+    ) -> Iterator[Output]:
+        return dead(self, progress, row._replace(unknown=False), code, why, frozen)
+
+    return Settlement, "dead", hopeful
+
+
+def di3_an_attempt_older_than_the_partners_memory_is_repeated() -> Rule:
+    def stubborn(row: Row, now: int, terms: Terms) -> str:
+        return attempts.spent(row._replace(first_attempt_at=now), now, terms)
+
+    return deliveries, "spent", stubborn
+
+
+def di6_a_passport_admits_again_and_again() -> Rule:
+    def generous(
+        self: Deliveries, changes: Changes, partition: int, row: Row, life: int, passport: PassportPart
+    ) -> bool:
+        part = self._parts[partition]
+        if row.batch_id in part.unsettled:
+            return False
+        former = part.settled.pop(row.batch_id, None) or row._replace(unknown=True)
+        self._begin(changes, partition, part, attempts.next_life(former, life, passport))
+        return True
+
+    return Deliveries, "again", generous
+
+
+def order_an_unsettled_batch_does_not_hold_its_group() -> Rule:
+    return Deliveries, "_line", lambda self, row: row.batch_id.hex()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        ba2_the_newest_version_alone,
+        ba6_the_older_versions_window_stays_open,
+        ba8_a_release_drops_the_whole_key,
+        ba8_a_release_does_nothing,
+        ba9_versions_do_not_guard_their_keys,
+        di1_answers_of_what_was_forgotten_are_taken,
+        di2_an_unknown_outcome_releases,
+        di3_an_attempt_older_than_the_partners_memory_is_repeated,
+        di6_a_passport_admits_again_and_again,
+        order_an_unsettled_batch_does_not_hold_its_group,
+    ],
+)
+def test_a_broken_rule_is_noticed(rule: Callable[[], Rule]) -> None:
+    assert found(*rule())

@@ -4,32 +4,30 @@ allowed; nothing is guessed and no key is ignored."""
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
+from pydantic import TypeAdapter, ValidationError
 
-from schemas.packs import PACKS, load_pack
-from topology.model import HttpPartner, ObjectStorePartner, Partner, Pipeline, Profile, RulesBroken
-from topology.yaml_file import (
-    Location,
-    Mistake,
-    TopologyError,
-    YamlFile,
-    did_you_mean,
-    expand,
-    read_yaml,
-)
+from schemas.packs import PACKS, load_pack, options_model
+from schemas.wording import did_you_mean
+from topology.explain import PARTNER_KINDS, explain, mistake
+from topology.model import Partner, Pipeline, Profile
+from topology.yaml_file import Location, Mistake, TopologyError, YamlFile, expand, read_yaml
 
-__all__ = ["Mistake", "TopologyError", "load_all", "load_pipeline", "pipeline_names", "topology_folder"]
+__all__ = [
+    "Mistake",
+    "TopologyError",
+    "find_pipeline",
+    "load_all",
+    "load_pipeline",
+    "pipeline_names",
+    "topology_folder",
+]
 
 PACKAGED = Path(__file__).parent / "pipelines"
 PARTNERS = "partners.yaml"
-PARTNER_KINDS: dict[str, type[BaseModel]] = {"object-store": ObjectStorePartner, "http": HttpPartner}
 PARTNER: TypeAdapter[Partner] = TypeAdapter(Partner)
 
 
@@ -40,7 +38,7 @@ def topology_folder() -> Path:
 
 
 def pipeline_names(folder: Path | None = None) -> list[str]:
-    """Names of the pipelines in a folder, sorted. Raises TopologyError if it is no folder."""
+    """File names of the pipelines in a folder, without `.yaml`, sorted. Raises TopologyError if it is no folder."""
     folder = folder or topology_folder()
     if not folder.is_dir():
         raise TopologyError([Mistake(str(folder), 0, "", "no such folder; allowed: a folder of NAME.yaml files")])
@@ -48,15 +46,15 @@ def pipeline_names(folder: Path | None = None) -> list[str]:
 
 
 def load_all(folder: Path | None = None) -> dict[str, Pipeline]:
-    """Every pipeline of a folder, by name. Raises TopologyError with the mistakes of all files, and for two
-    pipelines that would write the same topics."""
+    """Every pipeline of a folder, by file name without `.yaml`. Raises TopologyError with the mistakes of all files,
+    and for two pipelines that would write the same topics."""
     folder = folder or topology_folder()
     pipelines: dict[str, Pipeline] = {}
     mistakes: list[Mistake] = []
     owners: dict[str, str] = {}
     for name in pipeline_names(folder):
         try:
-            pipeline = load_pipeline(name, folder=folder)
+            pipeline = load_pipeline(str(folder / f"{name}.yaml"))
         except TopologyError as error:
             mistakes += error.mistakes
             continue
@@ -71,12 +69,43 @@ def load_all(folder: Path | None = None) -> dict[str, Pipeline]:
     return pipelines
 
 
+def find_pipeline(name_or_path: str, folder: Path | None = None) -> Path:
+    """The file of a pipeline, given as a path, or by its name in a folder (default: `topology_folder()`): its
+    `pipeline:`, or its file name without `.yaml`, which need not be the same. Raises TopologyError."""
+    if "/" in name_or_path or name_or_path.endswith((".yaml", ".yml")):
+        return Path(name_or_path)
+    folder = folder or topology_folder()
+    declared = {name: _declared(folder / f"{name}.yaml") for name in pipeline_names(folder)}
+    if declared.get(name_or_path) == name_or_path:
+        return folder / f"{name_or_path}.yaml"
+    found = [file for file, name in declared.items() if name_or_path in (file, name)]
+    if len(found) == 1:
+        return folder / f"{found[0]}.yaml"
+    if found:
+        which = " and ".join(f"{file}.yaml (`pipeline: {declared[file]}`)" for file in found)
+        what = f"{name_or_path!r} may mean {which}; allowed: the path of the file"
+    else:
+        names = sorted({name or file for file, name in declared.items()} | declared.keys())
+        what = f"no pipeline {name_or_path!r}{did_you_mean(name_or_path, names)}"
+    raise TopologyError([Mistake(str(folder), 0, "", what)])
+
+
+def _declared(path: Path) -> str | None:
+    """What a file says after `pipeline:`; None where it cannot be told, which loading it will explain."""
+    try:
+        source = read_yaml(path)
+    except TopologyError:
+        return None
+    name, mistakes = expand(source.data.get("pipeline"), ("pipeline",), source, os.environ)
+    return name if isinstance(name, str) and not mistakes else None
+
+
 def load_pipeline(name_or_path: str, *, folder: Path | None = None) -> Pipeline:
-    """One pipeline, by its name in a folder (default: `topology_folder()`) or by the path of its file.
+    """One pipeline, as `find_pipeline` finds it.
 
     `partners.yaml` is looked for beside the file, then one folder up. Raises TopologyError with every mistake.
     """
-    path = _find(name_or_path, folder)
+    path = find_pipeline(name_or_path, folder)
     source = read_yaml(path)
     data, mistakes = expand(source.data, (), source, os.environ)
     if "partners" in data:
@@ -87,22 +116,10 @@ def load_pipeline(name_or_path: str, *, folder: Path | None = None) -> Pipeline:
     try:
         pipeline = Pipeline.model_validate(data)
     except ValidationError as error:
-        mistakes += _explain(error, source, Pipeline, ())
+        mistakes += explain(error, source, Pipeline, ())
     if mistakes:
         raise TopologyError(mistakes)
     return pipeline
-
-
-def _find(name_or_path: str, folder: Path | None) -> Path:
-    if "/" in name_or_path or name_or_path.endswith((".yaml", ".yml")):
-        return Path(name_or_path)
-    folder = folder or topology_folder()
-    names = pipeline_names(folder)
-    if name_or_path not in names:
-        raise TopologyError(
-            [Mistake(str(folder), 0, "", f"no pipeline {name_or_path!r}{did_you_mean(name_or_path, names)}")]
-        )
-    return folder / f"{name_or_path}.yaml"
 
 
 def _partner_uses(data: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
@@ -135,7 +152,7 @@ def _partners(source: YamlFile, data: Mapping[str, Any], beside: Path) -> tuple[
     for at, name in uses:
         if name not in declared.data:
             what = f"partner {name!r} is not declared in {file}{did_you_mean(name, sorted(declared.data))}"
-            mistakes.append(source.mistake(at, what))
+            mistakes.append(mistake(source, at, what))
         elif name not in partners:
             value, wrong = expand(declared.data[name], (name,), declared, os.environ)
             mistakes += wrong
@@ -143,7 +160,7 @@ def _partners(source: YamlFile, data: Mapping[str, Any], beside: Path) -> tuple[
                 partners[name] = PARTNER.validate_python(value)
             except ValidationError as error:
                 kind = value.get("kind") if isinstance(value, dict) else None
-                mistakes += _explain(error, declared, PARTNER_KINDS.get(str(kind)), (name,))
+                mistakes += explain(error, declared, PARTNER_KINDS.get(str(kind)), (name,))
     return partners, mistakes
 
 
@@ -153,11 +170,11 @@ def _pack_mistakes(source: YamlFile, data: Mapping[str, Any]) -> list[Mistake]:
     if not (isinstance(name, str) and isinstance(options, dict) and profile in get_args(Profile)):
         return []  # the model says so
     if name not in PACKS:
-        return [source.mistake(("pack",), f"no pack {name!r}{did_you_mean(name, sorted(PACKS))}")]
+        return [mistake(source, ("pack",), f"no pack {name!r}{did_you_mean(name, sorted(PACKS))}")]
     try:
         pack = load_pack(name, options, profile)
     except ValidationError as error:
-        return _explain(error, source, None, ("options",))
+        return explain(error, source, options_model(name), ("options",))
     used: list[tuple[Location, Any]] = [(("ordering_by",), data.get("ordering_by"))]
     for field in ("partition_by", "idempotency", "group_by"):
         if isinstance(data.get(field), list):
@@ -165,131 +182,7 @@ def _pack_mistakes(source: YamlFile, data: Mapping[str, Any]) -> list[Mistake]:
     if isinstance(data.get("partner"), dict):
         used.append((("partner", "by"), data["partner"].get("by")))
     return [
-        source.mistake(at, f"pack {name} has no field {item!r}{did_you_mean(item, sorted(pack.fields))}")
+        mistake(source, at, f"pack {name} has no field {item!r}{did_you_mean(item, sorted(pack.fields))}")
         for at, item in used
         if isinstance(item, str) and item not in pack.fields
     ]
-
-
-# What pydantic says, in the words of the file.
-
-
-def _explain(
-    error: ValidationError, source: YamlFile, model: type[BaseModel] | None, prefix: Location
-) -> list[Mistake]:
-    """Mistakes for the errors of one model, which was built from the value at `prefix`."""
-    mistakes = []
-    for detail in error.errors(include_url=False):
-        broken = detail.get("ctx", {}).get("error")
-        if isinstance(broken, RulesBroken):
-            mistakes += [source.mistake((*prefix, *at), what) for at, what in broken.rules]
-            continue
-        at = _location(detail, source, prefix)
-        if at is not None:
-            mistakes.append(source.mistake(at, _words(detail, at, source, model, prefix)))
-    return mistakes
-
-
-def _at(data: Any, location: Location) -> Any:
-    """The value at a location; None where the file has none."""
-    for part in location:
-        inside = isinstance(data, dict) and part in data
-        data = data[part] if inside or (isinstance(data, list) and isinstance(part, int)) else None
-    return data
-
-
-def _location(detail: ErrorDetails, source: YamlFile, prefix: Location) -> Location | None:
-    """Where the error is in the file. pydantic's path also names branches of unions, which the file does not;
-    None for the branch of a union that was not meant (text was written, a mapping is complained of)."""
-    location = prefix
-    parts = detail["loc"]
-    for place, part in enumerate(parts):
-        value = _at(source.data, location)
-        last = place == len(parts) - 1
-        known = isinstance(value, dict) and part in value
-        indexed = isinstance(value, list) and isinstance(part, int) and part < len(value)
-        if known or indexed or (last and detail["type"] == "missing"):
-            location = (*location, part)
-        elif part in ("PartnerRule", "constrained-str") and (part == "PartnerRule") != isinstance(value, dict):
-            return None
-    return location
-
-
-def _words(
-    detail: ErrorDetails, at: Location, source: YamlFile, model: type[BaseModel] | None, prefix: Location
-) -> str:
-    """What is wrong and what is allowed. Values are shown as the file has them, so that no secret is printed."""
-    kind, ctx = detail["type"], detail.get("ctx", {})
-    if kind == "extra_forbidden":
-        owner = _owner(model, at[len(prefix) : -1])
-        names = [name for name in owner.model_fields if name != "partners"] if owner else []
-        return "unknown key" + (did_you_mean(at[-1], names) if names else "; allowed: see the pack's options")
-    owner = _owner(model, at[len(prefix) : -1])
-    field = owner.model_fields.get(str(at[-1])) if owner and at else None
-    about = f" ({field.description})" if field and field.description else ""
-    if kind == "missing":
-        return f"is required{about}; allowed: {_allowed(field)}"
-    if kind in ("union_tag_not_found", "union_tag_invalid"):
-        value = _at(source.data, at)
-        given = value.get("kind") if isinstance(value, dict) else None
-        what = f"`kind: {given}` is not known" if given is not None else "has no `kind`"
-        return what + did_you_mean(given, PARTNER_KINDS)
-    given = _at(source.data, at)
-    shown = (
-        f"{given!r}"
-        if isinstance(given, str | int | float | None)
-        else "a list"
-        if isinstance(given, list)
-        else "a mapping"
-    )
-    if kind == "literal_error":
-        choices = re.findall("'([^']*)'", str(ctx["expected"]))
-        return f"{shown} is not known{about}{did_you_mean(given, choices)}"
-    message = detail["msg"].removeprefix("Value error, ").replace("Input should", "should")
-    return f"{message}, not {shown}{about}; allowed: {_allowed(field)}"
-
-
-def _owner(model: type[BaseModel] | None, location: Location) -> type[BaseModel] | None:
-    """The model that a location inside `model` belongs to."""
-    for part in location:
-        if model is None or part not in model.model_fields:
-            return None
-        model = _model_in(model.model_fields[str(part)].annotation)
-    return model
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for arg in get_args(annotation) if (found := _model_in(arg))), None)
-
-
-BOUNDS = {"ge": "at least {}", "gt": "above {}", "le": "at most {}", "lt": "below {}"}
-
-
-def _allowed(field: FieldInfo | None) -> str:
-    """The values a field takes, in words."""
-    if field is None:
-        return "a value of that type"
-    words = [
-        text.format(getattr(item, name))
-        for item in field.metadata
-        for name, text in BOUNDS.items()
-        if getattr(item, name, None) is not None
-    ]
-    words += [f"text like {item.pattern}" for item in field.metadata if getattr(item, "pattern", None)]
-    if words:
-        return " and ".join(words)
-    inner = _model_in(field.annotation)
-    if inner:
-        return f"a mapping of {', '.join(inner.model_fields)}"
-    name = str(getattr(field.annotation, "__name__", field.annotation))
-    kinds = {
-        "str": "text",
-        "int": "a whole number",
-        "float": "a number",
-        "bool": "true, false",
-        "list": "a list",
-        "dict": "a mapping",
-    }
-    return kinds.get(name, "a value of that type")

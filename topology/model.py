@@ -13,15 +13,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from schemas.wording import RulesBroken
+
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
-
-
-class RulesBroken(ValueError):
-    """Rules between fields that a file breaks: where, and which rule."""
-
-    def __init__(self, rules: list[tuple[tuple[str, ...], str]]) -> None:
-        self.rules = rules
-        super().__init__("; ".join(f"{'.'.join(at)}: {what}" for at, what in rules))
 
 
 HAND_OVER_SECONDS = 60.0
@@ -242,7 +236,7 @@ class Pipeline(Frozen):
     @model_validator(mode="after")
     def _rules(self) -> Pipeline:
         """Rules between fields; each names the law or rule it keeps."""
-        wrong: list[tuple[tuple[str, ...], str]] = []
+        wrong: list[tuple[tuple[str | int, ...], str]] = []
         if stray := [f for f in self.partition_by if f not in self.idempotency]:
             wrong.append((("partition_by",), f"{stray} must be among idempotency {self.idempotency} (BA1)"))
         if self.on_conflict == "supersede":

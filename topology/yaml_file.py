@@ -7,8 +7,7 @@ Nothing here knows what a pipeline is. Duplicate keys, tags, several documents a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +23,13 @@ MAX_VALUES = 100_000
 MAX_DEPTH = 30
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+SECRET_NAME = re.compile(
+    r"auth|bearer|cookie|credential|pass(w|phrase)|pwd|secret|signature|token"
+    r"|(access|account|api|encryption|master|private|sas|shared)[-_ ]?key",
+    re.IGNORECASE,
+)
+SECRET_TEXT = re.compile(r"://[^/\s]*@|^(basic|bearer)\s|[?&](sig|key|pass)[^=]*=", re.IGNORECASE)
+"""A value that holds credentials whatever its name: a URL with a user or a signature, the text of an Authorization."""
 
 
 class Mistake(NamedTuple):
@@ -72,14 +78,6 @@ def dotted(location: Location) -> str:
     for part in location:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
-
-
-def did_you_mean(word: object, allowed: Iterable[str]) -> str:
-    """`; did you mean `x`?; allowed: …` for a word that is not among those allowed."""
-    names = list(allowed)
-    near = get_close_matches(str(word), names, n=1, cutoff=0.6)
-    hint = f"; did you mean `{near[0]}`?" if near else ""
-    return f"{hint}; allowed: {', '.join(names) or 'none'}"
 
 
 def read_yaml(path: Path) -> YamlFile:
@@ -160,6 +158,33 @@ class _Reader:
 
     def _mistake(self, at: Location, what: str) -> Mistake:
         return YamlFile(self.file, {}, self.lines).mistake(at, what)
+
+
+def origin(written: Any, env: Mapping[str, str]) -> str | None:
+    """The variables a value as written is made of, and which are not set; None for none."""
+    found = []
+    for text in _texts(written):
+        for match in VARIABLE.finditer(text):
+            unset = not env.get(match[1]) if match[2] is not None else match[1] not in env
+            found.append(f"variable {match[1]}" + (", which is not set" if unset else ""))
+    return " and ".join(dict.fromkeys(found)) or None
+
+
+def is_secret(at: Location, written: Any, value: Any) -> bool:
+    """Whether a value must not be shown: by the names it stands under, those of its variables, or its looks."""
+    texts = [*_texts(written), *_texts(value)]
+    names = [part for part in at if isinstance(part, str)]
+    names += [match[1] for text in texts for match in VARIABLE.finditer(text)]
+    return any(map(SECRET_NAME.search, names)) or any(map(SECRET_TEXT.search, texts))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a value, the values of mappings and lists included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
 
 
 def expand(value: Any, at: Location, source: YamlFile, env: Mapping[str, str]) -> tuple[Any, list[Mistake]]:

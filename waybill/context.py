@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 BROKERS_VARIABLE = "WAYBILL_BROKERS"
 HOME_VARIABLE = "WAYBILL_HOME"
 
-PipelineName = Annotated[str, typer.Argument(metavar="PIPELINE", help="name of a pipeline, or the path of its file")]
+PipelineName = Annotated[str, typer.Argument(metavar="PIPELINE", help="name of a pipeline or of its file, or a path")]
 MaybePipeline = Annotated[
-    str | None, typer.Argument(metavar="[PIPELINE]", help="name of a pipeline, or the path of its file; none: all")
+    str | None, typer.Argument(metavar="[PIPELINE]", help="name of a pipeline or of its file, or a path; none: all")
 ]
 Brokers = Annotated[
     str | None,
@@ -65,16 +65,24 @@ def load(name: str, folder: Path | None = None) -> Pipeline:
     return load_pipeline(name, folder=folder)
 
 
-def load_some(name: str | None, folder: Path | None = None) -> list[Pipeline]:
-    """The named pipeline, or all of them. Raises topology.load.TopologyError; Fault where there is none."""
-    from topology.load import load_all, topology_folder
+def load_with_files(name: str | None, folder: Path | None = None) -> list[tuple[Path, Pipeline]]:
+    """The named pipeline, or all of them, each with its file. Raises topology.load.TopologyError; Fault where there is
+    none."""
+    from topology.load import find_pipeline, load_all, topology_folder
 
     if name is not None:
-        return [load(name, folder)]
-    pipelines = list(load_all(folder).values())
-    if not pipelines:
-        raise Fault(f"no pipeline in {folder or topology_folder()}: put NAME.yaml files there, or name another folder")
-    return pipelines
+        path = find_pipeline(name, folder)
+        return [(path, load(str(path)))]
+    folder = folder or topology_folder()
+    found = [(folder / f"{file}.yaml", pipeline) for file, pipeline in load_all(folder).items()]
+    if not found:
+        raise Fault(f"no pipeline in {folder}: put NAME.yaml files there, or name another folder")
+    return found
+
+
+def load_some(name: str | None, folder: Path | None = None) -> list[Pipeline]:
+    """The named pipeline, or all of them. Raises as `load_with_files`."""
+    return [pipeline for _, pipeline in load_with_files(name, folder)]
 
 
 def load_pack_of(pipeline: Pipeline) -> Pack:

@@ -25,7 +25,7 @@ PARTNERS = """\
 clinic:
   kind: http
   url: http://127.0.0.1:1/x
-  headers: {Authorization: "Bearer ${CLINIC_TOKEN}"}
+  headers: {Authorization: "Bearer ${CLINIC_TOKEN}", X-Api-Key: hunter3, X-Site: "${CLINIC_SITE:-north}"}
 """
 
 
@@ -47,10 +47,35 @@ def test_every_setting_says_where_it_comes_from_and_no_secret_is_printed(cli: Cl
     assert found["partitions"] == (4, "default")
     assert found["options.stuck_readings"] == (7, f"{folder}/demo.yaml:7")
     assert found["options.max_depth"][1] == "pack"
-    assert found["partners.clinic.headers.Authorization"] == ("Bearer ${CLINIC_TOKEN}", f"{folder}/partners.yaml:4")
+    place = f"{folder}/partners.yaml:4"
+    assert found["partners.clinic.headers.Authorization"] == (
+        "Bearer ${CLINIC_TOKEN}",
+        f"{place}, variable CLINIC_TOKEN",
+    )
     text = cli("config", str(folder / "demo.yaml"))
     assert text.code == 0
-    assert "hunter2" not in ran.out + text.out
+    assert "hunter" not in ran.out + text.out
+
+
+def test_a_value_from_the_environment_is_shown_as_it_is_in_force(
+    cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def site() -> tuple[str, str]:
+        rows = cli("config", "demo", "--folder", folder, "--json").rows
+        return next((r["value"], r["source"]) for r in rows if r.get("name") == "partners.clinic.headers.X-Site")
+
+    place = f"{folder}/partners.yaml:4, variable CLINIC_SITE"
+    assert site() == ("north", f"{place}, which is not set")
+    monkeypatch.setenv("CLINIC_SITE", "south")
+    assert site() == ("south", place)
+
+
+def test_a_file_may_have_another_name_than_its_pipeline(cli: Cli, folder: Path) -> None:
+    (folder / "demo.yaml").rename(folder / "fridges.yaml")
+    for name in ("demo", "fridges", None):
+        ran = cli("config", *([name] if name else []), "--folder", folder)
+        assert ran.out.startswith(f"# demo: {folder}/fridges.yaml; pack cold_chain"), ran.err
+    assert cli("topology", "check", "--folder", folder).out == "demo (fridges.yaml): ok\n"
 
 
 def test_the_batching_presets_are_printed(cli: Cli) -> None:

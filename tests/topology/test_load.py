@@ -90,7 +90,7 @@ def test_partners_may_lie_one_folder_up(write: Write, tmp_path: Path) -> None:
         (("  default: lake\n", ""), "demo.yaml:8: partner.default: is required (partner of every other value); allo"),
         (("pack: fake", "pack: fale"), "demo.yaml:2: pack: no pack 'fale'; did you mean `fake`?; allowed: cold_chai"),
         (("limit: 7", "limit: 0"), "demo.yaml:13: options.limit: should be greater than or equal to 1, not 0"),
-        (("limit: 7", "limt: 7"), "demo.yaml:13: options.limt: unknown key"),
+        (("limit: 7", "limt: 7"), "demo.yaml:13: options.limt: unknown key; did you mean `limit`?; allowed: limit"),
         (("pack: fake", "pack: ${NOT_SET}"), "demo.yaml:2: pack: environment variable NOT_SET is not set; allowed: "),
         (("pack: fake", "pack: ${not-a-name}"), "demo.yaml:2: pack: '${not-a-name}' has a ${ that is no variable"),
         (("pack: fake", "pack: fake\npartners: {}"), "demo.yaml:3: partners: unknown key; allowed: declare partners"),
@@ -139,15 +139,107 @@ def test_variables_of_a_partner_that_is_not_used_may_be_missing(write: Write) ->
     assert "unused" not in load_pipeline(str(write())).partners
 
 
-def test_a_variable_is_expanded_and_its_value_is_never_shown(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DEMO_URL", "secret-token")
-    partners = PARTNERS.replace("http://127.0.0.1:8081/batches", "${DEMO_URL}", 1)
+def test_a_wrong_value_from_a_variable_names_the_variable(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    partners = PARTNERS.replace("http://127.0.0.1:8081/batches", "${DEMO_URL:-ftp://default}", 1)
+    monkeypatch.setenv("DEMO_URL", "ftp://here")
     (line,) = mistakes(write(partners=partners))
-    assert "'${DEMO_URL}'" in line
-    assert "secret-token" not in line
+    assert line.startswith("partners.yaml:6: clinic.url: should match pattern '^https?://', not 'ftp://here'")
+    assert line.endswith("(the value comes from variable DEMO_URL)")
+    monkeypatch.delenv("DEMO_URL")
+    (line,) = mistakes(write(partners=partners))
+    assert "not 'ftp://default'" in line
+    assert line.endswith("(the value comes from variable DEMO_URL, which is not set)")
     monkeypatch.setenv("DEMO_URL", "http://127.0.0.1:9/x")
     clinic = load_pipeline(str(write(partners=partners))).partners["clinic"]
     assert clinic.url == "http://127.0.0.1:9/x"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("partitions: 4", "partitions: ${DEMO}"), "partitions: should be a valid integer"),
+        (("backoff: packets", "backoff: '${DEMO}'"), "retry.backoff: 'lost' is not known"),
+        (("default: lake", "default: '${DEMO}'"), "partner.default: partner 'lost' is not declared"),
+        (("pack: fake", "pack: ${DEMO}"), "pack: no pack 'lost'"),
+        (("telemetry-run", "${DEMO}"), "batching: 'lost' is no preset"),
+        (("by: product", "by: '${DEMO}'"), "partner.by: pack fake has no field 'lost'"),
+    ],
+)
+def test_whatever_is_wrong_with_it(
+    write: Write, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str], expected: str
+) -> None:
+    monkeypatch.setenv("DEMO", "lost")
+    lines = [line for line in mistakes(write(change)) if expected in line]
+    assert lines
+    assert all("'lost'" in line and line.endswith("(the value comes from variable DEMO)") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["${DEMO_TOKEN}", "${DEMO_PLACE}"],
+    ids=["by the variable", "by its looks"],
+)
+def test_a_value_that_may_be_a_secret_is_never_shown(
+    write: Write, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    monkeypatch.setenv("DEMO_TOKEN", "hunter2")
+    monkeypatch.setenv("DEMO_PLACE", "ftp://me:hunter2@there")
+    partners = PARTNERS.replace("http://127.0.0.1:8081/batches", written, 1)
+    (line,) = mistakes(write(partners=partners))
+    assert "hunter2" not in line
+    assert f"not '{written}'" in line, "as the file has it"
+
+
+def test_a_secret_that_stands_in_the_file_is_not_shown_either(write: Write) -> None:
+    headers = "url: http://127.0.0.1:8081/batches\n  headers: {Authorization: 4711}"
+    partners = PARTNERS.replace("url: http://127.0.0.1:8081/batches", headers, 1)
+    (line,) = mistakes(write(partners=partners))
+    assert line.startswith("partners.yaml:7: clinic.headers.Authorization: should be a valid string, not the value")
+    assert "4711" not in line
+
+
+COLD = """\
+pipeline: cold
+pack: cold_chain
+partition_by: [sensor_id]
+idempotency: [sensor_id, event_time]
+partner: lake
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("stuck_reading: 3", "options.stuck_reading: unknown key; did you mean `stuck_readings`?; allowed: products,"),
+        ("stuck_readings: 1", "options.stuck_readings: should be greater than or equal to 2, not 1 (equal readings in"),
+        (
+            "sources: [{match: a, unti: C}]",
+            "options.sources[0].unti: unknown key; did you mean `unit`?; allowed",
+        ),
+        (
+            "sources: [{match: a, unit: FHA}]",
+            "options.sources[0].unit: 'FHA' is no unit; did you mean `FAH`?; allowed",
+        ),
+        ("sources: [{match: a, product: fridge}]", "options.sources[0].product: 'fridge' has no limits; allowed: "),
+        ("sources: [{match: a, utc_offset: CET}]", "options.sources[0].utc_offset: 'CET' is no UTC offset: expected Z"),
+        ("default_product: refrigirator", "options.default_product: 'refrigirator' has no limits; did you mean `refri"),
+        ("products: {milk: {hihg: 8}}", "options.products.milk.hihg: unknown key; did you mean `high`?; allowed: low,"),
+        ("products: {milk: {low: 9, high: 8}}", "options.products.milk.low: 9 is above the upper limit 8"),
+        (
+            "products: {milk: {alarms: [{side: hihg, limit: 8, minutes: 1}]}}",
+            "options.products.milk.alarms[0].side: 'hihg' is not known (alarm below or above the limit; the limit",
+        ),
+        (
+            "products: {milk: {alarms: [{side: high, limit: 8, minuts: 1}]}}",
+            "options.products.milk.alarms[0].minuts: unknown key; did you mean `minutes`?",
+        ),
+    ],
+)
+def test_a_mistake_in_the_options_of_a_pack_says_what_is_allowed(write: Write, options: str, expected: str) -> None:
+    path = write()
+    path.write_text(COLD + f"options: {{{options}}}\n")
+    lines = mistakes(path)
+    assert any(line.startswith(f"demo.yaml:6: {expected}") for line in lines), lines
 
 
 def test_without_a_partners_file_the_places_are_named(write: Write) -> None:
@@ -160,6 +252,34 @@ def test_without_a_partners_file_the_places_are_named(write: Write) -> None:
 def test_an_unknown_name_lists_the_known_ones(write: Write) -> None:
     with pytest.raises(TopologyError, match=r"no pipeline 'deno'; did you mean `demo`\?; allowed: demo"):
         load_pipeline("deno", folder=write().parent)
+
+
+def test_a_pipeline_goes_by_its_own_name_and_by_that_of_its_file(write: Write) -> None:
+    folder = write(name="fridges").parent
+    for name in ("demo", "fridges", "fridges.yaml"):
+        assert load_pipeline(str(folder / name) if "." in name else name, folder=folder).pipeline == "demo"
+    with pytest.raises(TopologyError, match=r"no pipeline 'deno'; did you mean `demo`\?; allowed: demo, fridges"):
+        load_pipeline("deno", folder=folder)
+
+
+def test_a_name_that_means_two_pipelines_is_refused_with_both_files(write: Write) -> None:
+    folder = write(name="other").parent
+    write(("pipeline: demo", "pipeline: third"), name="demo")
+    with pytest.raises(TopologyError) as caught:
+        load_pipeline("demo", folder=folder)
+    (line,) = str(caught.value).splitlines()
+    assert "'demo' may mean demo.yaml (`pipeline: third`) and other.yaml (`pipeline: demo`)" in line
+    assert "allowed: the path of the file" in line
+    assert load_pipeline("third", folder=folder).pipeline == "third"
+    assert load_pipeline("other", folder=folder).pipeline == "demo"
+    assert sorted(load_all(folder)) == ["demo", "other"]
+
+
+def test_a_file_named_like_its_pipeline_comes_before_others_that_call_themselves_so(write: Write) -> None:
+    folder = write().parent
+    write(("partitions: 4", "partitions: 4\nregion: eu"), name="demo-eu")
+    assert load_pipeline("demo", folder=folder).region is None
+    assert load_pipeline("demo-eu", folder=folder).region == "eu"
 
 
 @pytest.mark.parametrize(

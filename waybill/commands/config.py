@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json as stdlib_json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
-from waybill.context import Folder, Json, MaybePipeline, load_pack_of, load_some
+from waybill.context import Folder, Json, MaybePipeline, load_pack_of, load_with_files
 from waybill.output import Code, emit, finish, line, safe, table
 
 if TYPE_CHECKING:
     from topology.model import Pipeline
     from topology.yaml_file import Location, YamlFile
+
+
+HIDDEN = "(not shown)"
 
 
 class Setting(NamedTuple):
@@ -23,7 +27,7 @@ class Setting(NamedTuple):
     name: str
     value: Any
     source: str
-    """file:line, `default`, or the preset it comes from."""
+    """file:line and the environment variables it names, `default`, or the preset it comes from."""
 
 
 def register(app: typer.Typer) -> None:
@@ -33,11 +37,7 @@ def register(app: typer.Typer) -> None:
 
 def config(name: MaybePipeline = None, folder: Folder = None, json: Json = False) -> None:
     """Print every setting with its source, the pack's settings, the batching presets, and all schema digests."""
-    from topology.load import topology_folder
-
-    pipelines = load_some(name, folder)
-    for pipeline in pipelines:
-        path = Path(name) if name and is_path(name) else (folder or topology_folder()) / f"{pipeline.pipeline}.yaml"
+    for path, pipeline in load_with_files(name, folder):
         pack = load_pack_of(pipeline)
         found = [*settings(pipeline, path), *pack_settings(pack.settings, path)]
         if json:
@@ -64,19 +64,13 @@ def config(name: MaybePipeline = None, folder: Folder = None, json: Json = False
     finish(Code.FINE)
 
 
-def is_path(name: str) -> bool:
-    """Whether a pipeline was named by its file; the same rule as `load_pipeline`."""
-    return "/" in name or name.endswith((".yaml", ".yml"))
-
-
 def as_text(value: Any) -> str:
     """A value as the YAML would have it, on one line."""
     return value if isinstance(value, str) else stdlib_json.dumps(value, default=str, ensure_ascii=False)
 
 
 def settings(pipeline: Pipeline, path: Path) -> Iterator[Setting]:
-    """Every setting of a pipeline and of its partners. Values taken from the environment are shown as the file has
-    them: they may be secrets."""
+    """Every setting of a pipeline and of its partners."""
     from topology.load import PARTNERS
     from topology.yaml_file import read_yaml
 
@@ -93,10 +87,15 @@ def settings(pipeline: Pipeline, path: Path) -> Iterator[Setting]:
 
 
 def _setting(source: YamlFile, at: Location, value: Any, preset: str | None = None) -> Setting:
+    """A value in force. What may be a secret is shown as the file has it if it names a variable, else not at all."""
+    from topology.yaml_file import is_secret, origin
+
     written = value_at(source.data, at)
     if written is not None or at in source.lines:
-        secret = "${" in stdlib_json.dumps(written, default=str)
-        return Setting(_name(at), written if secret else value, f"{source.file}:{source.line(at)}")
+        came = origin(written, os.environ)
+        if value is not None and is_secret(at, written, value):
+            value = written if came else HIDDEN
+        return Setting(_name(at), value, f"{source.file}:{source.line(at)}" + (f", {came}" if came else ""))
     if preset is not None:
         return Setting(_name(at), value, f"preset {preset} ({source.file}:{source.line(at)})")
     return Setting(_name(at), value, "default")

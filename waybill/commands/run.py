@@ -121,11 +121,11 @@ def up(
     verbose: Verbose = False,
 ) -> None:
     """Start a broker if none is given, create topics, run all stages and keep them running until Ctrl-C."""
-    from topology.load import load_pipeline, pipeline_names
+    from topology.load import load_pipeline, pipeline_names, topology_folder
     from waybill.supervisor import Supervisor
     from waybill.surroundings import Surroundings
 
-    names = pipelines or pipeline_names()
+    names = pipelines or [str(topology_folder() / f"{name}.yaml") for name in pipeline_names()]
     for name in names:
         load_pipeline(name)  # a mistake is told before anything is started
     for slot in range(workers if web_port else 0):
@@ -201,9 +201,10 @@ def partner_sim(
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one")] = 8081,
     ledger: Annotated[Path | None, typer.Option(help="file that keeps attempts and effects over restarts")] = None,
+    bodies: Annotated[Path | None, typer.Option(help="folder that gets the bytes of every stored batch")] = None,
 ) -> None:
     """Run a fake HTTP partner that stores each batch once and keeps a ledger; for trying things out."""
     from waybill.partner_sim import main
 
     words = ["--host", host, "--port", str(port)] + (["--ledger", str(ledger)] if ledger else [])
-    raise typer.Exit(main(words))
+    raise typer.Exit(main(words + (["--bodies", str(bodies)] if bodies else [])))

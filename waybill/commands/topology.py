@@ -6,7 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from waybill.context import Brokers, Folder, Json, MaybePipeline, find_brokers, load_some, require_cluster
+from waybill.context import (
+    Brokers,
+    Folder,
+    Json,
+    MaybePipeline,
+    find_brokers,
+    load_some,
+    load_with_files,
+    require_cluster,
+)
 from waybill.output import Code, count, emit, finish, line, safe, say
 
 
@@ -32,7 +41,7 @@ def check(
     from topology.load import TopologyError
 
     try:
-        pipelines = load_some(name, folder)
+        found = load_with_files(name, folder)
     except TopologyError as wrong:
         for mistake in wrong.mistakes:
             if json:
@@ -44,15 +53,17 @@ def check(
         finish(Code.USAGE if unreadable else Code.FOUND)
     problems: list[dict[str, Any]] = []
     if brokers or cluster:
-        problems = _compare(find_brokers(brokers), pipelines)
-    for pipeline in pipelines:
+        problems = _compare(find_brokers(brokers), [pipeline for _, pipeline in found])
+    for file, pipeline in found:
         wrong_here = [problem for problem in problems if problem["pipeline"] == pipeline.pipeline]
         if json:
-            emit({"kind": "pipeline", "pipeline": pipeline.pipeline, "version": pipeline.version, "ok": not wrong_here})
+            emit({"kind": "pipeline", "pipeline": pipeline.pipeline, "version": pipeline.version, "ok": not wrong_here,
+                  "file": str(file)})  # fmt: skip
             for problem in wrong_here:
                 emit({"kind": "problem", **problem})
         else:
-            line(f"{pipeline.pipeline}: {'ok' if not wrong_here else count(len(wrong_here), 'problem')}")
+            called = "" if file.stem == pipeline.pipeline else f" ({safe(file.name)})"
+            line(f"{pipeline.pipeline}{called}: {'ok' if not wrong_here else count(len(wrong_here), 'problem')}")
             for problem in wrong_here:
                 line(f"  {safe(problem['what'])}")
     finish(Code.FOUND if problems else Code.FINE)

@@ -1,5 +1,6 @@
 """The cold-chain pack: temperature readings as JSON, CSV and logger exports. Start reading at `engine.py`."""
 
 from schemas.packs.cold_chain.engine import build
+from schemas.packs.cold_chain.options import Options
 
-__all__ = ["build"]
+__all__ = ["Options", "build"]

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from schemas.packs.cold_chain.times import parse_offset
 from schemas.packs.cold_chain.units import UNITS
+from schemas.wording import RulesBroken, did_you_mean
 
 Celsius = Annotated[Decimal, Field(ge=-274, le=1000, allow_inf_nan=False)]
 Profile = Literal["strict", "lenient", "schema"]
@@ -51,9 +52,9 @@ class Product(Frozen):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        for name, low, high in (("low/high", self.low, self.high), ("bounds", *self.bounds)):
+        for name, low, high in (("low", self.low, self.high), ("bounds", *self.bounds)):
             if low is not None and high is not None and low > high:
-                raise ValueError(f"{name}: {low} is above {high}")
+                raise RulesBroken([((name,), f"{low} is above the upper limit {high}; allowed: at most that")])
         return self
 
 
@@ -65,10 +66,23 @@ def _product(low: str | None, high: str | None, *alarms: Alarm, **more: Any) -> 
     return Product.model_validate({"low": low, "high": high, "alarms": alarms, **more})
 
 
+def _limited(low: str | None, high: str, **more: Any) -> Product:
+    """Alarms where an excursion beyond a limit lasts an hour."""
+    below = [_alarm("low", low, 60)] if low is not None else []
+    return _product(low, high, *below, _alarm("high", high, 60), **more)
+
+
+def _controlled(low: str, high: str, allowed: tuple[str, str], spike: str, day: str) -> Product:
+    """USP <659>: excursions within `allowed` are tolerated, none beyond it below and `spike` above, and none above
+    `day` for 24 h; the mean kinetic temperature stays within."""
+    alarms = _alarm("low", allowed[0], 0), _alarm("high", spike, 0), _alarm("high", day, 1440)
+    return _product(low, high, *alarms, allowed_low=allowed[0], allowed_high=allowed[1], mkt_limit=high)
+
+
 UNSPECIFIED = "unspecified"
 PRODUCTS: Mapping[str, Product] = {
     UNSPECIFIED: Product(),
-    "freezer": _product("-25", "-10", _alarm("low", "-25", 60), _alarm("high", "-10", 60)),
+    "freezer": _limited("-25", "-10"),
     "refrigerator": _product(
         "2",
         "8",
@@ -77,29 +91,11 @@ PRODUCTS: Mapping[str, Product] = {
         _alarm("low", "2", 40, "cumulative"),
         _alarm("high", "8", 60, "cumulative"),
     ),
-    "cool": _product("8", "15", _alarm("low", "8", 60), _alarm("high", "15", 60)),
-    "controlled-cold": _product(
-        "2",
-        "8",
-        _alarm("low", "2", 0),
-        _alarm("high", "15", 0),
-        _alarm("high", "8", 1440),
-        allowed_low="2",
-        allowed_high="15",
-        mkt_limit="8",
-    ),
-    "controlled-room": _product(
-        "20",
-        "25",
-        _alarm("low", "15", 0),
-        _alarm("high", "40", 0),
-        _alarm("high", "30", 1440),
-        allowed_low="15",
-        allowed_high="30",
-        mkt_limit="25",
-    ),
-    "ultra-low": _product("-90", "-60", _alarm("low", "-90", 60), _alarm("high", "-60", 60)),
-    "vapour": _product(None, "-150", _alarm("high", "-150", 60), bounds=("-200", "100")),
+    "cool": _limited("8", "15"),
+    "controlled-cold": _controlled("2", "8", allowed=("2", "15"), spike="15", day="8"),
+    "controlled-room": _controlled("20", "25", allowed=("15", "30"), spike="40", day="30"),
+    "ultra-low": _limited("-90", "-60"),
+    "vapour": _limited(None, "-150", bounds=("-200", "100")),
 }
 
 
@@ -122,7 +118,7 @@ class Source(Frozen):
     @classmethod
     def _unit(cls, unit: str | None) -> str | None:
         if unit is not None and unit not in UNITS:
-            raise ValueError(f"{unit!r} is no unit: allowed are {', '.join(UNITS)}")
+            raise ValueError(f"{unit!r} is no unit{did_you_mean(unit, UNITS)}")
         return unit
 
     @field_validator("utc_offset")
@@ -169,12 +165,12 @@ class Options(Frozen):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        known = self.catalogue()
-        for where, name in [("default_product", self.default_product)] + [
-            (f"sources.{rule.match}.product", rule.product) for rule in self.sources if rule.product
-        ]:
-            if name not in known:
-                raise ValueError(f"{where}: {name!r} has no limits; known products: {', '.join(sorted(known))}")
+        named: list[tuple[tuple[str | int, ...], str]] = [(("default_product",), self.default_product)]
+        named += [(("sources", i, "product"), rule.product) for i, rule in enumerate(self.sources) if rule.product]
+        known = sorted(self.catalogue())
+        wrong = [(at, f"{name!r} has no limits{did_you_mean(name, known)}") for at, name in named if name not in known]
+        if wrong:
+            raise RulesBroken(wrong)
         return self
 
     def catalogue(self) -> dict[str, Product]:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -115,14 +114,15 @@ class Reader:
         where = [TopicPartition(topic, partition) for partition in self.partitions(topic)]
         if not where:
             return {}
-        request = ConsumerGroupTopicPartitions(group, where)
-
-        def once() -> Any:
-            asked = self._admin.list_consumer_group_offsets([request], request_timeout=REQUEST_SECONDS)
-            return asked[group].result()
-
-        result = _patiently(once)
-        return {tp.partition: tp.offset if tp.offset >= 0 else None for tp in result.topic_partitions}
+        # Asked as a consumer that never joins: the admin client's request crashes the process where the coordinator has
+        # just moved or is not there yet (librdkafka #5040). read_uncommitted: an open transaction holds up no answer.
+        settings = {"group.id": group, "isolation.level": "read_uncommitted", "enable.auto.commit": False}
+        consumer = Consumer(client_settings(self.brokers, **settings))
+        try:
+            found = _patiently(lambda: consumer.committed(where, REQUEST_SECONDS))
+        finally:
+            consumer.close()
+        return {tp.partition: tp.offset if tp.offset >= 0 else None for tp in found}
 
     # ---- reading ---------------------------------------------------------------------------------
 
@@ -219,7 +219,7 @@ def _patiently(ask: Callable[[], T]) -> T:
             return ask()
         except KafkaException as failed:
             error = failed.args[0]
-            if not (error.retriable() or error.code() in BUSY) or time.monotonic() >= deadline:
+            if not (error.retriable() or error.code() in BUSY | PASSING) or time.monotonic() >= deadline:
                 raise
         time.sleep(RETRY_SECONDS)
 

@@ -92,6 +92,16 @@ def load_pack_of(pipeline: Pipeline) -> Pack:
     return load_pack(pipeline.pack, pipeline.options, pipeline.profile)
 
 
+def pipeline_and_id(words: list[str], option: str | None) -> tuple[str | None, str]:
+    """`[PIPELINE] ID` as typed, with --pipeline as the other way to say it; Fault for anything else."""
+    if len(words) > 2:
+        raise Fault(f"{' '.join(words)!r} is more than a pipeline and an id: put quotes around an id with spaces")
+    named = words[0] if len(words) == 2 else option
+    if option not in (None, named):
+        raise Fault(f"two pipelines are named, {named!r} and --pipeline {option!r}; allowed: one")
+    return named, words[-1]
+
+
 def client_settings(brokers: str, **more: Any) -> dict[str, Any]:
     """What every Kafka client of a command starts from: it keeps quiet, its errors come back as exceptions."""
     return {"bootstrap.servers": brokers, "client.id": "waybill-command", "log_level": 0, **more}

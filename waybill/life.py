@@ -18,6 +18,7 @@ from audit.chain import Entry
 from schemas.canonical import RawPosition, record_id
 from schemas.codec import WireError
 from schemas.messages import position_of
+from streams.pipeline import STAGES
 
 if TYPE_CHECKING:
     from streams.stage import Message
@@ -56,7 +57,7 @@ class Step(NamedTuple):
     name: str
     """INGESTED, VALIDATED, BATCHED, SENT, ACKNOWLEDGED, FAILED (FSM-01), or AUDIT."""
     at: int | None
-    """ms since epoch: of the message; of the block for what only the audit tells."""
+    """ms since epoch, of the message that says so."""
     position: str
     """Topic, partition and offset of the message that says so."""
     facts: Mapping[str, Any]
@@ -256,6 +257,13 @@ class Finder:
                     by_position[raw].audit.append((message, block, entry))
 
 
+def _audit_order(found: tuple[Message, Block, Entry]) -> tuple[int, ...]:
+    """The order of a life: by the time of the message, which is the broker's; at one moment in the order data flows.
+    A worker's own clock says nothing here."""
+    message, block, _ = found
+    return message.timestamp, STAGES.index(block.chain.stage), block.sequence, block.part
+
+
 def steps(life: Life, pipeline: Pipeline) -> list[Step]:
     """A life in the order it was lived."""
 
@@ -276,14 +284,14 @@ def steps(life: Life, pipeline: Pipeline) -> list[Step]:
     for message, fields in life.batched:
         names = ("batch_id", "count", "group", "date", "partner", "close_reason")
         found.append(Step("BATCHED", message.timestamp, at(message, "batched"), {name: fields[name] for name in names}))
-    for message, block, entry in life.audit:
+    for message, _, entry in life.audit:
         if entry.action == "ATTEMPT":
             life_number, _, attempt = entry.code.partition(".")
             facts = {"batch_id": entry.digest, "life": int(life_number), "attempt": int(attempt)}
             row = life.delivery
             if row is not None and (row["life"], row["attempt"]) == (facts["life"], facts["attempt"]):
                 facts |= {"body_digest": row["body_digest"], "render_version": row["render_version"]}
-            found.append(Step("SENT", block.observed.written_at, at(message, "audit"), facts))
+            found.append(Step("SENT", message.timestamp, at(message, "audit"), facts))
     for message, fields in life.dead:
         names = ("stage", "error_class", "reason", "route", "findings", "digest", "batch_id", "attempts", "answer",
                  "outcome_unknown", "passport")  # fmt: skip
@@ -296,9 +304,9 @@ def steps(life: Life, pipeline: Pipeline) -> list[Step]:
         found.append(Step("ACKNOWLEDGED", message.timestamp, at(message, "sent"), facts))
     order = ("INGESTED", "VALIDATED", "BATCHED")
     found.sort(key=lambda step: (order.index(step.name) if step.name in order else len(order), step.at or 0))
-    for message, block, entry in life.audit:
+    for message, block, entry in sorted(life.audit, key=_audit_order):
         facts = {"stage": block.chain.stage, "partition": block.chain.partition, "sequence": block.sequence}
         facts |= {"action": entry.action, "code": entry.code, "digest": entry.digest, "head": block.head}
         facts |= {"worker": block.observed.worker, "software": block.observed.software}
-        found.append(Step("AUDIT", block.observed.written_at, at(message, "audit"), facts))
+        found.append(Step("AUDIT", message.timestamp, at(message, "audit"), facts))
     return found

@@ -1,4 +1,4 @@
-"""Owns how commands speak: data on stdout, talk on stderr, JSON Lines on request, tables drawn only on a terminal.
+"""Owns how commands speak: data on stdout, talk on stderr, JSON Lines on request, progress only where it helps.
 
 Text from records and files is data of strangers: control characters are shown escaped, never sent to a terminal.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import Any, NoReturn
@@ -77,25 +77,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, tuple | set | frozenset):
         return list(value)
     return str(value)
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Rows under headings: drawn on a terminal, tab-separated for everything else."""
-    if not sys.stdout.isatty():
-        line("\t".join(columns))
-        for row in rows:
-            line("\t".join(shown(cell) for cell in row))
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        drawn.add_column(column, overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text(shown(cell)) for cell in row))
-    Console(file=sys.stdout, highlight=False).print(drawn)
 
 
 def shown(value: object) -> str:

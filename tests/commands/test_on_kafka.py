@@ -175,8 +175,11 @@ def test_a_finished_log_balances_and_every_life_can_be_told(ask: Ask, bench: Ben
     assert ran.code == 0
     steps = [row["step"] for row in ran.rows]
     assert steps[:5] == ["INGESTED", "VALIDATED", "BATCHED", "SENT", "ACKNOWLEDGED"]
-    actions = {row["action"] for row in ran.rows if row["step"] == "AUDIT"}
-    assert actions == {"VALIDATE", "ADMIT", "ATTEMPT", "BATCH", "DELIVER"}
+    actions = [row["action"] for row in ran.rows if row["step"] == "AUDIT"]
+    assert actions == ["VALIDATE", "ADMIT", "ATTEMPT", "BATCH", "DELIVER"], "in the order of the life"
+    assert ask("trace", "demo", record, "--json").out == ran.out
+    assert ask("trace", record, "--pipeline", "demo", "--json").out == ran.out
+    assert ask("trace", "other", record, "--pipeline", "demo").code == 2
     state = ran.rows[-1]
     assert (state["state"], state["transmission"], state["in_flight"]) == ("ACKNOWLEDGED", "Delivered", False)
     assert state["duplicates"] == [f"{ids['b-again.json']}/0"]
@@ -206,10 +209,12 @@ def test_a_finished_log_balances_and_every_life_can_be_told(ask: Ask, bench: Ben
 def test_dead_letters_are_listed_counted_and_shown_with_their_bytes(ask: Ask, bench: Bench, tmp_path: Path) -> None:
     ids = finished(ask, bench, tmp_path)
     rows = ask("dlq", "ls", "demo", "--json").rows
-    assert {(row["id"], row["stage"], *row["codes"]) for row in rows} == {
+    assert [(row["id"], row["stage"], *row["codes"]) for row in rows] == [
         (f"{ids['c-other.json']}/0", "batch", "CONFLICTING_VERSION"),
         (f"{ids['d-noise.bin']}/0", "validate", "UNKNOWN_CONTENT"),
-    }
+    ], "by position, although the second died first"
+    assert rows[0]["at"] > rows[1]["at"]
+    assert [row["id"] for row in ask("dlq", "ls", "demo", "--limit", 1, "--json").rows] == [rows[0]["id"]], "the newest"
     (only,) = ask("dlq", "ls", "--class", "COMPLIANCE_BLOCK", "--json").rows
     assert only["id"] == f"{ids['c-other.json']}/0"
     assert ask("dlq", "ls", "--class", "NONSENSE").code == 2
@@ -219,7 +224,11 @@ def test_dead_letters_are_listed_counted_and_shown_with_their_bytes(ask: Ask, be
     (conflict,) = ask("dlq", "show", only["position"], "--json").rows
     assert conflict["conflicts_with"] == f"{ids['a-three.json']}/2"
     assert json.loads(conflict["original"])
-    assert "CONFLICTING_VERSION" in ask("dlq", "show", only["id"]).out
+    shown = ask("dlq", "show", only["id"]).out
+    assert "CONFLICTING_VERSION" in shown
+    assert ask("dlq", "show", "demo", only["id"]).out == shown
+    assert ask("dlq", "show", only["id"], "--pipeline", "demo").out == shown
+    assert ask("dlq", "show", "demo", only["id"], "more").code == 2
     assert ask("dlq", "show", ids["a-three.json"] + "/0").code == 1
 
 

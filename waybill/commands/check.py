@@ -130,6 +130,6 @@ def text(row: dict[str, Any]) -> str:
     said = "; ".join(f"{c['code']} {c['path']}: {c['message']}" if c["path"] else f"{c['code']}: {c['message']}"
                      for c in row["codes"])  # fmt: skip
     if row["outcome"] == "valid":
-        body = f"{row['event_time']}  {key_text(row['key'])}  {row['group']}  {row['digest'][:16]}"
+        body = f"{row['event_time']}  {key_text(row['key'])}  {row['group']}  {row['digest']}"
         return f"{head}  {safe(body)}" + (f"  ({safe(said)})" if said else "")
     return f"{head}  {safe(said)}"

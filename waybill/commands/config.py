@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import typer
 
 from waybill.context import Folder, Json, MaybePipeline, load_pack_of, load_with_files
-from waybill.output import Code, emit, finish, line, safe, table
+from waybill.output import Code, emit, finish, line, safe
+from waybill.tables import table
 
 if TYPE_CHECKING:
     from topology.model import Pipeline
@@ -46,7 +47,8 @@ def config(name: MaybePipeline = None, folder: Folder = None, json: Json = False
             emit({"kind": "pack", "pipeline": pipeline.pipeline, "name": pack.name, "version": pack.version})
         else:
             line(f"# {pipeline.pipeline}: {safe(str(path))}; pack {pack.name}, version {pack.version}")
-            table(("setting", "value", "source"), ((s.name, as_text(s.value), s.source) for s in found))
+            table(("setting", "value", "source"), ((s.name, as_text(s.value), s.source) for s in found),
+                  wrap=("value",))  # fmt: skip
             line("")
     for preset, values in presets().items():
         if json:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from waybill.context import Brokers, Folder, Json, MaybePipeline, find_brokers, load_some
-from waybill.output import Code, Fault, count, emit, finish, key_text, line, safe, say, table, utc
+from waybill.context import Brokers, Folder, Json, MaybePipeline, find_brokers, load_some, pipeline_and_id
+from waybill.output import Code, Fault, count, emit, finish, key_text, line, safe, say, utc
+from waybill.tables import table
 
 if TYPE_CHECKING:
     from streams.stage import Message
@@ -34,24 +35,24 @@ def ls(
     error_class: ErrorClassOption = None,
     code: CodeOption = None,
     stage: StageOption = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="the last so many only")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="the newest so many only")] = None,
     brokers: Brokers = None,
     folder: Folder = None,
     json: Json = False,
 ) -> None:
-    """List dead letters, oldest first in each partition."""
-    rows = [
-        row(pipeline, message, letter)
-        for pipeline, message, letter in letters(find_brokers(brokers), name, folder, error_class, code, stage)
-    ]
-    rows = rows[-limit:] if limit else rows
+    """List dead letters by the position of their records: partition, offset, index; later lives of a record last."""
+    found = list(letters(find_brokers(brokers), name, folder, error_class, code, stage))
+    if limit is not None:
+        found = sorted(found, key=lambda letter: letter[1].timestamp)[-limit:]
+    rows = [row(*letter) for letter in sorted(found, key=place)]
     if json:
-        for found in rows:
-            emit(found)
+        for values in rows:
+            emit(values)
     else:
         columns = ("id", "at", "stage", "class", "codes", "reason", "route")
-        table(columns, ([*map(found.get, columns[:4]), ",".join(found["codes"]), *map(found.get, columns[5:])]
-                        for found in rows))  # fmt: skip
+        table(columns, ([*map(values.get, columns[:4]), ", ".join(values["codes"]), *map(values.get, columns[5:])]
+                        for values in rows),
+              wrap=("codes",), less=("route", "reason", "at", "class", "stage"))  # fmt: skip
     say(count(len(rows), "dead letter"))
     finish(Code.FINE)
 
@@ -78,19 +79,22 @@ def stats(
         for values in rows:
             emit(dict(zip(columns, values, strict=True)))
     else:
-        table(columns, rows)
+        table(columns, rows, less=("route",))
     say(f"{count(total, 'dead letter')}; one with several codes is counted under each")
     finish(Code.FINE)
 
 
 def show(
-    id: Annotated[str, typer.Argument(metavar="ID", help="record id, or position on the dead-letter topic")],
-    pipeline: Annotated[str | None, typer.Option(help="look here only")] = None,
+    words: Annotated[
+        list[str], typer.Argument(metavar="[PIPELINE] ID", help="record id, or position on the dead-letter topic")
+    ],
+    pipeline: Annotated[str | None, typer.Option(help="look here only; as PIPELINE before the id")] = None,
     brokers: Brokers = None,
     folder: Folder = None,
     json: Json = False,
 ) -> None:
     """Show one dead letter: every finding, positions, and the record as it was. Exit 1 if there is none."""
+    pipeline, id = pipeline_and_id(words, pipeline)
     found = False
     for one, message, letter in letters(find_brokers(brokers), pipeline, folder):
         summary = row(one, message, letter)
@@ -134,6 +138,14 @@ def letters(
                 matches = error_class in (None, letter["error_class"]) and stage in (None, letter["stage"])
                 if matches and (code is None or code in codes):
                     yield pipeline, message, letter
+
+
+def place(found: tuple[Pipeline, Message, dict[str, Any]]) -> tuple[Any, ...]:
+    """Where `dlq ls` lists a dead letter."""
+    from schemas.messages import position_of
+
+    pipeline, message, letter = found
+    return pipeline.pipeline, position_of(letter), message.timestamp, message.partition, message.offset
 
 
 def row(pipeline: Pipeline, message: Message, letter: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from waybill.context import Brokers, Folder, Json, MaybePipeline, find_brokers, load_some
-from waybill.output import Code, emit, finish, flush, line, say, table, utc
+from waybill.output import Code, emit, finish, flush, line, say, utc
+from waybill.tables import table
 
 if TYPE_CHECKING:
     from topology.model import Pipeline
@@ -121,6 +122,7 @@ def show(looks: list[dict[str, Any]], cluster: str, json: bool) -> None:
             for found in looks
             for stage in found["stages"]
         ),
+        wrap=("committed by partition",),
     )  # fmt: skip
     line("")
     table(
@@ -132,11 +134,13 @@ def show(looks: list[dict[str, Any]], cluster: str, json: bool) -> None:
                 " ".join(f"{state}={number}" for state, number in partner["batches"].items()),
                 partner["records_in_flight"],
                 partner["last_attempt_at"],
-                (partner["last_answer"] or "-")[:60],
+                partner["last_answer"],
             )
             for found in looks
             for partner in found["partners"]
         ),
+        wrap=("batches", "last answer"),
+        less=("last attempt",),
     )
     line("")
     table(("pipeline", "dead letters"), ((found["pipeline"], f"{found['dead_letters']:,}") for found in looks))

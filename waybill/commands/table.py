@@ -18,7 +18,8 @@ from waybill.context import (
     load_some,
     require_topics,
 )
-from waybill.output import Code, Fault, count, emit, finish, key_text, line, safe, say, table, utc
+from waybill.output import Code, Fault, count, emit, finish, key_text, line, safe, say, utc
+from waybill.tables import table
 
 if TYPE_CHECKING:
     from topology.model import Pipeline
@@ -64,7 +65,7 @@ def ls(name: MaybePipeline = None, brokers: Brokers = None, folder: Folder = Non
         for values in found:
             emit(dict(zip(columns, values, strict=True)))
     else:
-        table(columns, found)
+        table(columns, found, wrap=("offsets",), less=("topic",))
     finish(Code.FINE)
 
 

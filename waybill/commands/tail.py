@@ -161,7 +161,7 @@ def text(row: dict[str, Any]) -> str:
     value = row.get("value")
     if not isinstance(value, dict) or "hex" in value:
         body = row.get("error") or (value if isinstance(value, str) else f"{row.get('bytes', 0)} bytes")
-        return f"{head}  {safe(str(body))[:PREVIEW]}"
+        return f"{head}  {preview(safe(str(body)))}"
     return f"{head}  {safe(summary(row['kind'], value))}"
 
 
@@ -171,16 +171,21 @@ def summary(kind: str, value: dict[str, Any]) -> str:
     if "raw_topic" in value:
         parts.append(f"{value['raw_topic']}/{value['raw_partition']}/{value['raw_offset']}/{value['raw_index']}")
     if kind == "batched":
-        parts += [f"batch {value['batch_id'][:16]}", f"{value['count']} records", value["close_reason"]]
+        parts += [f"batch {value['batch_id']}", f"{value['count']} records", value["close_reason"]]
     if kind in ("sent_batch", "batched_again", "retain", "replay", "delivery"):
-        parts.append(f"batch {value['batch_id'][:16]}")
+        parts.append(f"batch {value['batch_id']}")
     if kind == "audit_block":
         parts += [f"{value['stage']}/{value['partition']}", f"sequence {value['sequence']}"]
-        parts += [f"{len(value['entries'])} entries", f"head {value['head'][:16]}"]
+        parts += [f"{len(value['entries'])} entries", f"head {value['head']}"]
     if value.get("key"):
         parts.append(str(key_text(value["key"])))
     for name in ("outcome", "state", "error_class", "group", "date", "partner", "answer", "attempt"):
         if value.get(name) is not None:
             parts.append(str(value[name]))
     parts += [f"{found['code']} {found['path']}".rstrip() for found in value.get("findings", [])]
-    return "  ".join(parts) or str(value)[:PREVIEW]
+    return "  ".join(parts) or preview(str(value))
+
+
+def preview(text: str) -> str:
+    """The beginning of a payload; `…` where more follows."""
+    return text if len(text) <= PREVIEW else text[:PREVIEW] + "…"

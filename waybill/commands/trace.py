@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from waybill.context import Brokers, Folder, Json, find_brokers, load_some
+from waybill.context import Brokers, Folder, Json, find_brokers, load_some, pipeline_and_id
 from waybill.output import KEY_SEPARATOR, Code, Fault, count, emit, event_utc, finish, key_text, line, safe, say, utc
 
 if TYPE_CHECKING:
@@ -27,19 +27,20 @@ def register(app: typer.Typer) -> None:
 
 
 def trace(
-    id: Annotated[
-        str,
+    words: Annotated[
+        list[str],
         typer.Argument(
-            metavar="ID",
+            metavar="[PIPELINE] ID",
             help="record id, submission id, position on another topic, digest, batch id, or key (fields joined by |)",
         ),
     ],
-    pipeline: Annotated[str | None, typer.Option(help="look here only; default: every pipeline of the cluster")] = None,
+    pipeline: Annotated[str | None, typer.Option(help="look here only; as PIPELINE before the id")] = None,
     brokers: Brokers = None,
     folder: Folder = None,
     json: Json = False,
 ) -> None:
-    """Show every stage, position, batch, attempt, answer, digest and audit entry of a record, and its state.
+    """Show every stage, position, batch, attempt, answer, digest and audit entry of a record, and its state. Without
+    a pipeline it is looked for in every one that the cluster has.
 
     Exit 1: nothing is known of it; 3: it has no final answer yet.
     """
@@ -47,6 +48,7 @@ def trace(
     from waybill.life import Finder
     from waybill.reader import Decoder, Reader
 
+    pipeline, id = pipeline_and_id(words, pipeline)
     cluster = find_brokers(brokers)
     candidates = present(cluster, load_some(pipeline, folder), named=pipeline is not None)
     for one in candidates:
@@ -165,7 +167,7 @@ def show(lives: list[Life], pipeline: Pipeline, json: bool) -> None:
         if detailed:
             for step in steps(life, pipeline):
                 line(f"  {utc(step.at) or '-':<24}  {step.name:<12}  {safe(step.position)}")
-                line(f"  {'':<24}  {'':<12}  {safe(words(step))}")
+                line(f"  {'':<24}  {'':<12}  {safe(as_words(step))}")
             if life.repeats:
                 line(f"  named by {count(len(life.repeats), 'duplicate')}: {', '.join(map(record_id, life.repeats))}")
     say(f"{count(len(lives), 'record')} of {pipeline.pipeline}")
@@ -191,7 +193,7 @@ def facts(step: Step) -> dict[str, Any]:
     return found
 
 
-def words(step: Step) -> str:
+def as_words(step: Step) -> str:
     """A step's facts on one line."""
     parts = []
     for name, value in facts(step).items():

@@ -1,0 +1,49 @@
+"""The order in which `trace` tells a life."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import cast
+
+from audit.block import Block, Chain, Observation, Span
+from audit.chain import Action, Entry
+from schemas.canonical import RawPosition
+from streams.stage import Message
+from topology.load import load_pipeline
+from waybill.life import Life, steps
+
+RAW = RawPosition("cold-chain.raw", 0, 0, 7, 0)
+
+
+def written(
+    stage: str, sequence: int, at: int, *actions: str, worker_clock: int = 0
+) -> list[tuple[Message, Block, Entry]]:
+    """A block of a stage's chain with these entries about the record, as `Finder` finds them."""
+    entries = [Entry(cast(Action, action), "1.1" if action == "ATTEMPT" else "", *RAW, b"d" * 32) for action in actions]
+    observed = Observation("w", worker_clock, "waybill/0", 1, "cold_chain/1")
+    chain = Chain("cold-chain", stage, 0)
+    block = Block(chain, sequence, 0, 1, Span("t", 0, 0, 1), b"", b"", observed, entries, [])
+    return [(Message(0, sequence, at, None, b""), block, entry) for entry in entries]
+
+
+def told(life: Life) -> list[str]:
+    return [str(step.facts["action"]) for step in steps(life, load_pipeline("cold-chain")) if step.name == "AUDIT"]
+
+
+def test_audit_entries_are_told_in_the_order_of_the_life_whatever_the_order_they_are_found_in() -> None:
+    blocks = [
+        written("validate", 4, 1000, "VALIDATE"),
+        written("batch", 9, 1000, "ADMIT"),
+        written("dispatch", 2, 1005, "ATTEMPT"),
+        written("dispatch", 3, 1010, "BATCH", "DEAD"),
+        written("batch", 10, 1020, "RELEASE"),
+    ]
+    for found in permutations(blocks):
+        life = Life(RAW, audit=[entry for block in found for entry in block])
+        assert told(life) == ["VALIDATE", "ADMIT", "ATTEMPT", "BATCH", "DEAD", "RELEASE"]
+
+
+def test_the_clock_of_a_worker_changes_nothing() -> None:
+    ahead = written("validate", 1, 1000, "VALIDATE", worker_clock=9_999_999)
+    behind = written("batch", 1, 1001, "ADMIT", worker_clock=1)
+    assert told(Life(RAW, audit=[*behind, *ahead])) == ["VALIDATE", "ADMIT"]

@@ -54,6 +54,8 @@ class Crew:
     logs: Path
     history: list[dict[str, Any]] = field(default_factory=list)
     exits: list[int] = field(default_factory=list)
+    _met: set[str] = field(default_factory=set)
+    """Failpoints at which a worker has died."""
     _slots: dict[int, Slot] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _closed: threading.Event = field(default_factory=threading.Event)
@@ -91,8 +93,10 @@ class Crew:
         with self._lock:
             slot = self._slots[number]
             slot.failpoint = failpoint
+            self._met.discard(failpoint)
             if slot.process is not None and slot.process.poll() is None:
                 self._note("killed", slot)
+                slot.meets = ""
                 slot.process.send_signal(signal.SIGCONT)
                 slot.process.kill()
 
@@ -138,8 +142,9 @@ class Crew:
 
     @property
     def armed(self) -> bool:
-        """Whether some worker runs, or is about to, that has yet to meet its failpoint."""
-        return any(slot.wanted and (slot.failpoint or slot.meets) for slot in self._slots.values())
+        """Whether some failpoint is set that no worker has met yet."""
+        waiting = {slot.failpoint or slot.meets for slot in self._slots.values() if slot.wanted}
+        return bool(waiting - self._met - {""})
 
     @property
     def restarts(self) -> dict[int, int]:
@@ -159,6 +164,8 @@ class Crew:
             code = slot.process.returncode
             self.exits.append(code)
             self._note("ended", slot, code=code)
+            if slot.meets and code == -signal.SIGKILL:
+                self._met.add(slot.meets)
             slot.process, slot.not_before, slot.meets = None, time.monotonic() + BACK_OFF, ""
         if slot.process is None and slot.wanted and time.monotonic() >= slot.not_before:
             self._start(slot)

@@ -68,10 +68,11 @@ def plan(seed: int, number: int, only: tuple[str, ...] = ()) -> Plan:
     Faults come from a shuffled deck that runs over all rounds of a seed, so that each is met before any comes again.
     """
     chance = random.Random(f"{seed}/{number}")
-    partitions, workers = chance.randint(1, 3), chance.randint(1, 3)
+    partitions = chance.randint(1, 3)
+    workers = chance.randint(1, partitions)  # more than partitions is a fault of its own: R4
     supersede = chance.random() < 0.3
     deterministic = not supersede and chance.random() < 0.15
-    partitions = 1 if deterministic else partitions
+    partitions, workers = (1, 1) if deterministic else (partitions, workers)
     store = chance.choice(["memory", "rocksdb"])
     batching: dict[str, Any] = {"max_records": chance.choice([5, 20, 60]), "linger": chance.choice([0.3, 1.0])}
     batching |= {"max_reread": 300} if deterministic else {"idle": 1.0}

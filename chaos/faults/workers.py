@@ -34,7 +34,10 @@ def _failpoint(place: str) -> Act:
     def act(scene: Scene) -> Iterator[None]:
         nth = scene.chance.randint(1, 3)
         scene.said.append(f"{place}:{nth}")
-        scene.crew.kill(_victim(scene), failpoint=f"{place}:{nth}")
+        # batches of two partners lie on two partitions at most: any worker may be the one that sends
+        victims = scene.crew.slots if place.startswith("dispatch") else [_victim(scene)]
+        for slot in victims:
+            scene.crew.kill(slot, failpoint=f"{place}:{nth}")
         yield
 
     return act

@@ -90,6 +90,54 @@ def test_a_header_that_lies_is_refused() -> None:
     assert refused(CSV.splitlines(keepends=True)[0]) == ["EMPTY_SUBMISSION"]
 
 
+@pytest.mark.parametrize(
+    ("value", "content_type", "seen", "advice"),
+    [
+        (b"%PDF-1.7\n", None, "a PDF: ", "export the readings from the logger's software as CSV or text"),
+        (b"%PDF-1.7\n", "application/pdf", "the content type 'application/pdf' over a PDF: ", "export the readings"),
+        (
+            CSV.replace(b",", b";"),
+            None,
+            "a table separated by semicolons: ",
+            "save it separated by commas, with a point",
+        ),
+        (
+            CSV.replace(b",", b"\t"),
+            "text/csv",
+            "the content type 'text/csv' over a table separated by tabs: ",
+            "commas",
+        ),
+        (HOBO.replace(b'","', b'";"'), None, "a table separated by semicolons: ", "commas"),
+        (
+            b"PK\x03\x04rest",
+            None,
+            "a ZIP archive or an Office file (xlsx, docx): ",
+            "save the sheet as comma-separated",
+        ),
+        (CSV.decode().encode("utf-16"), None, "text in UTF-16: ", "save it as UTF-8"),
+        (b"<html>", None, "XML or HTML: ", "export the readings as CSV or JSON"),
+        (
+            b"a,b\n1,2\n",
+            None,
+            "text that begins with 'a,b': ",
+            "a CSV needs a header such as `timestamp,temperature_c`",
+        ),
+        (b"\x00\x01\x02", None, "bytes that begin with 00 01 02: ", "is this the right file?"),
+        (CSV, "image/png", "the content type 'image/png' over text that begins with ", "send it as application/json"),
+    ],
+)
+def test_what_is_not_read_says_what_was_seen_what_is_read_and_what_to_do(
+    value: bytes, content_type: str | None, seen: str, advice: str
+) -> None:
+    (refusal,) = outcomes(value, content_type)
+    assert isinstance(refusal, Refusal)
+    (finding,) = refusal.findings
+    assert finding.code == "UNKNOWN_CONTENT"
+    assert finding.message.startswith(seen)
+    assert "read are JSON readings (object, array or lines), comma-separated CSV" in finding.message
+    assert advice in finding.message.rpartition("; ")[2]
+
+
 def test_an_export_gives_a_record_per_row_and_per_day() -> None:
     today, yesterday, first, second = payloads(EXPORT)
     assert [found["kind"] for found in (today, yesterday, first, second)] == ["daily_summary"] * 2 + ["reading"] * 2

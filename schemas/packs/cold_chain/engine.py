@@ -10,7 +10,7 @@ from schemas import errors
 from schemas.canonical import canonical_json, sha256
 from schemas.errors import Finding
 from schemas.pack import CANONICAL_TYPE, Record, Refusal, Submission, Unpacked
-from schemas.packs.cold_chain import berlinger, csvlog, sniff, summary
+from schemas.packs.cold_chain import berlinger, csvlog, sniff, summary, unknown
 from schemas.packs.cold_chain.canonical import read_canonical
 from schemas.packs.cold_chain.csvlog import Table, find_header
 from schemas.packs.cold_chain.jsontext import BOM, split_array
@@ -158,8 +158,7 @@ class ColdChainPack:
             return _csv(value, table, rules, source)
         if kind == sniff.BERLINGER:
             return _berlinger(value, rules, source)
-        what = f"the content type {header!r}" if header and original_type != sniff.ANY else "this content"
-        message = f"{what} is none of: JSON readings, CSV with time and temperature columns, Berlinger text export"
+        message = unknown.describe(header, value)
         return _whole(Finding(errors.UNKNOWN_CONTENT, "", message), value, original_type)
 
     def summarize(self, payloads: Sequence[bytes]) -> Mapping[str, Any]:

@@ -34,14 +34,19 @@ _ALIASES = {
 _KNOWN = {JSON, LINES, READING, CSV, BERLINGER, CANONICAL_TYPE}
 
 
+def stated(header: str | None) -> str:
+    """The type a content-type header states: one of the above, ANY for one that says nothing, or UNKNOWN."""
+    if not header:
+        return ANY
+    name = header.partition(";")[0].strip().lower()
+    name = _ALIASES.get(name, name)
+    return name if name in _KNOWN or name == ANY else UNKNOWN
+
+
 def content_type(header: str | None, data: bytes) -> str:
     """One of the types above, or UNKNOWN."""
-    if header:
-        name = header.partition(";")[0].strip().lower()
-        name = _ALIASES.get(name, name)
-        if name != ANY:
-            return name if name in _KNOWN else UNKNOWN
-    return sniff(data)
+    name = stated(header)
+    return sniff(data) if name == ANY else name
 
 
 def sniff(data: bytes) -> str:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from waybill.context import HOME_VARIABLE
-from waybill.output import Fault, say
+from waybill.output import Fault, Meter, say
 from waybill.surroundings import Surroundings
 
 if TYPE_CHECKING:
+    from streams.driver import TopologyDriver
     from topology.model import Pipeline
     from waybill.books import Tally
 
@@ -73,11 +74,13 @@ def on_kafka(name: str, readings: int, seed: int, folder: Path) -> Shown:
         around.create_topics([pipeline])
         say(f"publishing {readings:,} readings to {pipeline.raw_topic}")
         publish(around.bootstrap, pipeline, readings, seed)
-        say("running validate, batch and dispatch to their ends")
+        say("running validate, then batch, then dispatch to their ends: most answers come with the last")
+        say(f"the worker's log is {folder / 'worker.log'}")
         started = time.monotonic()
-        run_worker(around.bootstrap, name, folder)
+        with Answers(around.bootstrap, pipeline) as answers, Meter(readings, "answered").following(answers.count):
+            run_worker(around.bootstrap, name, folder)
         seconds = time.monotonic() - started
-        say("drawing the books")
+        say(f"done in {seconds:.1f} s; drawing the books from every topic")
         shown = Shown(name, tally(around.bootstrap, pipeline), seconds, f"Apache Kafka at {around.bootstrap}")
         describe_topics(around.bootstrap, pipeline, shown)
         effects = [attempt for attempt in around.partner.partner.lines if attempt["kind"] == "effect"]
@@ -94,13 +97,48 @@ def publish(bootstrap: str, pipeline: Pipeline, readings: int, seed: int) -> Non
     producer = Producer(
         {"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 20, "compression.type": "lz4"}
     )
+    meter = Meter(readings, "published")
     for number, (key, value) in enumerate(sample(readings, seed)):
         producer.produce(pipeline.raw_topic, value, key)
         if number % 10_000 == 0:
             producer.poll(0)
             producer.flush(30)
+            meter.show(number)
+    meter.close()
     if left := producer.flush(60):
         raise Fault(f"{left} readings were not acknowledged by the broker")
+
+
+class Answers:
+    """How many answers there are by now: counted from the log, without looking into them."""
+
+    def __init__(self, bootstrap: str, pipeline: Pipeline) -> None:
+        from waybill.reader import Reader
+
+        self._reader = Reader(bootstrap)
+        self._read: dict[str, dict[int, int]] = {pipeline.topic(short): {} for short in ("sent", "dead-letter")}
+        self._count = 0
+
+    def count(self) -> int:
+        """Reads on from where it was; a broker that does not answer just now is no reason to fail."""
+        from confluent_kafka import KafkaException
+
+        for topic, position in self._read.items():
+            try:
+                ends = self._reader.ends(topic)
+                start = {partition: position.get(partition, low) for partition, low in ends.low.items()}
+                found = sum(map(len, self._reader.read(topic, start, ends.high)))
+            except (Fault, KafkaException):
+                break
+            self._count += found
+            position.update(ends.high)
+        return self._count
+
+    def __enter__(self) -> Answers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.close()
 
 
 def run_worker(bootstrap: str, name: str, folder: Path) -> None:
@@ -154,11 +192,15 @@ def in_memory(name: str, readings: int, seed: int, folder: Path) -> Shown:
         engine.start()
         try:
             driver = TopologyDriver(pipeline, exchange=EngineExchange(engine))
+            say(f"publishing {readings:,} readings to the log in memory")
             started = time.monotonic()
             for key, value in sample(readings, seed):
                 driver.publish(key, value)
-            driver.finish()
+            say("running validate, batch and dispatch to their ends")
+            with Meter(readings, "answered").following(lambda: answered(driver)):
+                driver.finish()
             seconds = time.monotonic() - started
+            say(f"done in {seconds:.1f} s; drawing the books from every topic")
         finally:
             engine.close(5)
         broker, codec = driver.broker, driver.codec
@@ -191,6 +233,12 @@ def in_memory(name: str, readings: int, seed: int, folder: Path) -> Shown:
         effects = [line for line in partner.partner.lines if line["kind"] == "effect"]
         shown.at_partner = partners_have(pipeline, folder, len(effects))
         return shown
+
+
+def answered(driver: TopologyDriver) -> int:
+    """Answers in the log in memory."""
+    partitions = range(driver.pipeline.partitions)
+    return sum(driver.broker.end(short, partition) for short in ("sent", "dead-letter") for partition in partitions)
 
 
 def objects(folder: Path) -> Iterator[Path]:

@@ -6,8 +6,12 @@ Text from records and files is data of strangers: control characters are shown e
 from __future__ import annotations
 
 import re
+import shutil
 import sys
-from collections.abc import Callable, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import Any, NoReturn
@@ -145,5 +149,58 @@ class Ticker:
     def close(self) -> None:
         """Clears the line."""
         if self._on and self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+class Meter:
+    """How far something is, on stderr, at most once a second: a bar redrawn in place on a terminal, else
+    a line where something has changed."""
+
+    def __init__(self, total: int, what: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._total, self._what, self._clock = total, what, clock
+        self._on = sys.stderr.isatty()
+        self._next = clock() + 1.0
+        self._last = -1
+
+    def show(self, done: int) -> None:
+        """So many are done by now."""
+        now = self._clock()
+        if now < self._next:
+            return
+        self._next = now + 1.0
+        text = f"{done:,} of {self._total:,} {self._what}"
+        if not self._on:
+            if done != self._last:
+                say(text)
+            self._last = done
+            return
+        width = min(30, shutil.get_terminal_size().columns - len(text) - 4)
+        full = width * min(done, self._total) // max(self._total, 1)
+        bar = f"[{'#' * full}{'-' * (width - full)}] " if width >= 10 else ""
+        sys.stderr.write(f"\r\x1b[K{bar}{text}")
+        sys.stderr.flush()
+
+    @contextmanager
+    def following(self, done: Callable[[], int]) -> Iterator[None]:
+        """Asks `done`, in a thread of its own, as long as the block runs."""
+        stop = threading.Event()
+
+        def follow() -> None:
+            while not stop.wait(1.0):
+                self.show(done())
+
+        thread = threading.Thread(target=follow, name="progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            self.close()
+
+    def close(self) -> None:
+        """Clears the bar."""
+        if self._on:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()

@@ -16,6 +16,7 @@ from streams.stage import Output
 from tests.commands.bench_kafka import Bench
 from tests.commands.conftest import Cli, Ran
 from tests.support import Names
+from waybill.demo import Answers
 
 pytestmark = pytest.mark.kafka
 
@@ -230,6 +231,17 @@ def test_dead_letters_are_listed_counted_and_shown_with_their_bytes(ask: Ask, be
     assert ask("dlq", "show", only["id"], "--pipeline", "demo").out == shown
     assert ask("dlq", "show", "demo", only["id"], "more").code == 2
     assert ask("dlq", "show", ids["a-three.json"] + "/0").code == 1
+
+
+def test_the_demo_counts_the_answers_there_are(ask: Ask, bench: Bench, tmp_path: Path) -> None:
+    with Answers(bench.bootstrap, bench.pipeline) as answers:
+        assert answers.count() == 0
+        fill(ask, tmp_path)
+        bench.validate()
+        assert answers.count() == 1, "a dead letter is an answer"
+        bench.batch()
+        bench.dispatch()
+        assert [answers.count(), answers.count()] == [6, 6], "acks, dead letters and duplicates, each once"
 
 
 def test_tables_follow_from_the_log_and_a_forged_row_is_named(ask: Ask, bench: Bench, tmp_path: Path) -> None:

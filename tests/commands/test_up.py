@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import socket
+import subprocess
+import sys
 import threading
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -53,3 +56,16 @@ def test_a_worker_learns_that_its_supervisor_is_gone(monkeypatch: pytest.MonkeyP
         assert not told.is_set()
         write.close()
         assert told.wait(10)
+
+
+def test_the_fake_partner_keeps_the_bodies_where_it_is_told(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "waybill.main", "partner-sim", "--port", "0", "--bodies", str(tmp_path / "bodies")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().rpartition(" ")[2].strip()
+        asked = urllib.request.Request(url, b'{"records":[]}', {"Idempotency-Key": "k"}, method="POST")
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            assert answer.status == 201
+        process.terminate()
+        assert process.wait(30) == 0
+    assert [path.read_bytes() for path in (tmp_path / "bodies").iterdir()] == [b'{"records":[]}']

@@ -29,16 +29,29 @@ def test_tx2_a_transaction_may_not_outlive_the_session() -> None:
         settings(session__timeout__ms="6000", transaction__timeout__ms="6000")
 
 
-def test_tx3_tx5_tx6_what_was_measured_is_set() -> None:
+def test_tx3_nothing_is_skipped_or_committed_behind_our_back() -> None:
     made = settings()
     for reading in (made.consumer, made.reader):
         assert reading["auto.offset.reset"] == "error"
         assert reading["isolation.level"] == "read_committed"
         assert reading["enable.auto.commit"] is False
         assert reading["enable.auto.offset.store"] is False
-        assert reading["fetch.queue.backoff.ms"] == 10
+
+
+def test_tx5_a_fast_consumer_is_not_starved() -> None:
+    """librdkafka's default of 1,000 ms cost four fifths of the speed of a plain loop."""
+    made = settings()
+    assert (made.consumer["fetch.queue.backoff.ms"], made.reader["fetch.queue.backoff.ms"]) == (10, 10)
+
+
+def test_tx6_a_transaction_does_not_wait_for_the_markers_of_the_one_before() -> None:
+    """With librdkafka's default of 100 ms a transaction of one record took 88 ms, with these 3."""
+    made = settings()
     assert (made.producer["retry.backoff.ms"], made.producer["retry.backoff.max.ms"]) == (1, 20)
-    assert made.producer["compression.type"] == "lz4"
+
+
+def test_what_is_written_is_compressed() -> None:
+    assert settings().producer["compression.type"] == "lz4"
 
 
 @pytest.mark.parametrize("name", sorted(FIXED))

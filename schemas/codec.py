@@ -20,7 +20,7 @@ NAMES = (
     "review", "idempotency", "window", "head", "delivery", "control",
 )  # fmt: skip
 """Every kind of message, with its schema in `schemas/wire/`. The audit block's schema belongs to `audit`."""
-OLDER = {"validated-1": "validated"}
+OLDER = {"validated-1": "validated", "head-1": "head"}
 """Schemas that a kind had before: its messages are still read, and what they lack takes its default."""
 
 

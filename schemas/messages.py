@@ -248,6 +248,13 @@ class Window(TypedDict):
     sealed_through: int
 
 
+class TablePart(TypedDict):
+    """A table beside a head, and the id of its topic."""
+
+    table: str
+    topic_id: str
+
+
 class Head(TypedDict):
     """Progress of one stage on one partition."""
 
@@ -262,6 +269,8 @@ class Head(TypedDict):
     input_topic_id: str
     incarnation: int
     sources: list[RawPositionPart]
+    committed: int
+    tables: list[TablePart]
 
 
 class Delivery(TypedDict):

@@ -16,7 +16,7 @@ from streams.identity import VersionStore
 from streams.lot import Lot, Terms
 from streams.progress import Identity, take_over
 from streams.stage import Chunk, TableStore, Work
-from streams.tables import MemoryRows
+from streams.tables import MemoryRows, decode_row
 from streams.window import Line
 from topology.model import Pipeline
 
@@ -47,6 +47,7 @@ class BatchStage:
         self._idle = None if pipeline.deterministic else int(idle * 1000)
         self._lots: dict[int, Lot] = {}
         self.input_topic_id = ""
+        self.table_topic_ids: Mapping[str, str] = {}
 
     def store(self, table: str, partition: int) -> TableStore:
         return self._new_versions(partition) if table == "idempotency" else MemoryRows()
@@ -55,8 +56,8 @@ class BatchStage:
         progress = take_over(self, partition, stores["heads"], self._codec, committed)
         versions: Any = stores["idempotency"]
         lot = self._lots[partition] = Lot(self._terms, progress, versions)
-        for _, row in stores["windows"].items():
-            window = self._codec.decode(row)[1]
+        for key, row in stores["windows"].items():
+            window = decode_row(self._codec, self.pipeline, "windows", partition, key, row)
             lot.windows.sealed_through[Line(window["group"], window["date"])] = window["sealed_through"]
         lot.position = progress.processed_through + 1 if committed is None else committed
         return lot.position

@@ -29,6 +29,7 @@ from streams.deliveries import Deliveries
 from streams.progress import Identity, Progress, take_over
 from streams.settlement import Settlement
 from streams.stage import Chunk, Message, Output, TableStore, Work
+from streams.tables import decode_row
 from topology.model import Pipeline
 
 CLAIMS_WAIT = 10_000
@@ -60,6 +61,7 @@ class DispatchStage:
         self.pipeline, self.codec, self.identity, self.dead_letters = pipeline, codec, identity, dead_letters
         self._new_store = stores
         self.input_topic_id = ""
+        self.table_topic_ids: Mapping[str, str] = {}
         self.deliveries = Deliveries(Terms.of(pipeline), rng, busy)
         self.bodies = Bodies(pipeline, codec, pack, fetch, claims)
         self._settlement = Settlement(pipeline, codec, dead_letters)
@@ -99,7 +101,11 @@ class DispatchStage:
         progress = take_over(self, partition, stores["heads"], self.codec, committed)
         self._heads[partition] = progress
         self.deliveries.draining = False
-        rows = (Row(**self.codec.decode(value)[1]) for _, value in stores["delivery"].items())
+        decoded = (
+            decode_row(self.codec, self.pipeline, "delivery", partition, key, value)
+            for key, value in stores["delivery"].items()
+        )
+        rows = (Row(**row) for row in decoded)
         self.deliveries.restore(partition, rows)
         return progress.processed_through + 1
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from schemas.canonical import UNIT_SEPARATOR, RawPosition, version_row_key
-from schemas.codec import Codec
+from schemas.codec import Codec, WireError
 from schemas.validated import encode_version_row
 from streams.stage import TableStore
 
@@ -65,7 +65,9 @@ def encode_version(codec: Codec, version: Version) -> bytes:
 
 def decode_version(codec: Codec, row: bytes) -> Version:
     """The version a row holds. Raises schemas.codec.WireError."""
-    m = codec.decode(row)[1]
+    name, m = codec.decode(row)
+    if name != "idempotency":
+        raise WireError(f"a {name} message stands there")
     raw = RawPosition(m["raw_topic"], m["raw_incarnation"], m["raw_partition"], m["raw_offset"], m["raw_index"])
     return Version(
         m["key"], m["offset"], raw, m["digest"], m["admitted_at"], m["group"], m["date"], m["ordering"]
@@ -73,8 +75,10 @@ def decode_version(codec: Codec, row: bytes) -> Version:
 
 
 def split_row_key(row_key: bytes) -> tuple[str, int]:
-    """Key and offset out of a row key."""
-    key, _, offset = row_key.decode().rpartition(UNIT_SEPARATOR)
+    """Key and offset out of a row key. Raises ValueError for anything else."""
+    key, separator, offset = row_key.decode().rpartition(UNIT_SEPARATOR)
+    if not separator:
+        raise ValueError(f"{row_key!r} is no key of a version")
     return key, int(offset)
 
 

@@ -23,6 +23,7 @@ from streams.deadletter import DeadLetters
 from streams.identity import RETAINED, Version, VersionStore, decode_version, encode_version
 from streams.progress import Identity, Progress
 from streams.stage import Message, Output, Work
+from streams.tables import unreadable
 from streams.window import Line, Sealed, Window, Windows
 from topology.model import Pipeline, partition_for
 
@@ -220,7 +221,10 @@ class Lot:
         changed = self.pending.get(key)
         if changed is not None:
             return changed
-        return [decode_version(self.terms.codec, row) for row in self.versions.find(key)]
+        try:
+            return [decode_version(self.terms.codec, row) for row in self.versions.find(key)]
+        except WireError as error:  # no fault of the record that asks
+            raise unreadable(self.terms.pipeline, "idempotency", self.partition, key.encode(), error) from error
 
     def _alive(self, version: Version) -> bool:
         """Whether a version still guards its key: decided here, by stream time; tombstones only tidy up (BA9)."""

@@ -6,6 +6,7 @@ the block's observation envelope (T1).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from schemas.canonical import GENESIS, RawPosition
 from schemas.codec import Codec
 from streams.runtime.log import LogGap
 from streams.stage import Output, TableStore, Work
+from streams.tables import decode_row
 from topology.model import Pipeline
 
 AUDIT_BLOCK_BYTES = 4 * 2**20
@@ -52,6 +54,10 @@ class Progress:
     incarnation: int = 0
     sources: dict[tuple[str, int], tuple[int, int, int]] = field(default_factory=dict)
     """Batch only: (raw topic, partition) -> last (incarnation, offset, index) seen (BA4)."""
+    committed: int = -1
+    """Input offset committed together with this head; -1: a head written before it was noted."""
+    tables: dict[str, str] = field(default_factory=dict)
+    """Kafka's topic ids of the stage's other tables, by short name."""
     entries: list[Entry] = field(default_factory=list)
 
     @property
@@ -77,6 +83,7 @@ class Progress:
         nothing; `work.offsets[partition]` must be set already.
         """
         self.counter += 1
+        self.committed = work.offsets[self.partition]
         first, last = offsets or (None, None)
         blocks, self.chain = make_blocks(
             Chain(self.pipeline, self.stage, self.partition),
@@ -115,28 +122,22 @@ class Progress:
                 }
                 for (topic, partition), seen in sorted(self.sources.items())
             ],
+            "committed": self.committed,
+            "tables": [{"table": table, "topic_id": topic_id} for table, topic_id in sorted(self.tables.items())],
         }
 
-    @classmethod
-    def restored(
-        cls, pipeline: str, stage: str, input: str, partition: int, rows: dict[bytes, bytes], codec: Codec
-    ) -> Progress | None:
-        """The head from the rows of a heads partition; None if this stage never committed there."""
-        progress = cls(pipeline, stage, input, partition)
-        data = rows.get(progress.row_key)
-        if data is None:
-            return None
-        row = codec.decode(data)[1]
+    def restore(self, row: Mapping[str, Any]) -> None:
+        """Takes over what a row of the heads table says."""
         for name in (
             "chain", "counter", "processed_through", "next_index", "stream_time", "topology_version",
-            "input_topic_id", "incarnation",
+            "input_topic_id", "incarnation", "committed",
         ):  # fmt: skip
-            setattr(progress, name, row[name])
-        progress.sources = {
+            setattr(self, name, row[name])
+        self.sources = {
             (s["raw_topic"], s["raw_partition"]): (s["raw_incarnation"], s["raw_offset"], s["raw_index"])
             for s in row["sources"]
         }
-        return progress
+        self.tables = {part["table"]: part["topic_id"] for part in row["tables"]}
 
 
 class Takes(Protocol):
@@ -145,33 +146,59 @@ class Takes(Protocol):
     name: str
     input: str
     input_topic_id: str
+    table_topic_ids: Mapping[str, str]
     pipeline: Pipeline
 
 
 def take_over(stage: Takes, partition: int, heads: TableStore, codec: Codec, committed: int | None) -> Progress:
     """The head to go on from, new where the partition was never worked on.
 
-    Raises LogGap for a head without a committed offset, a committed offset without a head, or a head of another
-    topic (TX3): going on could skip records.
+    Raises LogGap (TX3) where going on could skip or repeat records: a head without a committed offset, or with another
+    one than it was committed with; a committed offset without a head; an input or a table that is another topic than
+    the one the head was written for; a head that cannot be read.
     """
-    names = stage.pipeline.pipeline, stage.name, stage.input
-    progress = Progress.restored(*names, partition, dict(heads.items()), codec)
+    progress = Progress(stage.pipeline.pipeline, stage.name, stage.input, partition)
     where = f"{stage.name} partition {partition} of {stage.input}"
-    if progress is None:
+    key = progress.row_key
+    data = dict(heads.items()).get(key)
+    if data is None:
         if committed is not None:
             raise LogGap(f"{where}: offset {committed} is committed but there is no head; was the heads table deleted?")
-        return Progress(*names, partition, input_topic_id=stage.input_topic_id)
-    # first: with a topic Kafka deletes the offsets that groups have committed in it
+        progress.input_topic_id, progress.tables = stage.input_topic_id, dict(stage.table_topic_ids)
+        return progress
+    progress.restore(decode_row(codec, stage.pipeline, "heads", partition, key, data))
+    _same_topics(stage, progress, where)  # first: with a topic Kafka deletes the offsets that groups have in it
+    group = stage.pipeline.group_id(stage.name)
+    right = f"set offset {progress.committed} for the group {group}"
+    if progress.committed < 0:
+        right = f"set the offset for the group {group} that the last audit block names"
+    if committed is None:
+        raise LogGap(
+            f"{where}: the head reached offset {progress.processed_through} but the group has no committed offset; "
+            f"was the group deleted, or did its offsets expire? To go on, {right}"
+        )
+    if progress.committed >= 0 and committed != progress.committed:
+        raise LogGap(
+            f"{where}: offset {committed} is committed, the head was written with {progress.committed}; did somebody "
+            f"move the group? From another offset records are skipped or repeated. To go on, {right}"
+        )
+    if committed > progress.processed_through + 1:
+        raise LogGap(f"{where}: offset {committed} is committed, the head only reached {progress.processed_through}")
+    progress.tables = dict(stage.table_topic_ids)
+    return progress
+
+
+def _same_topics(stage: Takes, progress: Progress, where: str) -> None:
+    """Raises LogGap unless input and tables are the topics that the head was written for."""
     if progress.input_topic_id != stage.input_topic_id:
         raise LogGap(
             f"{where}: the topic has id {stage.input_topic_id}, the head was written for {progress.input_topic_id}; "
             "was the topic deleted and created again?"
         )
-    if committed is None:
-        raise LogGap(
-            f"{where}: the head reached offset {progress.processed_through} but the group has no committed offset; "
-            "was the group deleted, or did its offsets expire?"
-        )
-    if committed > progress.processed_through + 1:
-        raise LogGap(f"{where}: offset {committed} is committed, the head only reached {progress.processed_through}")
-    return progress
+    other = [
+        f"{stage.pipeline.topic(table)} has id {topic_id}, the head was written for {progress.tables[table]}"
+        for table, topic_id in stage.table_topic_ids.items()
+        if progress.tables.get(table, topic_id) != topic_id
+    ]
+    if other:
+        raise LogGap(f"{where}: {'; '.join(other)}: was the table deleted and created again? Its rows are gone")

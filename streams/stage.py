@@ -99,6 +99,8 @@ class Stage(Protocol):
     """Short name of the input topic."""
     input_topic_id: str
     """Kafka's id of the input topic; the runner sets it before `restore` (TX3)."""
+    table_topic_ids: Mapping[str, str]
+    """Kafka's ids of the topics of `tables`, `heads` apart; the runner sets it before `restore` (TX3)."""
     tables: tuple[str, ...]
     """Tables whose partition p must be at hand before partition p is worked on; `heads` is always among them."""
 

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
+from schemas.codec import Codec, WireError
+from streams.runtime.log import LogGap
 from streams.stage import Output
+from topology.model import Pipeline
+
+KINDS = {"heads": "head", "windows": "window", "delivery": "delivery", "idempotency": "idempotency"}
+"""Schema of each table's rows."""
 
 
 def table_rows(
@@ -16,6 +23,30 @@ def table_rows(
         if topic in tables:
             found.setdefault((topic, partition), []).append((key or b"", value))
     return found
+
+
+def decode_row(
+    codec: Codec, pipeline: Pipeline, table: str, partition: int, key: bytes, value: bytes
+) -> dict[str, Any]:
+    """A row as it stands in the changelog. Raises LogGap where it is none of this table: what it said is not known,
+    and going on without it could skip records or repeat them."""
+    try:
+        name, row = codec.decode(value)
+        if name != KINDS[table]:
+            raise WireError(f"a {name} message stands there")
+    except WireError as error:
+        raise unreadable(pipeline, table, partition, key, error) from error
+    return row
+
+
+def unreadable(pipeline: Pipeline, table: str, partition: int, key: bytes, why: object) -> LogGap:
+    """A row that says nothing."""
+    text = key.decode("utf-8", "replace")
+    shown = repr(text) if text.isprintable() else key.hex()
+    return LogGap(
+        f"{pipeline.topic(table)}[{partition}]: the row of key {shown} cannot be read: {why}. Nothing of ours writes "
+        "that: find out who did, and write it again under the same key as it was"
+    )
 
 
 class MemoryRows:

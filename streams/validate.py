@@ -107,6 +107,7 @@ class ValidateStage:
         self._max_ahead = int(pipeline.raw.max_ahead * 1000)
         self._clamped = pipeline.raw.timestamps == "create"
         self.input_topic_id = ""
+        self.table_topic_ids: Mapping[str, str] = {}
 
     def store(self, table: str, partition: int) -> TableStore:
         return MemoryRows()

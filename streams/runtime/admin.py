@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetS
 
 from streams.runtime.clients import CLIENT_LOG
 from streams.runtime.log import Fatal
+from streams.runtime.topic_watch import Seen
 from topology.topics import TopicSpec, TopicState
 
 T = TypeVar("T")
@@ -62,6 +63,20 @@ class Cluster:
             return {(tp.topic, tp.partition): future.result().offset for tp, future in asked.items()}
         except KafkaException:
             return None
+
+    def look(self, topics: Iterable[str]) -> dict[str, Seen] | None:
+        """Those of the topics that exist, in one request; None where the cluster does not answer it now."""
+        asked = self._client.describe_topics(TopicCollection(list(topics)), request_timeout=REQUEST_SECONDS)
+        seen = {}
+        for topic, future in asked.items():
+            try:
+                found = future.result()
+            except KafkaException as failed:
+                if failed.args[0].code() not in GONE:
+                    return None
+            else:
+                seen[topic] = Seen(str(found.topic_id), len(found.partitions))
+        return seen
 
     def topic_id(self, topic: str) -> str:
         """Kafka's id of a topic."""

@@ -48,7 +48,7 @@ class Fatal(LogError):
 
 
 class LogGap(LogError):
-    """Input that was never read is gone, or the topic is another one."""
+    """Input that was never read is gone, a table is no longer whole, or a topic is another one."""
 
 
 class Fetched(NamedTuple):

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from streams.runtime.admin import Cluster
-from streams.runtime.log import Fatal
+from streams.runtime.log import Fatal, LogGap, Row
 from streams.stage import Message, TableStore
 
 SLICE_ROWS = 5_000
@@ -78,21 +78,24 @@ class Reader:
         """Brings a store to the high watermark as it is now; rebuilds it whole under the conditions of TX4.
 
         delete_retention: seconds the topic keeps tombstones. Raises Fatal when a transaction of somebody else stays
-        open for longer than the transaction time-out and the broker's cleanup allow.
+        open for longer than the transaction time-out and the broker's cleanup allow; LogGap where rows are gone from
+        the topic, because what is left is a part (T1).
         """
         now = self._clock()
         topic_id = self._cluster.topic_id(topic)
         low, high = self._cluster.bounds(topic, partition)
         origin = store.origin if isinstance(store, Lasting) else self._origins.get((topic, partition))
-        known = origin is not None and origin.topic_id == topic_id and now - origin.caught_up_at < delete_retention
-        if not (known and low <= store.position <= high):
+        same = origin is not None and origin.topic_id == topic_id
+        if low > 0:  # compaction never moves it
+            raise LogGap(_cut(topic, partition, f"it begins at {low}"))
+        if same and store.position > high:
+            raise LogGap(_cut(topic, partition, f"it ends at {high} and was read to {store.position} before"))
+        if origin is None or not same or now - origin.caught_up_at >= delete_retention or store.position > high:
             store.clear()
         try:
-            self._read_up_to(topic, partition, store, max(store.position, low), high)
-        except OutOfRange:  # the log start moved past us while we read
-            store.clear()
-            low, high = self._cluster.bounds(topic, partition)
-            self._read_up_to(topic, partition, store, low, high)
+            self._read_up_to(topic, partition, store, store.position, high)
+        except OutOfRange as gone:  # the log start moved past us while we read
+            raise LogGap(_cut(topic, partition, str(gone))) from gone
         origin = Origin(topic_id, now)
         if isinstance(store, Lasting):
             store.arrived(origin, store.position)
@@ -104,7 +107,7 @@ class Reader:
         topic: str,
         partition: int,
         store: TableStore,
-        rows: Sequence[tuple[bytes, bytes | None]],
+        rows: Sequence[Row],
         position: int | None,
     ) -> None:
         """Applies rows that have just committed, see `log.Log.follow`: the store is complete at this moment, too."""
@@ -125,7 +128,7 @@ class Reader:
             self._go_to(topic, partition, start)
         deadline = time.monotonic() + self._patience
         while position < high:
-            rows: list[tuple[bytes, bytes | None]] = []
+            rows: list[Row] = []
             before = position
             for message in self._consumer.consume(SLICE_ROWS, SLICE_SECONDS):
                 if message.error() is None:
@@ -134,7 +137,7 @@ class Reader:
                 elif (end := _end_of_partition(message)) is not None:
                     position = max(position, end)
             if position > before:
-                store.apply(rows, position)
+                _apply(topic, partition, store, rows, position)
                 deadline = time.monotonic() + self._patience
             elif time.monotonic() >= deadline:
                 raise Fatal(_stuck(topic, partition, position, high, self._patience))
@@ -238,6 +241,20 @@ def refuse(message: Any) -> None:
     if error.fatal() or not (error.code() in PASSING or error.retriable()):
         where = f"{message.topic()}[{message.partition()}]: " if message.topic() else ""
         raise Fatal(f"{where}the consumer cannot go on: {error.str()} ({error.name()})")
+
+
+def _apply(topic: str, partition: int, store: TableStore, rows: Sequence[Row], position: int) -> None:
+    try:
+        store.apply(rows, position)
+    except (ValueError, OverflowError) as strange:
+        raise LogGap(
+            f"{topic}[{partition}]: one of the {len(rows)} rows before {position} has a key that cannot be read: "
+            f"{strange}. Nothing of ours writes that: find out who did, and delete it with a message without value"
+        ) from strange
+
+
+def _cut(topic: str, partition: int, how: str) -> str:
+    return f"{topic}[{partition}]: {how}: rows of this table were deleted or lost, and what is left is only a part"
 
 
 _new = tuple.__new__

@@ -296,6 +296,8 @@ class Runner:
             committed = self.log.committed(partition)
             for table, store in stores.items():
                 self.log.catch_up(table, partition, store)
+            # behind the reading: a table made anew meanwhile has been read in part
+            self.stage.table_topic_ids = {table: self.log.topic_id(table) for table in stores if table != "heads"}
             try:
                 return committed, self.stage.restore(partition, stores, committed, self._clock())
             except LogGap:

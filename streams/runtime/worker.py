@@ -41,6 +41,7 @@ from streams.runtime.parser import ParserProcess
 from streams.runtime.restore import Reader
 from streams.runtime.runner import Runner
 from streams.runtime.stores import row_store
+from streams.runtime.topic_watch import TopicWatch
 from topology.model import Pipeline
 from topology.topics import check_cluster, topic_specs
 
@@ -166,12 +167,18 @@ class StageThread(threading.Thread):
         runner = self.runner = Runner(
             self._log, self._stage, self.pipeline.chunk, exchange, self.hand_over, observe=self._watch
         )
-        while not self._stopping.is_set():
+        while not self._interrupted():
             if self._bounded.is_set():
                 self._run_to_end(runner)
             else:
                 runner.step()
         self.drained = runner.stop(settings.drain_seconds)
+
+    def _interrupted(self) -> bool:
+        """Whether it was asked to stop. Raises what is wrong with the topics of this worker."""
+        if self._worker.wrong is not None:
+            raise self._worker.wrong
+        return self._stopping.is_set()
 
     def _run_to_end(self, runner: Runner) -> None:
         stage = self._stage
@@ -180,7 +187,7 @@ class StageThread(threading.Thread):
             return self.stage_name != "dispatch" or stage.unsettled == 0
 
         with suppress(bounded.Interrupted):
-            ends = bounded.run_to_end(runner, self.pipeline.partitions, settled, self._stopping.is_set)
+            ends = bounded.run_to_end(runner, self.pipeline.partitions, settled, self._interrupted)
             log.info("at the end", pipeline=self.pipeline.pipeline, stage=self.stage_name, ends=ends)
             if self._leave:
                 self._stopping.set()
@@ -265,6 +272,10 @@ class Worker:
         cluster = Cluster({"bootstrap.servers": settings.bootstrap, "log_level": 0})
         self._progress = Progress(self._empty)
         self._lag = LagWatch(self._readings, cluster.ends, self._progress)
+        topics = {spec.name: spec.partitions for p in pipelines for spec in topic_specs(p) if spec.short != "control"}
+        self._topics = TopicWatch(topics, cluster.look, self._told_of_topics)
+        self.wrong: LogError | None = None
+        """What has become of a topic; every thread ends with it."""
         self.frame.page("/healthz", self._healthz)
         self.frame.page("/readyz", self._readyz)
         self.frame.page("/metrics", self._metrics_page)
@@ -284,6 +295,7 @@ class Worker:
         log.info("frame started", web=f"http://{self.settings.web_bind}:{self.settings.web_port}")
         Guard(self._standing, self.settings.drain_seconds + LAST_SECONDS).start()
         self._lag.start()
+        self._topics.start()
         code = 0
         if self.settings.until_end:
             code = await self._run_to_end(stop, news)
@@ -327,6 +339,7 @@ class Worker:
         """In the order data flows, so that what one stage writes last the next can still take."""
         self._stopping = True
         self._lag.stop()
+        self._topics.stop()
         deadline = time.monotonic() + self.settings.drain_seconds + 15
         for stage in self.settings.stages:
             threads = [thread for thread in self.threads if thread.stage_name == stage]
@@ -339,6 +352,9 @@ class Worker:
             await self.frame.stop(FRAME_STOP_SECONDS)
         log.info("stopped", code=code)
         return code
+
+    def _told_of_topics(self, wrong: LogError) -> None:
+        self.wrong = wrong
 
     def _say_when_ready(self) -> None:
         if not self._told_ready and self._readyz()[0] == 200:

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from confluent_kafka import TopicPartition
 
+from streams.identity import MemoryVersions
 from streams.runtime.admin import Cluster
 from streams.runtime.clients import client_settings
 from streams.runtime.kafka import KafkaLog
-from streams.runtime.log import Fatal
+from streams.runtime.log import Fatal, LogGap
 from streams.runtime.restore import Reader
 from streams.runtime.stores import MemoryRowStore, RocksRowStore
 from tests.runtime.world import DEADLINE, SHORT, World, out, started
@@ -289,23 +290,43 @@ def test_tx4_a_store_older_than_delete_retention_is_rebuilt(world: World, reader
     store.close()
 
 
-def test_tx4_a_position_the_changelog_does_not_have_means_a_rebuild(world: World, log: KafkaLog) -> None:
-    store = Spy()
+@pytest.mark.parametrize("lasting", [False, True])
+def test_t1_a_table_that_ends_before_what_was_read_is_a_loud_stop(
+    world: World, log: KafkaLog, tmp_path: Path, lasting: bool
+) -> None:
+    """The cluster lost rows: what is left is a part, and the store may hold what nobody else knows."""
+    store = RocksRowStore(tmp_path / "s") if lasting else MemoryRowStore()
     world.publish("windows", [b"a", b"b", b"c"])
     log.catch_up("windows", 0, store)
+    store.apply([(b"lost", b"x")], 99)
+    with pytest.raises(LogGap, match=r"windows\[0\]: it ends at 3 and was read to 99 before"):
+        log.catch_up("windows", 0, store)
+    store.close()
+
+
+def test_t1_a_store_that_was_not_read_from_here_is_rebuilt(world: World, log: KafkaLog) -> None:
+    store = MemoryRowStore()
     store.apply([(b"stray", b"x")], 99)
+    world.publish("windows", [b"a"])
     log.catch_up("windows", 0, store)
-    assert (b"stray" in dict(store.items()), store.position) == (False, 3)
+    assert (dict(store.items()), store.position) == ({b"0": b"a"}, 1)
 
 
-def test_tx4_a_position_below_the_log_start_means_a_rebuild(world: World, readers: Readers) -> None:
+def test_t1_a_table_whose_beginning_is_gone_is_a_loud_stop(world: World, readers: Readers) -> None:
+    """Compaction never moves the log start; whoever did has deleted rows."""
     reader, table, store = readers(), world.pipeline.topic("batched"), MemoryRowStore()
     world.publish("batched", [b"a", b"b", b"c"])
     reader.catch_up(table, 0, store, 3600)
-    store.apply([(b"stray", b"x")], 1)
     world.cut("batched", 2)
-    reader.catch_up(table, 0, store, 3600)
-    assert dict(store.items()) == {b"2": b"c"}
+    for held in (store, MemoryRowStore()):
+        with pytest.raises(LogGap, match=r"batched\[0\]: it begins at 2: rows of this table were deleted"):
+            reader.catch_up(table, 0, held, 3600)
+
+
+def test_t1_a_row_key_that_says_nothing_is_a_loud_stop(world: World, log: KafkaLog) -> None:
+    world.publish("idempotency", [b"a"])  # its key has no offset
+    with pytest.raises(LogGap, match=r"idempotency\[0\]: one of the 1 rows before 1 has a key that cannot be read"):
+        log.catch_up("idempotency", 0, MemoryVersions())
 
 
 def test_tx4_bounds_are_the_high_watermark_not_the_last_stable_offset(world: World, log: KafkaLog) -> None:

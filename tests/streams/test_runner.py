@@ -276,7 +276,7 @@ def beyond_head(toy: Toy) -> None:
     [
         (drop_head, "there is no head"),
         (drop_offset, "no committed offset"),
-        (beyond_head, "offset 99 is committed, the head only reached 3"),
+        (beyond_head, "offset 99 is committed, the head was written with 4"),
     ],
 )
 def test_tx3_head_and_committed_offset_must_agree(damage: Callable[[Toy], None], words: str) -> None:

@@ -111,14 +111,8 @@ class Judge:
 
     def table(self, short: str) -> dict[tuple[int, bytes], dict[str, Any]]:
         """The rows that a table's topic implies."""
-        rows: dict[tuple[int, bytes], dict[str, Any]] = {}
-        for entry in self.messages(short):
-            key = entry.partition, entry.key or b""
-            if entry.value is None:
-                rows.pop(key, None)
-            else:
-                rows[key] = CODEC.decode(entry.value)[1]
-        return rows
+        rows = {(entry.partition, entry.key or b""): entry.value for entry in self.messages(short)}
+        return {key: CODEC.decode(value)[1] for key, value in rows.items() if value is not None}
 
     def committed(self, stage: str) -> dict[int, int]:
         """Committed offsets of a stage's group, by partition."""

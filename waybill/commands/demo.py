@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -98,7 +99,7 @@ def plot(folder: Path) -> None:
     hours = [(moment - first) / 3_600_000 for moment, _ in readings]
     figure = plotext.figure
     figure.clear()
-    figure.plot_size(96, 16)
+    figure.plot_size(min(96, shutil.get_terminal_size((96, 24)).columns), 16)
     for limit in LIMITS:
         figure.draw(figure.signal([hours[0], hours[-1]], [limit, limit], marker="-").lines())
     figure.draw(figure.signal(hours, [celsius for _, celsius in readings]).lines())

@@ -200,6 +200,12 @@ def settle(row: Row, outcome: Outcome, now: int, terms: Terms, rng: Random) -> S
     return Settled(row._replace(state="pending", not_before=now + wait, answer=answer))
 
 
+def waiting_from(row: Row, now: int) -> Row:
+    """A restored row that waits no longer from now than it would have waited in all: the clock that wrote it may have
+    been ahead of ours (fault C1)."""
+    return row._replace(not_before=min(row.not_before, now + max(0, row.not_before - row.last_attempt_at)))
+
+
 def put_off(outcome: Outcome) -> int:
     """Milliseconds for which the whole partner is left alone after an answer; 0 after most."""
     if outcome.kind is OutcomeKind.STOPPED:

@@ -68,6 +68,7 @@ class BatchStage:
     def process(self, chunk: Chunk) -> Work:
         work = Work()
         covered: dict[int, tuple[int, int]] = {}
+        self._stamp(chunk)
         for message in chunk.messages:
             lot = self._lots[message.partition]
             if message.offset < lot.position:
@@ -75,19 +76,23 @@ class BatchStage:
             if message.offset > lot.progress.processed_through:
                 covered[lot.partition] = (covered.get(lot.partition, (message.offset,))[0], message.offset)
             lot.take(work, message, chunk.now, chunk.condemned.get((message.partition, message.offset)))
-        self._memory_pressure(work, chunk.now)
+        self._memory_pressure(work)
         self._close_idle(work, chunk.now)
         for partition, lot in self._lots.items():
             if partition in covered or lot.sealed_now:
-                lot.close(work, chunk.now, covered.get(partition))
+                lot.close(work, covered.get(partition))
         return work
+
+    def _stamp(self, chunk: Chunk) -> None:
+        for lot in self._lots.values():
+            lot.observed_at = chunk.observed_at
 
     def _read_front(self, data: bytes) -> Front | None:
         if self._header is None or not data.startswith(self._header):
             return None
         return decode_front(data, len(self._header))
 
-    def _memory_pressure(self, work: Work, now: int) -> None:
+    def _memory_pressure(self, work: Work) -> None:
         """Seals the oldest windows while all of them together hold too much (BAT-01); never when deterministic."""
         if self.pipeline.deterministic:
             return
@@ -95,7 +100,7 @@ class BatchStage:
         open_lots = [lot for lot in self._lots.values() if lot.windows and not lot.rebuilding]
         while open_lots and sum(lot.windows.size for lot in self._lots.values()) > bound:
             oldest = min(open_lots, key=lambda lot: lot.windows.oldest().opened_wall)  # type: ignore[union-attr]
-            oldest.seal_oldest(work, "memory", now)
+            oldest.seal_oldest(work, "memory")
             open_lots = [lot for lot in open_lots if lot.windows]
 
     def _close_idle(self, work: Work, now: int) -> None:
@@ -104,7 +109,7 @@ class BatchStage:
             return
         for lot in self._lots.values():
             while not lot.rebuilding and (oldest := lot.windows.oldest()) and now - oldest.opened_wall >= self._idle:
-                lot.seal_oldest(work, "wall", now)
+                lot.seal_oldest(work, "wall")
 
     def committed(self, work: Work, now: int) -> None:
         for partition in work.offsets:
@@ -118,14 +123,15 @@ class BatchStage:
             for lot in self._lots.values()
         )
 
-    def drain(self, now: int, ending: bool) -> Work:
+    def drain(self, chunk: Chunk, ending: bool) -> Work:
         """Seals every window; at a stop a deterministic pipeline leaves them open instead (law 6)."""
         work = Work()
         if self.pipeline.deterministic and not ending:
             return work
+        self._stamp(chunk)
         for lot in self._lots.values():
             if lot.windows and not lot.rebuilding:
                 while lot.windows:
-                    lot.seal_oldest(work, "end" if ending else "stop", now)
-                lot.close(work, now, None)
+                    lot.seal_oldest(work, "end" if ending else "stop")
+                lot.close(work, None)
         return work

@@ -20,7 +20,7 @@ from typing import Any
 from schemas.codec import Codec, WireError
 from schemas.errors import UNPROCESSABLE, Finding
 from schemas.pack import Pack
-from streams.attempts import Row, Terms
+from streams.attempts import Row, Terms, waiting_from
 from streams.bodies import Bodies, Body, Fault, Fetch
 from streams.changes import Broken, Changes, Event, Later, Prepared, What
 from streams.claims import NO_CLAIMS, Claims, ClaimsAway
@@ -105,7 +105,7 @@ class DispatchStage:
             decode_row(self.codec, self.pipeline, "delivery", partition, key, value)
             for key, value in stores["delivery"].items()
         )
-        rows = (Row(**row) for row in decoded)
+        rows = (waiting_from(Row(**row), now) for row in decoded)
         self.deliveries.restore(partition, rows)
         return progress.processed_through + 1
 
@@ -135,7 +135,7 @@ class DispatchStage:
         self._write(work, changes)
         touched = covered.keys() | {partition for partition, _ in changes.rows}
         for partition in sorted(touched):
-            self._close(work, partition, chunk.now, covered.get(partition))
+            self._close(work, partition, chunk.observed_at, covered.get(partition))
         return work
 
     def _take(self, work: Work, changes: Changes, message: Message, condemned: str | None) -> None:
@@ -223,7 +223,7 @@ class DispatchStage:
     def due(self, now: int) -> bool:
         return self.deliveries.due(now)
 
-    def drain(self, now: int, ending: bool) -> Work:
+    def drain(self, chunk: Chunk, ending: bool) -> Work:
         """Nothing is left to write: rows are in the table. From here on answers are taken and no attempt begins."""
         self.deliveries.draining = True
         return Work()

@@ -77,6 +77,8 @@ class Lot:
         self.tidied = 0
         self.position = progress.processed_through + 1
         """Next offset to be read."""
+        self.observed_at = 0
+        """Wall clock of the chunk at hand, ms."""
         self.sealed_now = False
         """Some window was sealed in this chunk."""
         self.sequence = 0
@@ -139,8 +141,8 @@ class Lot:
         key, digest, group, date, _, raw, ordering, recorded_at, claimed = record
         if recorded_at > progress.stream_time:
             progress.stream_time = recorded_at
-            self._linger(work, now)
-        self._reread_bound(work, now)
+            self._linger(work)
+        self._reread_bound(work)
         topic, incarnation, partition, raw_offset, index = raw
         source, seen = (topic, partition), (incarnation, raw_offset, index)
         if progress.sources.get(source, (-1, -1, -1)) >= seen:
@@ -160,14 +162,14 @@ class Lot:
                 # A partner must not get the old value after the new one (BA6).
                 older = self.windows.get(Line(newest.group, newest.date))
                 if older is not None and self.windows.holds(older.line, newest.offset):
-                    self._seal(work, older, "supersede", now)
+                    self._seal(work, older, "supersede")
         version = _new(Version, (key, message.offset, raw, digest, progress.stream_time, group, date, ordering))
         self._put(work, version)
         progress.note(action, "", raw, digest)
-        self._bytes_bound(work, line, len(message.value or b"") + claimed, now)
+        self._bytes_bound(work, line, len(message.value or b"") + claimed)
         window = self._add(message, record, line, progress.stream_time, now)
         if len(window.records) >= self.terms.pipeline.batching.max_records:
-            self._seal(work, window, "count", now)
+            self._seal(work, window, "count")
         return None
 
     def _whole(self, message: Message) -> dict[str, Any]:
@@ -322,28 +324,28 @@ class Lot:
             record.recorded_at, opened_at, now, self.sequence, record.claimed,
         )  # fmt: skip
 
-    def _linger(self, work: Work, now: int) -> None:
+    def _linger(self, work: Work) -> None:
         """Seals what is due, in order of first offset, before the record at hand is admitted (BA5)."""
         linger = self.terms.linger
         while (oldest := self.windows.oldest()) and self.progress.stream_time - oldest.opened_at >= linger:
-            self._seal(work, oldest, "linger", now)
+            self._seal(work, oldest, "linger")
 
-    def _reread_bound(self, work: Work, now: int) -> None:
+    def _reread_bound(self, work: Work) -> None:
         bound = self.terms.pipeline.batching.max_reread
         while bound and (oldest := self.windows.oldest()) and self.sequence - oldest.first_sequence >= bound:
-            self._seal(work, oldest, "reread", now)
+            self._seal(work, oldest, "reread")
 
-    def _bytes_bound(self, work: Work, line: Line, size: int, now: int) -> None:
+    def _bytes_bound(self, work: Work, line: Line, size: int) -> None:
         """A window never grows past `max_bytes`: the record that would not fit opens the next one (T15)."""
         window = self.windows.get(line)
         if window and window.size + window.claimed + size > self.terms.pipeline.batching.max_bytes:
-            self._seal(work, window, "bytes", now)
+            self._seal(work, window, "bytes")
 
-    def _seal(self, work: Work, window: Window, reason: str, now: int) -> None:
+    def _seal(self, work: Work, window: Window, reason: str) -> None:
         sealed = self.windows.seal(window, reason)
-        self._write(work, sealed, now)
+        self._write(work, sealed)
 
-    def _write(self, work: Work, sealed: Sealed, now: int) -> None:
+    def _write(self, work: Work, sealed: Sealed) -> None:
         """One frozen batch, and how far its line is sealed."""
         window, pipeline, codec = sealed.window, self.terms.pipeline, self.terms.codec
         batched = codec.encode(
@@ -365,7 +367,8 @@ class Lot:
                 "records": window.records,
             },
         )
-        flushed = datetime.fromtimestamp(now / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        stamp = datetime.fromtimestamp(self.observed_at / 1000, UTC)
+        flushed = stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         work.outputs.append(
             Output(
                 "batched",
@@ -386,13 +389,13 @@ class Lot:
         )
         self.sealed_now = True
 
-    def seal_oldest(self, work: Work, reason: str, now: int) -> None:
+    def seal_oldest(self, work: Work, reason: str) -> None:
         """Seals the oldest open window."""
         oldest = self.windows.oldest()
         if oldest is not None:
-            self._seal(work, oldest, reason, now)
+            self._seal(work, oldest, reason)
 
-    def close(self, work: Work, now: int, offsets: tuple[int, int] | None) -> None:
+    def close(self, work: Work, offsets: tuple[int, int] | None) -> None:
         """End of the chunk: the committed offset, rows that are no longer needed, audit and head."""
         self.tidy(work)
         committed = self.windows.committed_offset(self.progress.processed_through + 1)
@@ -401,7 +404,7 @@ class Lot:
             work.outputs.append(Output("windows", self.partition, line_key(self.partition, line), None))
         work.offsets[self.partition] = committed
         self.progress.topology_version = self.terms.pipeline.version
-        self.progress.close(work, self.terms.codec, self.terms.identity, now, offsets)
+        self.progress.close(work, self.terms.codec, self.terms.identity, self.observed_at, offsets)
 
     def committed(self) -> None:
         """The store has what was written (step 6)."""

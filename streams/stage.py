@@ -43,12 +43,19 @@ class Chunk:
 
     messages: list[Message]
     now: int
-    """Wall clock, ms since epoch: for observation and waits, never for content (law 6)."""
+    """For waits, ms: the wall clock as it was when the process started, and the time since then; it never jumps."""
     answers: list[Any] = field(default_factory=list)
     """Dispatch only: (envelope, outcome) pairs that came in from partners."""
     condemned: dict[tuple[int, int], str] = field(default_factory=dict)
     """(partition, offset) of messages that made processing fail twice when alone, and how (VA4): each must end as a
     dead letter of its own."""
+    stamp: int | None = None
+    """Wall clock, ms since epoch: what is observed, never content (law 6). None: the same as `now`."""
+
+    @property
+    def observed_at(self) -> int:
+        """When this chunk was worked, by the wall clock."""
+        return self.now if self.stamp is None else self.stamp
 
 
 @dataclass(slots=True)
@@ -138,6 +145,7 @@ class Stage(Protocol):
         """Whether `process` should be called although no message came (a wait has run out)."""
         ...
 
-    def drain(self, now: int, ending: bool) -> Work:
-        """What is left to write when no more input comes: `ending` at the end of a bounded run, else at a stop."""
+    def drain(self, chunk: Chunk, ending: bool) -> Work:
+        """What is left to write when no more input comes: `ending` at the end of a bounded run, else at a stop. The
+        chunk is empty."""
         ...

@@ -141,7 +141,7 @@ class ValidateStage:
         for partition, offsets in touched.items():
             progress = self._progress[partition]
             work.offsets[partition] = progress.processed_through + 1
-            progress.close(work, self._codec, self._identity, chunk.now, offsets)
+            progress.close(work, self._codec, self._identity, chunk.observed_at, offsets)
         return work
 
     def _submission(self, work: Work, progress: Progress, message: Message, chunk: Chunk) -> bool:
@@ -271,7 +271,7 @@ class ValidateStage:
     def due(self, now: int) -> bool:
         return False
 
-    def drain(self, now: int, ending: bool) -> Work:
+    def drain(self, chunk: Chunk, ending: bool) -> Work:
         return Work()
 
 

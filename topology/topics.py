@@ -70,7 +70,8 @@ def inline_limit(pipeline: Pipeline) -> int:
 def topic_specs(pipeline: Pipeline) -> list[TopicSpec]:
     """Every topic of a pipeline, raw first, the shared control topic last."""
     copies = pipeline.replication
-    common = {"message.timestamp.type": "CreateTime", "min.insync.replicas": str(max(1, copies - 1))}
+    # The broker's time: it refuses stamps of a worker whose clock is an hour ahead.
+    common = {"message.timestamp.type": "LogAppendTime", "min.insync.replicas": str(max(1, copies - 1))}
     kept = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
     table = {
         "cleanup.policy": "compact",

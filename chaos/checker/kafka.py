@@ -11,7 +11,6 @@ from typing import Any
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -33,7 +32,7 @@ def collect(brokers: str, ran: Round) -> tuple[dict[str, list[Message]], Admin]:
         admin = AdminClient({"bootstrap.servers": brokers, "log_level": 0})
         high = {short: _ends(admin, ran, short, IsolationLevel.READ_UNCOMMITTED) for short in shorts}
         stable = {short: _ends(admin, ran, short, IsolationLevel.READ_COMMITTED) for short in shorts}
-        committed = {stage: _committed(admin, ran, stage) for stage in ran.groups}
+        committed = {stage: _committed(brokers, ran, stage) for stage in ran.groups}
         topics = {short: _read(brokers, ran.topic(short), stable[short]) for short in shorts}
     except KafkaException as error:
         raise Unreadable(f"{brokers}: {error.args[0].str()}") from error
@@ -57,12 +56,24 @@ def _ends(admin: Any, ran: Round, short: str, isolation: Any) -> dict[int, int]:
             time.sleep(0.1)
 
 
-def _committed(admin: Any, ran: Round, stage: str) -> dict[int, int]:
+def _committed(brokers: str, ran: Round, stage: str) -> dict[int, int]:
+    """Asked as a consumer that never joins: the admin client's request can crash the process (librdkafka #5040)."""
     topic = ran.topic(ran.inputs[stage])
     where = [TopicPartition(topic, partition) for partition in range(ran.partitions)]
-    asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(ran.groups[stage], where)])
-    found = asked[ran.groups[stage]].result(SECONDS).topic_partitions
-    return {tp.partition: tp.offset for tp in found if tp.offset >= 0}
+    settings = {"bootstrap.servers": brokers, "group.id": ran.groups[stage], "enable.auto.commit": False}
+    consumer = Consumer(settings | {"isolation.level": "read_uncommitted", "log_level": 0})
+    deadline = time.monotonic() + SECONDS
+    try:
+        while True:
+            try:
+                found = consumer.committed(where, SECONDS / 4)
+                return {tp.partition: tp.offset for tp in found if tp.offset >= 0}
+            except KafkaException as error:
+                if time.monotonic() >= deadline:
+                    raise Unreadable(f"{ran.groups[stage]}: {error.args[0].str()}") from error
+                time.sleep(0.1)
+    finally:
+        consumer.close()
 
 
 def _read(brokers: str, topic: str, stable: dict[int, int]) -> list[Message]:

@@ -11,7 +11,7 @@ ONCE: dict[tuple[str, str], Sequence[str]] = {
     ("P2", "partner-stores-and-times-out"): ["store_then_hang", "store_late:3", "store_then_reset"],
     ("P3", "partner-5xx"): ["status:500", "status:502", "status:503", "status:504"],
     ("P4", "partner-busy"): [
-        "status:429,1", "status:503,1", "status:429", "status:429,Fri, 01 Jan 2100 00:00:00 GMT", "status:429,nonsense",
+        "status:429,1", "status:503,1", "status:429", "status:429,Thu, 01 Jan 1970 00:00:00 GMT", "status:429,nonsense",
     ],
     ("P5", "partner-conflicts"): ["in_progress:1", "exists", "bare_conflict"],
     ("P6", "partner-garbles"): [

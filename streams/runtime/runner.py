@@ -21,7 +21,7 @@ from streams.runtime.log import (
     StaleMember,
     TooLarge,
 )
-from streams.stage import Chunk, Stage, TableStore, Work
+from streams.stage import Chunk, Message, Stage, TableStore, Work
 from streams.tables import table_rows
 from topology.model import Chunking
 
@@ -46,6 +46,15 @@ BUSY_TIMEOUT = 0.005
 def wall_clock() -> int:
     """Milliseconds since epoch."""
     return time.time_ns() // 1_000_000
+
+
+_AHEAD = wall_clock() - time.monotonic_ns() // 1_000_000
+
+
+def steady_clock() -> int:
+    """The wall clock when this process began and the time since then, ms: a clock that is put right, or wrong, moves
+    no wait (fault C1)."""
+    return time.monotonic_ns() // 1_000_000 + _AHEAD
 
 
 class Exchange(Protocol):
@@ -100,14 +109,16 @@ class Runner:
         chunking: Chunking,
         exchange: Exchange | None = None,
         hand_over: Callable[[Chunk], Work] | None = None,
-        clock: Callable[[], int] = wall_clock,
+        clock: Callable[[], int] | None = None,
         observe: Callable[[Step], None] = lambda step: None,
     ) -> None:
+        """clock: for waits and stamps; None: the machine's."""
         self.log, self.stage = log, stage
         self._chunking = chunking
         self._exchange = exchange or NoExchange()
         self._hand_over = hand_over or stage.process
-        self._clock, self._observe = clock, observe
+        self._clock, self._wall = (clock, clock) if clock else (steady_clock, wall_clock)
+        self._observe = observe
         self._stores: dict[int, dict[str, TableStore]] = {}
         self._positions: dict[int, int] = {}
         self._token: Any = None
@@ -186,7 +197,7 @@ class Runner:
         if not messages and not answers and not self.stage.due(self._clock()):
             return
         step.messages = len(messages)
-        chunk = Chunk(messages, self._clock(), answers, self._condemned)
+        chunk = self._chunk(messages, answers)
         work = self._process(chunk, step)
         if work is None:
             return
@@ -202,6 +213,9 @@ class Runner:
         for partition, offset in work.resume.items():
             self.log.seek(partition, offset)
             self._positions[partition] = offset
+
+    def _chunk(self, messages: list[Message], answers: list[Any]) -> Chunk:
+        return Chunk(messages, self._clock(), answers, self._condemned, self._wall())
 
     def _commit(self, work: Work, step: Step) -> None:
         step.work = work
@@ -234,11 +248,12 @@ class Runner:
         self._observe(Step(result="revoking"))
         deadline = time.monotonic() + REVOKE_SECONDS
         try:
-            self.stage.drain(self._clock(), ending=False)  # a stage with partners writes nothing then, and starts none
+            # a stage with partners writes nothing then, and starts no attempt
+            self.stage.drain(self._chunk([], []), ending=False)
             while self._exchange.busy() and time.monotonic() < deadline:
                 step = Step()
                 if answers := self._exchange.poll():
-                    self._commit(self._hand_over(Chunk([], self._clock(), answers, self._condemned)), step)
+                    self._commit(self._hand_over(self._chunk([], answers)), step)
                     self._observe(step)
                 else:
                     time.sleep(BUSY_TIMEOUT)
@@ -349,7 +364,7 @@ class Runner:
         """
 
         def turn(step: Step) -> None:
-            work = self.stage.drain(self._clock(), ending)
+            work = self.stage.drain(self._chunk([], []), ending)
             if not work.empty:
                 self._commit(work, step)
 

@@ -114,7 +114,7 @@ class Bench:
         work = stage.process(Chunk(read, self.now))
         self._commit(stage, group, topic, work)
         if ending:
-            self._commit(stage, group, topic, stage.drain(self.now, True))
+            self._commit(stage, group, topic, stage.drain(Chunk([], self.now), True))
         if outcome is not None and work.effects:
             answers = [(envelope, outcome) for envelope in work.effects]
             self._commit(stage, group, topic, stage.process(Chunk([], self.now, answers=answers)))

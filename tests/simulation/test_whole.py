@@ -207,9 +207,9 @@ def test_law4_unknown_taken_for_success_is_noticed() -> None:
 def test_law6_a_cut_by_the_clock_is_noticed() -> None:
     linger = Lot._linger
 
-    def by_the_clock(self: Lot, work: Work, now: int) -> None:
-        if now % 2:
-            linger(self, work, now)
+    def by_the_clock(self: Lot, work: Work) -> None:
+        if self.observed_at % 2:
+            linger(self, work)
 
     assert "law 6" in found(Lot, "_linger", by_the_clock)
 

@@ -593,11 +593,11 @@ def off_stamp(patch: pytest.MonkeyPatch) -> None:
 def off_order(patch: pytest.MonkeyPatch) -> None:
     linger, close = Lot._linger, Lot.close
 
-    def at_the_end(self: Lot, work: Work, now: int, offsets: tuple[int, int] | None) -> None:
-        linger(self, work, now)
-        close(self, work, now, offsets)
+    def at_the_end(self: Lot, work: Work, offsets: tuple[int, int] | None) -> None:
+        linger(self, work)
+        close(self, work, offsets)
 
-    patch.setattr(Lot, "_linger", lambda self, work, now: None)
+    patch.setattr(Lot, "_linger", lambda self, work: None)
     patch.setattr(Lot, "close", at_the_end)
 
 

@@ -468,7 +468,7 @@ def test_while_draining_answers_are_taken_and_nothing_begins() -> None:
     desk = Desk()
     desk.batch("a")
     desk.batch("b")
-    assert desk.stage.drain(desk.now, ending=False).empty
+    assert desk.stage.drain(Chunk([], desk.now), ending=False).empty
     desk.answer("delivered")
     assert len(desk.said("sent")) == 1
     assert len(desk.sent) == 1
@@ -479,7 +479,7 @@ def test_after_a_drain_for_a_rebalance_what_comes_back_is_attempted_again() -> N
     desk = Desk()
     desk.batch("a")
     desk.answer("failed")
-    desk.stage.drain(desk.now, ending=False)
+    desk.stage.drain(Chunk([], desk.now), ending=False)
     desk.stage.forget(0)
     desk.restore()
     desk.wait(10)
@@ -642,6 +642,18 @@ def test_a_head_without_a_committed_offset_stops_loudly() -> None:
     desk.committed = None
     with pytest.raises(LogGap, match="no committed offset"):
         desk.start()
+
+
+def test_c1_a_wait_written_by_a_clock_that_was_ahead_is_no_longer_than_the_wait() -> None:
+    desk = Desk()
+    desk.now += int(HOUR * 1000)
+    desk.batch("a")
+    desk.answer("failed")
+    wait = desk.row("a")["not_before"] - desk.now
+    desk.now = START
+    desk.start()
+    assert desk.wait((wait - 1) / 1000) is None
+    assert desk.wait(0.001) is not None
 
 
 def test_a_partner_that_forgets_sooner_than_it_answers_gets_no_retry_of_the_unknown() -> None:

@@ -166,7 +166,7 @@ def test_a_drain_in_doubt_loses_nothing_and_does_not_raise(fault: str) -> None:
     toy.run()
     stage_drain, drained = toy.stage.drain, []
 
-    def drain(now: int, ending: bool) -> Work:
+    def drain(chunk: Chunk, ending: bool) -> Work:
         drained.append(ending)
         return Work([Output("sent", 0, b"k", b"v")], {0: 4})
 

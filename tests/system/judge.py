@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -118,8 +117,22 @@ class Judge:
         """Committed offsets of a stage's group, by partition."""
         group = self.pipeline.group_id(stage)
         where = [TopicPartition(self.pipeline.topic(STAGES[stage]), p) for p in range(self.pipeline.partitions)]
-        asked = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, where)])
-        found = asked[group].result(READ_SECONDS).topic_partitions
+        # As a consumer that never joins: the admin client's request can crash the process (librdkafka #5040).
+        settings = {"bootstrap.servers": self.plant.bootstrap, "group.id": group, "enable.auto.commit": False}
+        consumer = Consumer(settings | {"isolation.level": "read_uncommitted"})
+
+        def ask() -> Any:
+            try:
+                return consumer.committed(where, READ_SECONDS)
+            except KafkaException as moving:
+                if moving.args[0].code() != KafkaError.NOT_COORDINATOR and not moving.args[0].retriable():
+                    raise
+                return None
+
+        try:
+            found = wait_for(ask, READ_SECONDS, f"the committed offsets of {group}")
+        finally:
+            consumer.close()
         return {tp.partition: tp.offset for tp in found if tp.offset >= 0}
 
     def wait_until_batched_through(self) -> None:

@@ -51,7 +51,12 @@ def test_nothing_of_the_pipelines_own_expires(demo: Pipeline) -> None:
     for short in EVENT_TOPICS:
         config = by_short(demo)[short].config
         assert (config["retention.ms"], config["retention.bytes"]) == ("-1", "-1")
-        assert config["message.timestamp.type"] == "CreateTime"
+
+
+def test_c1_a_worker_whose_clock_is_wrong_may_still_write(demo: Pipeline) -> None:
+    """A broker refuses CreateTime stamps that lie more than an hour ahead."""
+    for spec in topic_specs(demo)[1:]:
+        assert spec.config["message.timestamp.type"] == "LogAppendTime"
 
 
 def test_a_largest_submission_fits_wherever_it_ends(demo: Pipeline) -> None:

@@ -47,6 +47,8 @@ REST_SECONDS = 120.0
 """From the end of the last fault until everything is answered; more is a failure of liveness (I10)."""
 TRIES = 3
 """Bounded runs until one ends well: what is still open at the partner may take a second."""
+DAMAGED = 71
+"""Exit code of a worker that refuses to go on: another try would say the same."""
 CHECK_SECONDS = 120.0
 PARTNER_SECONDS = 2.0
 """Time-out of an attempt."""
@@ -221,7 +223,12 @@ class Stage:
     def _rest(self, crew: Crew) -> bool:
         """Nothing is wrong any more: stops the workers, and lets a bounded run finish what there is."""
         crew.stop()
-        return any(crew.run_once(0, ["--until-end"], REST_SECONDS) == 0 for _ in range(TRIES))
+        deadline = time.monotonic() + REST_SECONDS
+        for _ in range(TRIES):
+            code = crew.run_once(0, ["--until-end"], max(1.0, deadline - time.monotonic()))
+            if code in (0, None, DAMAGED):
+                return code == 0
+        return False
 
     def _facts(self, crew: Crew, drained: bool, seconds: float) -> dict[str, Any]:
         pipeline = self.pipeline

@@ -304,7 +304,9 @@ class Worker:
                 thread.start()
             await self._watch(stop, news, lambda: any(not t.is_alive() for t in self.threads))
         log.info("stopping", drain_seconds=self.settings.drain_seconds)
-        return max(code, await self._stop())
+        stopped = await self._stop()
+        # what a stage ended with says more than that the run was not finished because of it
+        return stopped if any(thread.error is not None for thread in self.threads) else max(code, stopped)
 
     async def _run_to_end(self, stop: asyncio.Event, news: asyncio.Event) -> int:
         """Stage by stage. Batch stays until dispatch is done: what that has released is read, too, so that nothing

@@ -30,8 +30,8 @@ def chaos(report: Path, *options: str) -> tuple[int, list[str], list[dict[str, o
     """Exit code, printed lines, and the report's rounds."""
     command = [sys.executable, "-m", "chaos", "--report", str(report), *options]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
-    lines = done.stdout.splitlines()
-    return done.returncode, lines, [json.loads(text) for text in (report / "rounds.jsonl").open()]
+    rounds = (report / "rounds.jsonl").read_text(encoding="utf-8").splitlines()
+    return done.returncode, done.stdout.splitlines(), [json.loads(text) for text in rounds]
 
 
 def test_a_plan_is_a_function_of_seed_and_number_and_the_deck_leaves_nothing_out() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -10,6 +11,7 @@ import pytest
 from streams.runtime import runner as runner_module
 from streams.runtime.log import Abortable, Fatal, Indeterminate, LogError, LogGap, Reached, StaleMember, TooLarge
 from streams.runtime.memory import MemoryBroker
+from streams.runtime.runner import Runner
 from streams.stage import Chunk, Output, Work
 from tests.streams.toy_pack import Toy, line_pipeline, small_chunks
 
@@ -336,3 +338,27 @@ def test_tx3_what_another_member_commits_in_the_middle_of_a_rebuild_is_no_gap() 
     toy.log.catch_up = held_up  # type: ignore[method-assign, assignment]
     toy.run()
     assert toy.answers() == ALL
+
+
+def test_c1_a_clock_that_is_set_back_or_put_ahead_moves_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits go by the time since the process began; what is stamped goes by the wall clock."""
+    wall, since_boot = 1_800_000_000_000, 5_000
+    monkeypatch.setattr(time, "time_ns", lambda: wall * 1_000_000)
+    monkeypatch.setattr(time, "monotonic_ns", lambda: since_boot * 1_000_000)
+    monkeypatch.setattr(runner_module, "_AHEAD", wall - since_boot)
+    toy = Toy()
+    seen: list[Chunk] = []
+    runner = Runner(toy.log, toy.stage, toy.pipeline.chunk, hand_over=lambda chunk: _noted(toy, chunk, seen))
+    for hours in (0, -1, 1):
+        wall = 1_800_000_000_000 + hours * 3_600_000
+        since_boot += 10
+        toy.publish("a g 1")
+        while len(seen) < since_boot // 10 - 500:
+            runner.step(timeout=0)
+    assert [chunk.now - seen[0].now for chunk in seen] == [0, 10, 20]
+    assert [(chunk.observed_at - seen[0].observed_at) // 3_600_000 for chunk in seen] == [0, -1, 1]
+
+
+def _noted(toy: Toy, chunk: Chunk, seen: list[Chunk]) -> Work:
+    seen.append(chunk)
+    return toy.stage.process(chunk)

@@ -16,7 +16,6 @@ from schemas.codec import (
     MARKER,
     NAMES,
     OLDER,
-    Codec,
     SingleObjectCodec,
     WireError,
     schema_fingerprint,
@@ -73,8 +72,3 @@ class RegistryCodec:
                 raise WireError(f"schema id {number} is none that this version reads")
             self._known[number] = fingerprint
         return self._known[number]
-
-
-def codec_for(registry: str | None) -> Codec:
-    """The codec of a pipeline: its `registry:` setting, else Avro single-object encoding."""
-    return RegistryCodec(registry) if registry else SingleObjectCodec()

@@ -228,15 +228,9 @@ class Decoder:
     """Messages of a pipeline's topics as (kind, fields). The audit block is one of the kinds."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        from schemas.codec import Codec, SingleObjectCodec
+        from schemas.codec import codec_for
 
-        self.codec: Codec
-        if pipeline.registry is None:
-            self.codec = SingleObjectCodec()
-        else:
-            from schemas.registry import codec_for
-
-            self.codec = codec_for(pipeline.registry)
+        self.codec = codec_for(pipeline.registry)
 
     def decode(self, value: bytes) -> tuple[str, dict[str, Any]]:
         """Raises schemas.codec.WireError or audit.block.BlockError."""

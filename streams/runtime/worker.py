@@ -20,8 +20,8 @@ from uuid import uuid4
 import structlog
 from prometheus_client import generate_latest
 
+from schemas.codec import codec_for
 from schemas.packs import load_pack
-from schemas.registry import codec_for
 from streams.delivery.engine import DeliveryEngine
 from streams.delivery.exchange import EngineExchange
 from streams.pipeline import STAGES, Parts

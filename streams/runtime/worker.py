@@ -62,6 +62,10 @@ EMPTY_SECONDS = 5.0
 LAST_SECONDS = 60.0
 """Beyond the drain: a process that is still there so long after one of its stages has ended is ended by the guard."""
 
+FRAME_START_SECONDS = 60.0
+"""Faust joins its group within a second or two. Its client can also stand still for good, when a broker tells it of no
+brokers just as it starts up again."""
+
 FRAME_STOP_SECONDS = 10.0
 """Faust leaves its group within a second or two; longer means a broker that does not answer."""
 
@@ -290,7 +294,8 @@ class Worker:
             loop.call_soon_threadsafe(news.set)
 
         self.news = heard
-        await self.frame.start()
+        if (early := await self._start_frame(stop)) is not None:
+            return early
         garbage.tune()
         log.info("frame started", web=f"http://{self.settings.web_bind}:{self.settings.web_port}")
         Guard(self._standing, self.settings.drain_seconds + LAST_SECONDS).start()
@@ -307,6 +312,21 @@ class Worker:
         stopped = await self._stop()
         # what a stage ended with says more than that the run was not finished because of it
         return stopped if any(thread.error is not None for thread in self.threads) else max(code, stopped)
+
+    async def _start_frame(self, stop: asyncio.Event) -> int | None:
+        """An exit code where it did not come up, or was told to stop before."""
+        starting, stopped = asyncio.create_task(self.frame.start()), asyncio.create_task(stop.wait())
+        await asyncio.wait([starting, stopped], timeout=FRAME_START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if starting.done():
+            starting.result()  # raises what went wrong
+            return None
+        starting.cancel()
+        if stop.is_set():
+            log.info("stopped before it had started")
+            return EXIT_UNFINISHED if self.settings.until_end else 0
+        log.error("the frame did not start", seconds=FRAME_START_SECONDS)
+        return EXIT_STALLED
 
     async def _run_to_end(self, stop: asyncio.Event, news: asyncio.Event) -> int:
         """Stage by stage. Batch stays until dispatch is done: what that has released is read, too, so that nothing

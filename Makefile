@@ -28,8 +28,10 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## sample readings through the whole pipeline, and the books balanced at the end
 	@$(BIN)/waybill demo
 
+# Files side by side, at most four at a time: each process has a Kafka of its own. In the order of their names, so that
+# the longest, the rounds under fire, begins early.
 test: $(READY) ## the whole test suite, real Kafka included; prints what was skipped and why
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 check: $(READY) ## lint, format, types, import direction
 	@$(BIN)/ruff check .
@@ -47,8 +49,9 @@ ROUNDS ?= 10
 SEED ?= 1
 FIRST ?= 0
 
-chaos: $(READY) ## fault rounds on real Kafka, judged from outside: ROUNDS=n SEED=s [FIRST=n] [BROKEN=mode]
-	@$(BIN)/python -m chaos --rounds $(ROUNDS) --seed $(SEED) --first $(FIRST) $(if $(BROKEN),--broken $(BROKEN))
+chaos: $(READY) ## fault rounds on real Kafka, judged from outside: ROUNDS=n SEED=s [FIRST=n] [BROKEN=mode] [RESUME=1]
+	@$(BIN)/python -m chaos --rounds $(ROUNDS) --seed $(SEED) --first $(FIRST) $(if $(BROKEN),--broken $(BROKEN)) \
+		$(if $(RESUME),--resume)
 
 clean: ## remove .venv, caches and the local broker's data (stop it first)
 	@if [ -x $(BIN)/waybill ] && [ -d .waybill ]; then $(BIN)/waybill broker stop; fi

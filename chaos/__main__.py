@@ -7,13 +7,14 @@ the exit code is 1.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import queue
 import shutil
 import signal
 import sys
 import tempfile
-import time
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -23,8 +24,8 @@ from typing import NoReturn
 from chaos.broken import MODES, worker_module
 from chaos.brokers import Broker
 from chaos.faults import FAULTS
-from chaos.plan import plan
-from chaos.report import line, write
+from chaos.plan import Plan, plan
+from chaos.report import ROUNDS, entries, entry_of, failed, line, write
 from chaos.round import Result, run
 from waybill.broker import BrokerError
 
@@ -39,6 +40,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := set(only) - FAULTS.keys():
         print(f"chaos: no fault {', '.join(sorted(unknown))}; there are {', '.join(sorted(FAULTS))}", file=sys.stderr)
         return 2
+    report = Path(options.report)
+    report.mkdir(parents=True, exist_ok=True)
+    if not options.resume:
+        (report / ROUNDS).unlink(missing_ok=True)
+    before = [entry["plan"] for entry in entries(report)]
+    if any(played["seed"] != options.seed for played in before):
+        print(
+            f"chaos: {report / ROUNDS} is of another seed than {options.seed}: name it, or begin anew", file=sys.stderr
+        )
+        return 2
+    done = {played["number"] for played in before}
+    plans = [
+        plan(options.seed, number, only)
+        for number in range(options.first, options.first + options.rounds)
+        if number not in done
+    ]
+    try:
+        played = _play(plans, options, report)
+    except BrokerError as absent:
+        print(f"chaos: {absent}", file=sys.stderr)
+        return 2
+    page = write(report, options, played)
+    print(f"report: {page}", file=sys.stderr)
+    judged = entries(report)
+    failures = sum(failed(entry) for entry in judged)
+    print(f"rounds={len(judged)} failures={failures}")
+    return int(bool(failures))
+
+
+def _play(plans: Sequence[Plan], options: argparse.Namespace, report: Path) -> list[Result]:
+    """Plays the rounds in lanes; each goes into the report as soon as it is judged. Raises BrokerError."""
     stack = ExitStack()
 
     def ended(*_: object) -> NoReturn:
@@ -46,42 +78,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os._exit(128 + signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, ended)
+    lanes: queue.SimpleQueue[Broker] = queue.SimpleQueue()
+    told = threading.Lock()
     with stack:
         work = Path(options.keep) if options.keep else Path(stack.enter_context(_temporary()))
-        lanes: queue.SimpleQueue[Broker] = queue.SimpleQueue()
-        numbers = range(options.first, options.first + options.rounds)
-        try:
-            for lane in range(min(options.lanes, len(numbers))):
-                lanes.put(stack.enter_context(Broker(work / f"broker-{lane}", proxied=True, seed=options.seed + lane)))
-        except BrokerError as absent:
-            print(f"chaos: {absent}", file=sys.stderr)
-            return 2
+        for lane in range(min(options.lanes, len(plans))):
+            lanes.put(stack.enter_context(Broker(work / f"broker-{lane}", proxied=True, seed=options.seed + lane)))
 
-        def one(number: int) -> Result:
+        def one(made: Plan) -> Result:
             broker = lanes.get()
             try:
-                made = plan(options.seed, number, only)
                 folder = work / made.name
                 result = run(made, folder, broker, worker_module(options.broken))
-                print(line(result), flush=True)
-                if not (options.keep or result.failed):
-                    shutil.rmtree(folder)
-                return result
             finally:
                 lanes.put(broker)
+            print(line(result), flush=True)
+            with told, (report / ROUNDS).open("a", encoding="utf-8") as out:
+                out.write(json.dumps(entry_of(result)) + "\n")
+            if result.failed:
+                kept = report / made.name
+                shutil.copytree(folder, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns("home"))
+                print(f"kept: {kept}", file=sys.stderr)
+            if not options.keep:
+                shutil.rmtree(folder)
+            return result
 
-        started = time.monotonic()
         with ThreadPoolExecutor(options.lanes) as pool:
-            results = list(pool.map(one, numbers))
-        report = write(Path(options.report), options, results, time.monotonic() - started)
-        failures = [result for result in results if result.failed]
-        for result in failures:
-            kept = Path(options.report) / result.plan.name
-            shutil.copytree(work / result.plan.name, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns("home"))
-            print(f"kept: {kept}", file=sys.stderr)
-        print(f"report: {report}", file=sys.stderr)
-        print(f"rounds={len(results)} failures={len(failures)}")
-        return int(bool(failures))
+            return list(pool.map(one, plans))
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -93,6 +116,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--broken", choices=sorted(MODES), help="a product broken on purpose: the rounds must fail")
     parser.add_argument("--lanes", type=_count, default=LANES, help="rounds at a time, each with a broker of its own")
     parser.add_argument("--report", default="chaos/results", help="folder of the report and of failed rounds")
+    parser.add_argument("--resume", action="store_true", help="go on with the run whose report lies in that folder")
     parser.add_argument("--keep", help="keep everything in this folder")
     return parser.parse_args(arguments)
 

@@ -1,4 +1,8 @@
-"""What a run of rounds came to: one line for each, a page, a table of faults and invariants, and a picture."""
+"""What a run of rounds came to: one line for each, a page, a table of faults and invariants, and a picture.
+
+`rounds.jsonl` is the source of the page and the table: an entry for each round, with its plan, what was done when, how
+the workers ended, how long it took, and the checker's verdict.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,29 @@ from chaos.round import Result
 SHOWN = 5
 """Findings of one invariant that a page shows."""
 
+ROUNDS, TABLE, PICTURE, PAGE = "rounds.jsonl", "faults.md", "timeline.png", "report.md"
+
+Entry = dict[str, Any]
+"""A line of `rounds.jsonl`."""
+
+
+def entry_of(result: Result) -> Entry:
+    """What is kept of a round."""
+    return {"verdict": _short(result.verdict), "seconds": round(result.seconds, 1), **result.history}
+
+
+def entries(folder: Path) -> list[Entry]:
+    """Of a run's report, in the order of their numbers; none where there is no report."""
+    if not (folder / ROUNDS).exists():
+        return []
+    found = [json.loads(text) for text in (folder / ROUNDS).read_text(encoding="utf-8").splitlines()]
+    return sorted(found, key=lambda entry: entry["plan"]["number"])
+
+
+def failed(entry: Entry) -> bool:
+    """Whether the checker found anything, or could not look."""
+    return bool(entry["verdict"].get("error") or entry["verdict"]["findings"])
+
 
 def line(result: Result) -> str:
     """A round in one line."""
@@ -29,22 +56,26 @@ def line(result: Result) -> str:
     return f"round {plan.number:3} {word:6} {result.seconds:5.1f} s  {counts}  {faults}  {' '.join(broken)}".rstrip()
 
 
-def write(folder: Path, options: Namespace, results: Sequence[Result], seconds: float) -> Path:
-    """Writes the report into the folder; returns its page."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "rounds.jsonl").open("w") as out:
-        for result in results:
-            entry = {"verdict": _short(result.verdict), "seconds": round(result.seconds, 1), **result.history}
-            out.write(json.dumps(entry) + "\n")
-    (folder / "faults.md").write_text(faults_table(results))
-    pictured = max((r for r in results if r.timeline is not None), key=lambda r: len(r.history["events"]), default=None)
-    if pictured is not None:
+def write(folder: Path, options: Namespace, played: Sequence[Result]) -> Path:
+    """Writes the report of all rounds in the folder's `rounds.jsonl`; returns its page.
+
+    played: those that were played just now; one of them is drawn, unless the picture that is there shows more.
+    """
+    everything = entries(folder)
+    (folder / ROUNDS).write_text("".join(json.dumps(entry) + "\n" for entry in everything), encoding="utf-8")
+    (folder / TABLE).write_text(faults_table(everything))
+    most = max((result for result in played if result.timeline is not None), key=_much, default=None)
+    if most is not None and _much(most) >= max(len(entry["events"]) for entry in everything):
         from chaos.picture import draw
 
-        draw(pictured, folder / "timeline.png")
-    page = folder / "report.md"
-    page.write_text(_page(options, results, seconds, pictured))
+        draw(most, folder / PICTURE)
+    page = folder / PAGE
+    page.write_text(_page(options, everything, (folder / PICTURE).exists()))
     return page
+
+
+def _much(result: Result) -> int:
+    return len(result.history["events"])
 
 
 def _short(verdict: dict[str, Any]) -> dict[str, Any]:
@@ -55,27 +86,28 @@ def _short(verdict: dict[str, Any]) -> dict[str, Any]:
     return verdict | {"invariants": invariants}
 
 
-def _page(options: Namespace, results: Sequence[Result], seconds: float, pictured: Result | None) -> str:
-    failures = [result for result in results if result.failed]
-    judged = [result for result in results if "invariants" in result.verdict]
+def _page(options: Namespace, everything: Sequence[Entry], pictured: bool) -> str:
+    failures = [entry for entry in everything if failed(entry)]
+    judged = [entry["verdict"] for entry in everything if "invariants" in entry["verdict"]]
     totals: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     titles = {}
-    for result in judged:
-        for entry in result.verdict["invariants"]:
-            titles[entry["id"]] = entry["title"]
-            totals[entry["id"]][0] += entry["checked"]
-            totals[entry["id"]][1] += len(entry["findings"])
-    records = sum(result.verdict["records"] for result in judged)
-    starts = sum(event["what"] == "started" for result in results for event in result.history["events"])
-    command = f"make chaos ROUNDS={options.rounds} SEED={options.seed}"
+    for verdict in judged:
+        for found in verdict["invariants"]:
+            titles[found["id"]] = found["title"]
+            totals[found["id"]][0] += found["checked"]
+            totals[found["id"]][1] += len(found["findings"])
+    records = sum(verdict["records"] for verdict in judged)
+    starts = sum(event["what"] == "started" for entry in everything for event in entry["events"])
+    command = f"make chaos ROUNDS={len(everything)} SEED={options.seed}"
     if options.broken:
         command += f" BROKEN={options.broken}"
     summary = (
-        f"`{command}`, {datetime.now(UTC):%Y-%m-%d}: {len(results)} rounds, {len(failures)} failures, "
-        f"{records:,} records, {starts:,} starts of workers, {seconds / 60:.0f} minutes."
+        f"`{command}`, {datetime.now(UTC):%Y-%m-%d}: {len(everything)} rounds, {len(failures)} failed, "
+        f"{records:,} records, {starts:,} starts of workers, "
+        f"{sum(entry['seconds'] for entry in everything) / 3600:.1f} hours of rounds."
     )
     what_else = (
-        "`rounds.jsonl` has each round's plan, what was done when, how the workers ended, and the checker's counts. "
+        f"`{ROUNDS}` has each round's plan, what was done when, how the workers ended, and the checker's counts. "
         f"`make chaos ROUNDS=1 SEED={options.seed} FIRST=n` plays round n again."
     )
     lines = [
@@ -90,43 +122,42 @@ def _page(options: Namespace, results: Sequence[Result], seconds: float, picture
         *(f"| {name} | {titles[name]} | {count:,} | {found:,} |" for name, (count, found) in totals.items()),
         "",
     ]
-    if pictured is not None:
-        what = f"Round {pictured.plan.number}: throughput and latency from `raw` to the answer, faults as bars"
-        lines += [f"![{what}](timeline.png)", "", f"{what}.", ""]
+    if pictured:
+        what = "One round: throughput, latency from `raw` to the answer, and the faults as bars"
+        lines += [f"![{what}]({PICTURE})", "", f"{what}.", ""]
     lines += ["| round | | seconds | records | faults |", "|---:|---|---:|---:|---|"]
-    for result in results:
-        names = ", ".join(planned.fault for planned in result.plan.faults)
-        word = "failed" if result.failed else "ok"
-        count = result.verdict.get("records", "")
-        lines.append(f"| {result.plan.number} | {word} | {result.seconds:.0f} | {count} | {names} |")
-    for result in failures:
-        lines += ["", f"## Round {result.plan.number}", "", *_findings(result)]
+    for entry in everything:
+        names = ", ".join(planned["fault"] for planned in entry["plan"]["faults"])
+        word = "failed" if failed(entry) else "ok"
+        count = entry["verdict"].get("records", "")
+        lines.append(f"| {entry['plan']['number']} | {word} | {entry['seconds']:.0f} | {count} | {names} |")
+    for entry in failures:
+        lines += ["", f"## Round {entry['plan']['number']}", "", *_findings(entry["verdict"])]
     return "\n".join(lines) + "\n"
 
 
-def _findings(result: Result) -> list[str]:
-    if "invariants" not in result.verdict:
-        return [str(result.verdict["error"])]
+def _findings(verdict: dict[str, Any]) -> list[str]:
+    if "invariants" not in verdict:
+        return [str(verdict["error"])]
     lines = []
-    for entry in result.verdict["invariants"]:
+    for entry in verdict["invariants"]:
         for finding in entry["findings"][:SHOWN]:
             lines.append(f"- {entry['id']}: {finding['words']}: {', '.join(map(str, finding['ids'][:SHOWN]))}")
     return lines
 
 
-def faults_table(results: Sequence[Result]) -> str:
+def faults_table(everything: Sequence[Entry]) -> str:
     """Faults against invariants: in how many rounds with the fault the invariant was checked and held."""
     held: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     rounds: dict[str, int] = defaultdict(int)
     invariants: list[str] = []
-    for result in results:
-        met = {event["what"] for event in result.history["events"]} & FAULTS.keys()
-        for name in met:
+    for entry in everything:
+        for name in {event["what"] for event in entry["events"]} & FAULTS.keys():
             rounds[name] += 1
-            for entry in result.verdict.get("invariants", []):
-                if entry["id"] not in invariants:
-                    invariants.append(entry["id"])
-                held[name][entry["id"]] += bool(entry["checked"]) and not entry["findings"]
+            for found in entry["verdict"].get("invariants", []):
+                if found["id"] not in invariants:
+                    invariants.append(found["id"])
+                held[name][found["id"]] += bool(found["checked"]) and not found["findings"]
     head = f"| fault | | rounds | {' | '.join(invariants)} |"
     rule = "|---|---|---:|" + "---:|" * len(invariants)
     lines = [head, rule]

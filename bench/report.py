@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 from confluent_kafka import libversion
 
@@ -25,6 +26,17 @@ RATIOS = {
 }
 """Name of a ratio: which contender, against which. Peers of later runs are added here."""
 PACKAGES = ("waybill", "confluent-kafka", "faust-streaming", "aiokafka", "fastavro", "pydantic", "orjson")
+
+
+class Figure(NamedTuple):
+    """One number and what it is; the first word of the name says which measurement."""
+
+    name: str
+    value: float
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.value:,.{0 if self.value == int(self.value) else 1}f} {self.unit}"
 
 
 def middle(rounds: Sequence[Measurement]) -> Measurement:
@@ -87,6 +99,7 @@ def write(
     measured: Mapping[str, Sequence[Measurement]],
     found: Mapping[str, float],
     latency: Mapping[str, float],
+    figures: Sequence[Figure],
     settings: Mapping[str, object],
     where: Mapping[str, object],
 ) -> None:
@@ -95,14 +108,17 @@ def write(
     everything = {
         "ratios": {name: round(value, 3) for name, value in found.items()},
         "latency_ms": latency,
+        "figures": [figure._asdict() for figure in figures],
         "settings": settings,
         "machine": where,
         "rounds": {name: [asdict(one) for one in rounds] for name, rounds in measured.items()},
         "spread": {name: round(spread(rounds), 3) for name, rounds in measured.items()},
     }
     (folder / "results.json").write_text(json.dumps(everything, indent=1) + "\n")
-    lines = ["# Benchmark", "", table(measured), "", "| ratio (records per CPU-second) | value |", "|---|---:|"]
+    lines = ["# Benchmark", "", table(measured), "", "| ratio | value |", "|---|---:|"]
     lines += [f"| {name} | {value:.2f} |" for name, value in found.items()]
+    lines += ["", "Ratios are of records per CPU-second; `isolation/p99` is of p99 latencies (1.00: unaffected)."]
     lines += ["", *(f"- raw to validated, {name}: {value:.1f} ms" for name, value in latency.items())]
+    lines += ["", *(f"- {figure}" for figure in figures)]
     lines += ["", *(f"- {name}: {value}" for name, value in {**settings, **where}.items()), ""]
     (folder / "results.md").write_text("\n".join(lines))

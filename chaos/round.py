@@ -301,7 +301,7 @@ def judge(folder: Path, bootstrap: str) -> dict[str, Any]:
     """The checker's answer, from a process of its own."""
     command = [sys.executable, "-m", "chaos.checker", str(folder), "--brokers", bootstrap, "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=CHECK_SECONDS, check=False)
-    if done.returncode not in (0, 1):
+    if done.returncode not in (0, 1) or not done.stdout:  # a program that crashed ends with 1, too
         return {"error": f"the checker ended with {done.returncode}: {done.stderr.strip()[-2000:]}"}
     answer: dict[str, Any] = json.loads(done.stdout)
     (folder / "verdict.json").write_text(json.dumps(answer, indent=1))

@@ -1,4 +1,5 @@
-"""`python -m bench [--quick]`: a broker of its own, every contender, ratios on stdout, files in bench/results/."""
+"""`python -m bench [--quick] [--only …]`: a broker of its own, every contender, ratios on stdout, files in
+bench/results/."""
 
 from __future__ import annotations
 
@@ -7,65 +8,149 @@ import signal
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import latency, report
+from bench import isolation, latency, outage, report, restart
 from bench.contenders import Round, Sizes, prepare
-from bench.process import ROOT, Measurement
+from bench.process import ROOT
+from bench.report import Figure, Found
 from bench.world import readings
 from waybill.broker import Broker
 
-QUICK = Sizes(records=50_000, faust=5_000, rounds=1, latency_seconds=6)
-FULL = Sizes(records=400_000, faust=50_000, rounds=3, latency_seconds=30)
+
+@dataclass(frozen=True)
+class Extent:
+    """How much is measured."""
+
+    stages: Sizes
+    isolation_rounds: int
+    isolation_seconds: float
+    outage_records: int
+    outage_seconds: float
+    keys: int
+
+
+QUICK = Extent(Sizes(records=50_000, faust=5_000, rounds=1, latency_seconds=6), 1, 5, 30_000, 5, 100_000)
+FULL = Extent(Sizes(records=400_000, faust=50_000, rounds=3, latency_seconds=30), 3, 20, 300_000, 30, 1_000_000)
+PARTS = ("stages", "latency", "isolation", "partner-down", "restart")
+
+
+class Bench:
+    """The parts, over one broker."""
+
+    def __init__(self, bootstrap: str, folder: Path, extent: Extent, parts: list[str]) -> None:
+        self._bootstrap, self._folder, self._extent = bootstrap, folder, extent
+        self._parts = parts
+        self._started = time.monotonic()
+        self.found = Found()
+        most = max(extent.stages.records, extent.outage_records)
+        self.readings = readings(most if {"stages", "partner-down"} & set(parts) else min(most, 50_000))
+
+    def say(self, text: str) -> None:
+        """Progress, for whoever waits."""
+        print(f"[{time.monotonic() - self._started:5.0f} s] {text}", file=sys.stderr, flush=True)
+
+    def run(self) -> Found:
+        """Raises contenders.Mismatch where contenders did not do the same work."""
+        for part in self._parts:
+            self.say(f"{part} begins")
+            {
+                "stages": self._stages, "latency": self._latency, "isolation": self._isolation,
+                "partner-down": self._outage, "restart": self._restart,
+            }[part]()  # fmt: skip
+        return self.found
+
+    def _stages(self) -> None:
+        sizes = self._extent.stages
+        prepare(self._bootstrap, self.readings[: sizes.records], sizes)
+        for number in range(sizes.rounds):
+            for one in Round(self._bootstrap, self._folder, sizes, number).contenders():
+                self.found.measured.setdefault(one.name, []).append(one)
+                self.say(f"{one.name}: {one.rate:,.0f} records/s, {one.cpu_per_million:.1f} CPU-s per million")
+        self.found.ratios |= report.ratios(self.found.measured)
+
+    def _latency(self) -> None:
+        seconds = self._extent.stages.latency_seconds
+        self.found.waits = latency.measure(self._bootstrap, self._folder, self.readings, seconds)
+
+    def _isolation(self) -> None:
+        extent = self._extent
+        rounds, seconds = extent.isolation_rounds, extent.isolation_seconds
+        waits = isolation.measure(self._bootstrap, self._folder, self.readings, rounds, seconds)
+        self.found.figures += [Figure(f"latency raw-to-sent p99 {phase}", wait, "ms") for phase, wait in waits.items()]
+        self.found.ratios["isolation/p99"] = waits["beside-dead"] / waits["alone"]
+
+    def _outage(self) -> None:
+        extent = self._extent
+        messages = self.readings[: extent.outage_records]
+        self.found.figures += outage.measure(self._bootstrap, self._folder, messages, extent.outage_seconds)
+
+    def _restart(self) -> None:
+        self.found.figures += restart.measure(self._bootstrap, self._folder, self._extent.keys)
 
 
 def main() -> None:
     """Raises contenders.Mismatch where contenders did not do the same work."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer records, one round: under 3 minutes")
+    parser.add_argument("--only", default=",".join(PARTS), help=f"comma-separated parts; default: {', '.join(PARTS)}")
     parser.add_argument("--records", type=int, help="readings of each contender; default: 50,000 or 400,000")
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results", help="folder of results")
     given = parser.parse_args()
-    sizes = QUICK if given.quick else FULL
+    parts = given.only.split(",")
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"--only {', '.join(sorted(unknown))}: allowed are {', '.join(PARTS)}")
+    extent = QUICK if given.quick else FULL
     if given.records:
-        sizes = replace(sizes, records=given.records, faust=min(sizes.faust, given.records))
+        sizes = replace(extent.stages, records=given.records, faust=min(extent.stages.faust, given.records))
+        extent = replace(extent, stages=sizes)
     where = report.machine()
-    started = time.monotonic()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # a broker must not stay behind
+    with _broker() as (bootstrap, folder):
+        bench = Bench(bootstrap, folder, extent, parts)
+        found = bench.run()
+    report.write(given.results, found, _settings(extent, parts, bench.readings), where)
+    _tell(found)
 
-    def say(text: str) -> None:
-        print(f"[{time.monotonic() - started:5.0f} s] {text}", file=sys.stderr, flush=True)
 
+@contextmanager
+def _broker() -> Iterator[tuple[str, Path]]:
+    """Where it is, and a folder for everything; both are gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="waybill-bench-") as scratch:
-        folder = Path(scratch)
-        broker = Broker(folder / "broker")
-        bootstrap = broker.start()
+        broker = Broker(Path(scratch) / "broker")
         try:
-            say(f"broker at {bootstrap}; publishing {sizes.records:,} readings")
-            messages = readings(sizes.records)
-            prepare(bootstrap, messages, sizes)
-            measured: dict[str, list[Measurement]] = {}
-            for number in range(sizes.rounds):
-                for one in Round(bootstrap, folder, sizes, number).contenders():
-                    measured.setdefault(one.name, []).append(one)
-                    say(f"{one.name}: {one.rate:,.0f} records/s, {one.cpu_per_million:.1f} CPU-s per million")
-            waits = latency.measure(bootstrap, folder, messages, sizes.latency_seconds)
+            yield broker.start(), Path(scratch)
         finally:
             broker.stop()
-    settings = {
-        "records": sizes.records,
-        "rounds": sizes.rounds,
+
+
+def _settings(extent: Extent, parts: list[str], messages: list[tuple[str, bytes]]) -> dict[str, object]:
+    return {
+        "parts": ", ".join(parts),
+        "records": extent.stages.records,
+        "rounds": extent.stages.rounds,
         "mean record, bytes": round(sum(len(value) for _, value in messages) / len(messages)),
         "pace of the latency run, records/s": latency.PACE,
+        "pace of the isolation run, records/s for each partner": isolation.PACE,
+        "isolation: rounds, and seconds of a phase": f"{extent.isolation_rounds}, {extent.isolation_seconds:g}",
+        "partner-down: records, records in a batch, max_unsettled": (
+            f"{extent.outage_records:,}, {outage.BATCH}, {outage.MOST:,}"
+        ),
+        "restart: keys": extent.keys,
     }
-    found = report.ratios(measured)
-    report.write(given.results, measured, found, waits, settings, where)
-    print(report.table(measured))
-    print()
-    for name, value in waits.items():
+
+
+def _tell(found: Found) -> None:
+    if found.measured:
+        print(report.table(found.measured), end="\n\n")
+    for name, value in found.waits.items():
         print(f"latency raw-to-validated {name} {value} ms at {latency.PACE} records/s")
-    for name, value in found.items():
+    for figure in found.figures:
+        print(figure)
+    for name, value in found.ratios.items():
         print(f"ratio {name} {value:.2f}")
 
 

@@ -8,7 +8,7 @@ import platform
 import re
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +37,18 @@ class Figure(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.name} {self.value:,.{0 if self.value == int(self.value) else 1}f} {self.unit}"
+
+
+@dataclass
+class Found:
+    """What a benchmark came to."""
+
+    measured: dict[str, list[Measurement]] = field(default_factory=dict)
+    """Rounds by contender."""
+    waits: dict[str, float] = field(default_factory=dict)
+    """Milliseconds from raw to validated, by percentile."""
+    ratios: dict[str, float] = field(default_factory=dict)
+    figures: list[Figure] = field(default_factory=list)
 
 
 def middle(rounds: Sequence[Measurement]) -> Measurement:
@@ -94,21 +106,14 @@ def spread(rounds: Sequence[Measurement]) -> float:
     return (max(spent) - min(spent)) / statistics.median(spent)
 
 
-def write(
-    folder: Path,
-    measured: Mapping[str, Sequence[Measurement]],
-    found: Mapping[str, float],
-    latency: Mapping[str, float],
-    figures: Sequence[Figure],
-    settings: Mapping[str, object],
-    where: Mapping[str, object],
-) -> None:
+def write(folder: Path, found: Found, settings: Mapping[str, object], where: Mapping[str, object]) -> None:
     """results.json and results.md."""
+    measured = found.measured
     folder.mkdir(parents=True, exist_ok=True)
     everything = {
-        "ratios": {name: round(value, 3) for name, value in found.items()},
-        "latency_ms": latency,
-        "figures": [figure._asdict() for figure in figures],
+        "ratios": {name: round(value, 3) for name, value in found.ratios.items()},
+        "latency_ms": found.waits,
+        "figures": [figure._asdict() for figure in found.figures],
         "settings": settings,
         "machine": where,
         "rounds": {name: [asdict(one) for one in rounds] for name, rounds in measured.items()},
@@ -116,9 +121,9 @@ def write(
     }
     (folder / "results.json").write_text(json.dumps(everything, indent=1) + "\n")
     lines = ["# Benchmark", "", table(measured), "", "| ratio | value |", "|---|---:|"]
-    lines += [f"| {name} | {value:.2f} |" for name, value in found.items()]
+    lines += [f"| {name} | {value:.2f} |" for name, value in found.ratios.items()]
     lines += ["", "Ratios are of records per CPU-second; `isolation/p99` is of p99 latencies (1.00: unaffected)."]
-    lines += ["", *(f"- raw to validated, {name}: {value:.1f} ms" for name, value in latency.items())]
-    lines += ["", *(f"- {figure}" for figure in figures)]
+    lines += ["", *(f"- raw to validated, {name}: {value:.1f} ms" for name, value in found.waits.items())]
+    lines += ["", *(f"- {figure}" for figure in found.figures)]
     lines += ["", *(f"- {name}: {value}" for name, value in {**settings, **where}.items()), ""]
     (folder / "results.md").write_text("\n".join(lines))

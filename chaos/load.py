@@ -25,17 +25,21 @@ PRODUCTS = {"refrigerator": (2.5, 7.5), "freezer": (-24.0, -16.0), "cool": (8.5,
 SHARES = {"bad": 40, "duplicate": 60, "conflict": 25, "late": 40, "array": 20}
 """In thousandths of the messages; the rest are good readings of the running date. Arrays hold some of each."""
 
+NOWHERE = -1
+"""Partition and offset of what no topic holds."""
+
 
 @dataclass
 class Sent:
-    """One message of the load; `partition` and `offset` are filled in when the broker has taken it."""
+    """One message of the load; `partition` and `offset` are filled in when the broker has taken it, an offset of None
+    where it did not say which."""
 
     key: str
     value: bytes | None
     kind: str
     records: list[dict[str, Any]]
-    partition: int = -1
-    offset: int = -1
+    partition: int = NOWHERE
+    offset: int | None = NOWHERE
 
     def line(self) -> dict[str, Any]:
         """Its line in the manifest."""

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,13 +20,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Producer
-
 from chaos.brokers import Broker
 from chaos.crew import ROOT, Crew
 from chaos.faults import FAULTS, Scene, under
-from chaos.load import Load, Sent
 from chaos.plan import PIPELINE, SESSION, Plan, Planned
+from chaos.publisher import Publisher
 from chaos.store import Store
 from chaos.timeline import Timeline, timeline
 from streams.runtime.admin import create_topics
@@ -35,14 +33,10 @@ from topology.model import SHORT_NAMES, Pipeline
 from topology.topics import topic_specs
 from waybill.partner_sim import Partner, Server
 
-RATE = 80
-"""Messages a second while the faults are at work."""
 AFTER_SECONDS = 2.0
 """How long the load goes on after the last fault, and longer while a worker has yet to meet its failpoint:"""
 MEET_SECONDS = 15.0
 """until then."""
-FLUSH_SECONDS = 180.0
-"""For the broker to take everything: it may just have been killed, on a busy machine."""
 REST_SECONDS = 120.0
 """From the end of the last fault until everything is answered; more is a failure of liveness (I10)."""
 TRIES = 3
@@ -72,55 +66,6 @@ class Result:
         return bool(self.verdict.get("error") or self.verdict["findings"])
 
 
-class Publisher:
-    """Publishes the load, and writes down where each message lies."""
-
-    def __init__(self, bootstrap: str, topic: str, seed: int) -> None:
-        self.taken: list[Sent] = []
-        self._topic, self._load = topic, Load(seed)
-        self._lock = threading.Lock()
-        self._producer: Any = Producer(
-            {"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 2, "log_level": 0,
-             "delivery.timeout.ms": int(1000 * FLUSH_SECONDS), "retry.backoff.max.ms": 200}
-        )  # fmt: skip
-        self._made = 0
-
-    def run(self, over: Callable[[], bool]) -> None:
-        """At a steady rate, until it is over."""
-        started = time.monotonic()
-        while not over():
-            due = int((time.monotonic() - started) * RATE) - self._made
-            with self._lock:
-                for sent in self._load.take(max(0, due)):
-                    self._send(sent)
-                self._made += max(0, due)
-            self._producer.poll(0.02)
-
-    def flood(self, values: list[bytes]) -> None:
-        """Refused messages in a row."""
-        with self._lock:
-            for value in values:
-                self._send(Sent("flood", value, "bad", [{"index": 0, "id": "", "kind": "bad"}]))
-
-    def recent(self, count: int) -> list[str]:
-        """Ids of the last readings that the broker took."""
-        ids = [sent.records[0]["id"] for sent in self.taken[-200:] if sent.kind == "good"]
-        return ids[-count:]
-
-    def flush(self) -> None:
-        """Everything is with the broker. Raises AssertionError where that takes too long."""
-        left = self._producer.flush(FLUSH_SECONDS)
-        assert left == 0, f"{left} messages could not be published in {FLUSH_SECONDS:g} s"
-
-    def _send(self, sent: Sent) -> None:
-        def taken(error: Any, message: Any) -> None:
-            assert error is None, f"a message could not be published: {error}"
-            sent.partition, sent.offset = message.partition(), message.offset()
-            self.taken.append(sent)
-
-        self._producer.produce(self._topic, sent.value, sent.key, on_delivery=taken)
-
-
 class Stage:
     """Where a round plays: pipeline, topics, partner, publisher and crew."""
 
@@ -144,7 +89,9 @@ class Stage:
             self.store.start()
         try:
             self.pipeline = self._deploy()
-            self.publisher = Publisher(self.broker.bootstrap, self.pipeline.raw_topic, self.plan.seed)
+            self.publisher = Publisher(
+                self.broker.bootstrap, self.pipeline.raw_topic, self.pipeline.partitions, self.plan.seed
+            )
             with self._crew() as crew:
                 for slot in range(self.plan.workers):
                     crew.add(slot)

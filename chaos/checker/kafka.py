@@ -30,8 +30,10 @@ def collect(brokers: str, ran: Round) -> tuple[dict[str, list[Message]], Admin]:
     shorts = ["raw", *ran.topics]
     try:
         admin = AdminClient({"bootstrap.servers": brokers, "log_level": 0})
-        high = {short: _ends(admin, ran, short, IsolationLevel.READ_UNCOMMITTED) for short in shorts}
-        stable = {short: _ends(admin, ran, short, IsolationLevel.READ_COMMITTED) for short in shorts}
+        high, stable = (
+            {short: _ends(admin, ran.topic(short), ran.partitions, isolation) for short in shorts}
+            for isolation in (IsolationLevel.READ_UNCOMMITTED, IsolationLevel.READ_COMMITTED)
+        )
         committed = {stage: _committed(brokers, ran, stage) for stage in ran.groups}
         topics = {short: _read(brokers, ran.topic(short), stable[short]) for short in shorts}
     except KafkaException as error:
@@ -39,9 +41,15 @@ def collect(brokers: str, ran: Round) -> tuple[dict[str, list[Message]], Admin]:
     return topics, Admin(committed, high, stable, shipped_schemas())
 
 
-def _ends(admin: Any, ran: Round, short: str, isolation: Any) -> dict[int, int]:
+def read_topic(brokers: str, topic: str, partitions: int) -> list[Message]:
+    """Every committed message of a topic, in the order of partition and offset. Raises Unreadable."""
+    admin = AdminClient({"bootstrap.servers": brokers, "log_level": 0})
+    return _read(brokers, topic, _ends(admin, topic, partitions, IsolationLevel.READ_COMMITTED))
+
+
+def _ends(admin: Any, topic: str, partitions: int, isolation: Any) -> dict[int, int]:
     """High watermarks, or last stable offsets, by partition."""
-    where = [TopicPartition(ran.topic(short), partition) for partition in range(ran.partitions)]
+    where = [TopicPartition(topic, partition) for partition in range(partitions)]
     deadline = time.monotonic() + SECONDS
     while True:
         asked = admin.list_offsets(
@@ -52,7 +60,7 @@ def _ends(admin: Any, ran: Round, short: str, isolation: Any) -> dict[int, int]:
         except KafkaException as error:
             moving = error.args[0].code() in (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
             if not moving or time.monotonic() >= deadline:
-                raise Unreadable(f"{ran.topic(short)}: {error.args[0].str()}") from error
+                raise Unreadable(f"{topic}: {error.args[0].str()}") from error
             time.sleep(0.1)
 
 

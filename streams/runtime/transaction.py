@@ -298,7 +298,8 @@ def _last_rows_apart(outputs: Sequence[Output]) -> tuple[Sequence[Output], list[
 
 def _delivered(reached: dict[tuple[str, int], int], where: tuple[str, int]) -> Callable[[Any, Any], None]:
     def heard(error: Any, message: Any) -> None:
-        if error is None:
+        # A broker that has forgotten where it put a batch acknowledges its repeat without an offset.
+        if error is None and message.offset() is not None:
             reached[where] = message.offset() + 1
 
     return heard

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -216,6 +217,34 @@ def test_the_output_that_is_too_large_is_named(run: Run, where: str) -> None:
         run(producer)
     assert caught.value.output == BIG
     assert producer.calls[-1] == "abort"
+
+
+class Reporting(Scripted):
+    """A producer that says of each message where it lies, when the transaction commits."""
+
+    def __init__(self, offsets: Mapping[str, int | None]) -> None:
+        super().__init__()
+        self._offsets, self._reports = offsets, list[tuple[str, Any]]()
+
+    def produce(self, topic: str, *_: Any, on_delivery: Any, **__: Any) -> None:
+        self._reports.append((topic, on_delivery))
+
+    def commit_transaction(self, _: float) -> None:
+        for topic, heard in self._reports:
+            heard(None, SimpleNamespace(offset=lambda topic=topic: self._offsets[topic]))
+
+
+def test_a_row_that_is_acknowledged_without_its_offset_leaves_the_position_open() -> None:
+    """A broker answers so when it has a batch already and no longer knows where (it was sent twice)."""
+    rows = [Output("heads", 0, b"k", b"v"), Output("windows", 0, b"k", b"v")]
+    dog = Watchdog("test", overrun=lambda message: pytest.fail(message))
+    try:
+        topics = {"heads": "p.heads", "windows": "p.windows"}
+        producer = Reporting({"p.heads": None, "p.windows": 7})
+        reached = Transactor(producer, "batch", topics, 0.2, dog, lambda names: {}, 0.2).run(rows, [], b"")
+    finally:
+        dog.close()
+    assert reached == {("windows", 0): 8}
 
 
 def test_tx7_a_call_that_ignores_its_time_out_is_noticed_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,8 @@ OPEN_BYTES = 64 * 2**20
 ACK_SECONDS = 60
 """A broker that restarts is back by then; after it the outcome is unknown and said to be so."""
 POLL_SECONDS = 0.1
+UNKNOWN = "position-unknown"
+"""In the place of a position that the broker did not name; the submission is published, once."""
 
 
 @dataclass(slots=True)
@@ -34,7 +36,10 @@ class Sent:
     """Line number with --lines, else 0."""
     size: int
     digest: str
+    taken: bool = False
+    """The broker has acknowledged it."""
     position: str | None = None
+    """None also where the broker acknowledged a repeated send without saying where the first one lies."""
     error: str | None = None
 
 
@@ -153,10 +158,12 @@ class Publisher:
         self._open_bytes += len(value)
 
         def answered(error: Any, message: Any) -> None:
-            if error is None:
-                sent.position = f"{message.topic()}/{message.partition()}/{message.offset()}"
-            else:
+            if error is not None:
                 sent.error = error.str()
+                return
+            sent.taken = True
+            if message.offset() is not None:
+                sent.position = f"{message.topic()}/{message.partition()}/{message.offset()}"
 
         key = self._key if self._key is not None else item.source
         while True:
@@ -172,7 +179,7 @@ class Publisher:
 
     def _settle(self, seconds: float) -> None:
         self._producer.poll(seconds)
-        while self._open and (self._open[0].position or self._open[0].error):
+        while self._open and (self._open[0].taken or self._open[0].error):
             sent = self._open.popleft()
             self._open_bytes -= sent.size
             if sent.error is not None:
@@ -197,7 +204,7 @@ class Publisher:
             emit(row)
         else:
             where = f"{sent.item.name}:{sent.number}" if sent.number else sent.item.name
-            line(f"{sent.position}  {sent.digest}  {safe(where)}")
+            line(f"{sent.position or UNKNOWN}  {sent.digest}  {safe(where)}")
 
     def finish(self) -> None:
         """Waits for every ack still out. Raises Fault."""

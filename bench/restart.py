@@ -1,0 +1,85 @@
+"""How long a worker takes to be ready again with many idempotency keys, and how much memory, for both stores.
+
+The keys come there through the product: validate and batch over readings with distinct keys. That is done once, with
+rocksdb; every start afterwards restores from the same changelog. After each, repeats of readings from all over the
+table must be recognised: a worker that is ready with a part of its table would be quick, too.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.deployed import WorkerProcess, deploy, http_partner, wait_for
+from bench.report import Figure
+from bench.world import fill
+from schemas.packs.cold_chain.sample import START, sensors
+from schemas.packs.cold_chain.times import iso_text
+from topology.model import Pipeline
+
+RAW = "bench.raw.keys"
+PROBES = 420
+INTERVAL = 60_000
+"""Milliseconds between two readings of a probe."""
+REPEATS = 1_000
+STAGES = "validate,batch"
+SECONDS = 600.0
+
+
+def measure(bootstrap: str, folder: Path, keys: int) -> list[Figure]:
+    """keys: rows of the idempotency table."""
+    settings = {"raw": {"topic": RAW}, "partner": "clinic", "store": "rocksdb", "batching": "telemetry-run"}
+    file, made = deploy(bootstrap, folder, "bench-keys", settings, {"clinic": http_partner(9)})  # nothing is sent
+    found = _start(bootstrap, file, made, "empty", 0)
+    fill(bootstrap, RAW, readings(keys), made.partitions)
+    with WorkerProcess(file, bootstrap, STAGES) as worker:
+        wait_for(lambda: _admitted(worker) >= keys, SECONDS, f"batch has admitted {keys:,} keys")
+        found.append(Figure("restart rocksdb peak while filling", worker.peak, "MiB"))
+    found += _start(bootstrap, file, made, "rocksdb", keys)
+    shutil.rmtree(file.parent / "home")
+    found += _start(bootstrap, file, made, "rocksdb-rebuilt", keys)
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"store": "memory"}))
+    return found + _start(bootstrap, file, made, "memory", keys)
+
+
+def readings(count: int, every: int = 1) -> Iterator[tuple[str, bytes]]:
+    """Readings of which no two have the same key; `every`: only each so manieth of them."""
+    probes = sensors(PROBES)
+    for number in range(0, count, every):
+        probe = probes[number % PROBES]
+        reading = {
+            "sensor_id": probe.name,
+            "timestamp_utc": iso_text(START + number // PROBES * INTERVAL),
+            "temperature_c": probe.middle,
+            "zone_id": probe.zone,
+            "product": probe.product,
+        }
+        yield probe.name, json.dumps(reading).encode()
+
+
+def _start(bootstrap: str, file: Path, made: Pipeline, name: str, keys: int) -> list[Figure]:
+    """Starts a worker, looks at it when it is ready, and stops it."""
+    with WorkerProcess(file, bootstrap, STAGES) as worker:
+        whole = worker.ready()
+        restoring = time.time() - worker.log_time("frame started")
+        found = [
+            Figure(f"restart {name} seconds until ready", whole, "s"),
+            Figure(f"restart {name} seconds of it behind the frame's start", restoring, "s"),
+            Figure(f"restart {name} peak", worker.peak, "MiB"),
+        ]
+        if keys:
+            fill(bootstrap, RAW, readings(keys, max(1, keys // REPEATS)), made.partitions)
+            wait_for(lambda: _repeats(worker) >= REPEATS, SECONDS, "repeats are recognised")
+            found.append(Figure(f"restart {name} repeats recognised", _repeats(worker), f"of {REPEATS:,}"))
+    return found
+
+
+def _admitted(worker: WorkerProcess) -> float:
+    return worker.metric("messaging_client_sent_messages_total", stage="batch", topic="idempotency")
+
+
+def _repeats(worker: WorkerProcess) -> float:
+    return worker.metric("messaging_client_sent_messages_total", stage="batch", topic="sent")

@@ -24,7 +24,7 @@ class Broker:
         self.bootstrap = f"{HOST}:{port}"
         """For tests and checkers: past the proxy."""
         self._proxy = Proxy(behind, front, seed) if proxied else None
-        self._node = kafka.Broker(home, port, proxied=kafka.Proxied(behind, front) if proxied else None)
+        self._node = kafka.Broker(home, port, proxied=kafka.Proxied(behind, front) if proxied else None, brief=True)
         self._paused = False
 
     def __enter__(self) -> Self:

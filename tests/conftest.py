@@ -34,7 +34,7 @@ def missing(what: str, required: bool) -> NoReturn:
 @pytest.fixture(scope="session")
 def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """The broker of this run, started when the first test asks for it. Shared: a test that stops it makes its own."""
-    broker = Broker(tmp_path_factory.mktemp("kafka"))
+    broker = Broker(tmp_path_factory.mktemp("kafka"), brief=True)
     before = signal.signal(signal.SIGTERM, _ended)  # `timeout pytest` must not leave a broker behind
     try:
         broker.start()

@@ -43,6 +43,7 @@ MESSAGE_BYTES: Final = 33 * MIB  # a 32 MiB message, its headers and the batch a
 PORTS: Final = range(20_000, 32_000)  # below the range clients get theirs from: none can sit on ours after a kill
 START_SECONDS: Final = 60  # a JVM on a busy laptop; above it something is wrong and the log says what
 STOP_SECONDS: Final = 60  # Kafka flushes its logs and closes; a disk that hangs is reported
+BRIEF: Final = "-XX:TieredStopAtLevel=1"
 JVM: Final = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:MaxDirectMemorySize=256m", "-Djava.awt.headless=true")
 LOG_SETTINGS: Final = """\
 appender.out.type = Console
@@ -139,7 +140,8 @@ class Broker:
 
     home: its folder, made when it starts. port: on 127.0.0.1; None takes the port of the last start, or a free one.
     say: gets one line when something slow is done (jars are fetched); stderr unless given. proxied: a second listener,
-    for tests that put a proxy between a client and Kafka.
+    for tests that put a proxy between a client and Kafka. brief: for a broker that is started often and has little to
+    do; its code is compiled once, quickly, which takes a third of the processor time of the first minutes.
     """
 
     def __init__(
@@ -148,10 +150,12 @@ class Broker:
         port: int | None = None,
         say: Callable[[str], None] | None = None,
         proxied: Proxied | None = None,
+        brief: bool = False,
     ) -> None:
         self.home = home.absolute()
         self.port = port
         self.proxied = proxied
+        self.brief = brief
         self._say = say or _to_stderr
 
     @property
@@ -182,6 +186,7 @@ class Broker:
                     [
                         java,
                         *JVM,
+                        *([BRIEF] if self.brief else []),
                         *self._logging(),
                         "-cp",
                         classpath,
@@ -285,7 +290,7 @@ class Broker:
         done = subprocess.run(
             [
                 java,
-                "-XX:TieredStopAtLevel=1",
+                BRIEF,
                 *self._logging(),
                 "-cp",
                 classpath,

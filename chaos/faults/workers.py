@@ -12,6 +12,8 @@ SENDING = ("before-send", "after-send")
 FAILPOINTS = [f"{stage}:{step}" for stage in ("validate", "batch", "dispatch") for step in STEPS]
 FAILPOINTS += [f"dispatch:{step}" for step in SENDING]
 
+FLAPS = 20
+
 
 def _victim(scene: Scene) -> int:
     return scene.chance.choice(scene.crew.slots)
@@ -79,9 +81,10 @@ def _remove(scene: Scene) -> Iterator[None]:
 
 @fault("R3", "flap", (4.0, 6.0))
 def _flap(scene: Scene) -> Iterator[None]:
-    """Members come and go faster than the group settles."""
+    """A member comes and goes, faster than the group settles; often before it has joined, at times while it takes
+    over."""
     slot = max(scene.crew.slots, default=0) + 1
-    for _ in range(scene.chance.randint(3, 6)):
+    for _ in range(FLAPS):
         scene.crew.add(slot)
         scene.wait(scene.chance.uniform(0.2, 2.5))
         scene.crew.kill(slot)

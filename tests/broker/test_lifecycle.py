@@ -23,7 +23,7 @@ REQUIRED = os.environ.get("CI") == "true" or os.environ.get("WAYBILL_REQUIRE_KAF
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
     """A broker of this test alone, not started; whatever the test does to it, it is stopped at the end."""
-    mine = Broker(tmp_path / "broker")
+    mine = Broker(tmp_path / "broker", brief=True)
     try:
         find_java()
         kafka_libs(print)

@@ -140,11 +140,15 @@ class Crew:
             process.wait()
             return None
 
-    @property
-    def armed(self) -> bool:
-        """Whether some failpoint is set that no worker has met yet."""
-        waiting = {slot.failpoint or slot.meets for slot in self._slots.values() if slot.wanted}
-        return bool(waiting - self._met - {""})
+    def met(self, failpoint: str) -> bool:
+        """Whether a worker has died at it since it was set."""
+        return failpoint in self._met
+
+    def disarm(self) -> None:
+        """No worker that is yet to start gets a failpoint any more."""
+        with self._lock:
+            for slot in self._slots.values():
+                slot.failpoint = ""
 
     @property
     def restarts(self) -> dict[int, int]:

@@ -44,6 +44,11 @@ def failed(entry: Entry) -> bool:
     return bool(entry["verdict"].get("error") or entry["verdict"]["findings"])
 
 
+def happened(entry: Entry) -> set[str]:
+    """The faults that a round met. A failpoint that no worker came to is none."""
+    return {event["what"] for event in entry["events"] if event.get("happened", True)} & FAULTS.keys()
+
+
 def line(result: Result) -> str:
     """A round in one line."""
     plan, verdict = result.plan, result.verdict
@@ -152,7 +157,7 @@ def faults_table(everything: Sequence[Entry]) -> str:
     rounds: dict[str, int] = defaultdict(int)
     invariants: list[str] = []
     for entry in everything:
-        for name in {event["what"] for event in entry["events"]} & FAULTS.keys():
+        for name in happened(entry):
             rounds[name] += 1
             for found in entry["verdict"].get("invariants", []):
                 if found["id"] not in invariants:

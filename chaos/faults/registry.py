@@ -36,6 +36,8 @@ class Scene:
     store: Store | None
     """None where batches go to a folder."""
     said: list[str] = field(default_factory=list)
+    happened: bool = True
+    """False where the fault that is at work found no occasion: it then counts for nothing in the report."""
 
 
 Act = Callable[[Scene], Iterator[None]]

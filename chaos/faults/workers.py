@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from chaos.faults.registry import Act, Scene, fault
+from chaos.waiting import LOOK_SECONDS
 
 STEPS = ("after-fetch", "after-process", "mid-produce", "before-offsets", "before-commit", "after-commit")
 SENDING = ("before-send", "after-send")
@@ -13,6 +15,8 @@ FAILPOINTS = [f"{stage}:{step}" for stage in ("validate", "batch", "dispatch") f
 FAILPOINTS += [f"dispatch:{step}" for step in SENDING]
 
 FLAPS = 20
+MEET_SECONDS = 40.0
+"""For a worker to start, to join its group and to come to its failpoint, on a busy machine under other faults."""
 
 
 def _victim(scene: Scene) -> int:
@@ -34,13 +38,17 @@ def _kill_all(scene: Scene) -> Iterator[None]:
 
 def _failpoint(place: str) -> Act:
     def act(scene: Scene) -> Iterator[None]:
-        nth = scene.chance.randint(1, 3)
-        scene.said.append(f"{place}:{nth}")
-        # batches of two partners lie on two partitions at most: any worker may be the one that sends
-        victims = scene.crew.slots if place.startswith("dispatch") else [_victim(scene)]
-        for slot in victims:
-            scene.crew.kill(slot, failpoint=f"{place}:{nth}")
+        failpoint = f"{place}:{scene.chance.randint(1, 3)}"
+        scene.said.append(failpoint)
+        # batches of two partners lie on two partitions at most: any worker may be the one that meets it
+        for slot in scene.crew.slots:
+            scene.crew.kill(slot, failpoint)
         yield
+        deadline = time.monotonic() + MEET_SECONDS  # the next fault may kill a worker before it gets there
+        while not scene.crew.met(failpoint) and time.monotonic() < deadline:
+            scene.wait(LOOK_SECONDS)
+        scene.crew.disarm()
+        scene.happened = scene.crew.met(failpoint)
 
     return act
 

@@ -55,6 +55,8 @@ class KafkaLog:
         self._topics = {short: pipeline.topic(short) for short in ("raw", *SHORT_NAMES)}
         self._delete_retention: dict[str, float] = {}
         self._closed = False
+        self._leaving = False
+        """While the group's consumer is being closed."""
         self.before_revoke: Callable[[], None] = lambda: None
         self._between_chunks = False
         """Inside `fetch`: the stage is not in the middle of anything."""
@@ -105,14 +107,16 @@ class KafkaLog:
         self._revoked: frozenset[int] = frozenset()
 
     def _on_assign(self, consumer: Any, partitions: Sequence[Any]) -> None:
+        if self._leaving:
+            return
         consumer.assign([])  # nothing is fetched before `seek`
         self._assigned = frozenset(p.partition for p in partitions)
         self._token = consumer.consumer_group_metadata()
         self._mark()
 
     def _on_revoke(self, consumer: Any, partitions: Sequence[Any]) -> None:
-        if self._closed:
-            return  # leaving for good: the client gives its partitions up by itself, and nothing of ours is wanted
+        if self._leaving:
+            return
         if self._between_chunks and not self._changed:
             self._revoking = True  # nothing may poll in there: this is a callback of the poll at hand
             try:
@@ -122,6 +126,8 @@ class KafkaLog:
         self._on_lost(consumer, partitions)
 
     def _on_lost(self, consumer: Any, partitions: Sequence[Any]) -> None:
+        if self._leaving:
+            return
         consumer.unassign()
         self._revoked |= self._assigned
         self._assigned = frozenset()
@@ -320,7 +326,7 @@ class KafkaLog:
         if isinstance(error, Fatal | LogGap):
             raise error
         if isinstance(error, StaleMember):
-            self._consumer.close()
+            self._leave()
             self._transactor.discard()
             self._forget_assignment()
             self._transactor = self._new_transactor()
@@ -334,6 +340,16 @@ class KafkaLog:
         self._stop_reading()
         return self._assigned
 
+    def _leave(self) -> None:
+        """Closes the group's consumer. What is left of its callbacks is served meanwhile, and must not do anything: the
+        client gives its partitions up by itself, and group metadata, for one, is not to be had any more (client 2.16
+        makes a SystemError of the error in a callback, on Python 3.11)."""
+        self._leaving = True
+        try:
+            self._consumer.close()
+        finally:
+            self._leaving = False
+
     def close(self) -> None:
         """Aborts what is open, leaves the group, closes every client; idempotent."""
         if self._closed:
@@ -342,7 +358,7 @@ class KafkaLog:
         try:
             self._transactor.abort()
         finally:
-            self._consumer.close()
+            self._leave()
             self._tables.close()
             self._positions.close()
             self._transactor.discard()

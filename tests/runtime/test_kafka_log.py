@@ -336,6 +336,43 @@ def test_close_leaves_the_group_at_once_and_twice_is_once(world: World) -> None:
     joined(world.log(slot=1))
 
 
+class _Leaving:
+    """A group's consumer that serves late callbacks while it closes, as the client does now and then: they find that it
+    knows of no group any more."""
+
+    def __init__(self, log: KafkaLog) -> None:
+        self._log, self._consumer = log, log._consumer
+        self.closed = False
+
+    def close(self) -> None:
+        self._log._on_assign(self, [])
+        self._log._on_revoke(self, [])
+        self._log._on_lost(self, [])
+        self._consumer.close()
+        self.closed = True
+
+    def consumer_group_metadata(self) -> bytes:
+        raise RuntimeError("Consumer group metadata not available")
+
+    def assign(self, _: Any) -> None:
+        raise RuntimeError("Consumer closed")
+
+    def unassign(self) -> None:
+        raise RuntimeError("Consumer closed")
+
+
+def test_callbacks_that_come_while_the_group_is_left_do_nothing(world: World) -> None:
+    log = world.log()
+    joined(log)
+    log._consumer = leaving = _Leaving(log)
+    assert log.recover(StaleMember("made up")) == frozenset()
+    assert leaving.closed
+    joined(log)
+    log._consumer = leaving = _Leaving(log)
+    log.close()
+    assert leaving.closed
+
+
 # ---- TX3: no reset by itself -----------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from chaos.checker.evidence import Message
 from chaos.checker.kafka import read_topic
 from chaos.load import NOWHERE, Load, Sent
 
-RATE = 80
+RATE = 40
 """Messages a second while the faults are at work."""
 FLUSH_SECONDS = 180.0
 """For the broker to take everything: it may just have been killed, on a busy machine."""

@@ -1,9 +1,12 @@
 """Small helpers any test may import: waiting for a condition, names of one's own."""
 
+import os
+import signal
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -21,6 +24,16 @@ def wait_for(condition: Callable[[], T], deadline_seconds: float, message: str) 
         if time.monotonic() >= deadline:
             raise AssertionError(f"not within {deadline_seconds} s: {message} (last seen: {value!r})")
         time.sleep(0.02)
+
+
+def freeze(pid: int) -> None:
+    """Stops a process and returns when each of its threads stands still: the signal alone may take a moment."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_for(lambda: all(_stopped(task) for task in Path(f"/proc/{pid}/task").iterdir()), 20, f"{pid} stands still")
+
+
+def _stopped(task: Path) -> bool:
+    return task.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from streams.runtime.kafka import KafkaLog
 from streams.runtime.log import Abortable, Fatal, Indeterminate, LogGap, StaleMember, TooLarge
 from streams.stage import Message
 from tests.runtime.world import DEADLINE, World, fetched, joined, out, started
-from tests.support import wait_for
+from tests.support import freeze, wait_for
 from waybill.broker import Broker
 
 pytestmark = pytest.mark.kafka
@@ -167,7 +167,7 @@ def test_a_worker_stopped_beyond_its_session_is_refused(world: World) -> None:
     """A zombie: it has read, is stopped, loses its partitions, and goes on as if nothing had happened."""
     world.publish("validated", [b"one"])
     with worker(world, 0) as zombie:
-        zombie.send_signal(signal.SIGSTOP)
+        freeze(zombie.pid)
         heir = world.log(slot=1)
         started(heir)
         _, token = fetched(heir, 1)
@@ -245,7 +245,7 @@ def test_indeterminate_commit_agrees_afterwards(
 
     try:
         with monkeypatch.context() as patched:
-            patched.setattr(failpoints, "hit", freeze)
+            patched.setattr(failpoints, "hit", hit)
             with pytest.raises(Indeterminate) as unknown:
                 log.transact([out(b"A")], {0: 1}, token)
     finally:

@@ -13,7 +13,7 @@ import pytest
 
 from streams.runtime.rocks_versions import RocksVersions
 from streams.runtime.worker import EXIT_FATAL, EXIT_GAP
-from tests.support import Names, wait_for
+from tests.support import Names, freeze, wait_for
 from tests.system.judge import CODEC, STAGES, Entry, Judge, judge
 from tests.system.meddling import add_partition, configure, cut, forget_offsets, recreate, set_offsets, write
 from tests.system.plant import DRAIN_SECONDS, READY_SECONDS, Plant, Worker
@@ -208,7 +208,7 @@ def test_t2_input_cut_before_a_running_worker_ends_it(kafka: str, tmp_path: Path
         worker = plant.worker().wait_ready()
         plant.publish(readings(0, 40))
         wait_for(lambda: Judge(plant).answers(), DRAIN_SECONDS, "it works")
-        os.kill(worker.process.pid, signal.SIGSTOP)
+        freeze(worker.process.pid)
         plant.publish(readings(40, 60))  # answers the fetch that the broker may still hold for it
         plant.publish(readings(60, 80))
         cut(plant, "raw", Judge(plant).ends("raw"))

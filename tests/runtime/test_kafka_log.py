@@ -239,9 +239,9 @@ def test_indeterminate_commit_agrees_afterwards(
     pid = kafka_broker.status().pid
     assert pid is not None
 
-    def freeze(name: str) -> None:
+    def hit(name: str) -> None:
         if name == "batch:before-commit":
-            os.kill(pid, signal.SIGSTOP)
+            freeze(pid)
 
     try:
         with monkeypatch.context() as patched:

@@ -6,6 +6,7 @@ clock, and the end.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -44,6 +45,8 @@ class BatchStage:
         self._new_versions = versions
         self._header = codec.header("validated")
         idle = pipeline.batching.idle or 2 * pipeline.batching.linger
+        self._most_open = math.inf if pipeline.deterministic else pipeline.batching.max_open_bytes
+        """Bytes of all open windows; without a bound when deterministic, where `max_reread` is one."""
         self._idle = None if pipeline.deterministic else int(idle * 1000)
         self._lots: dict[int, Lot] = {}
         self.input_topic_id = ""
@@ -69,14 +72,19 @@ class BatchStage:
         work = Work()
         covered: dict[int, tuple[int, int]] = {}
         self._stamp(chunk)
+        bound = self._most_open
+        held = sum(lot.windows.size for lot in self._lots.values())
         for message in chunk.messages:
             lot = self._lots[message.partition]
             if message.offset < lot.position:
                 continue
             if message.offset > lot.progress.processed_through:
                 covered[lot.partition] = (covered.get(lot.partition, (message.offset,))[0], message.offset)
+            held -= lot.windows.size
             lot.take(work, message, chunk.now, chunk.condemned.get((message.partition, message.offset)))
-        self._memory_pressure(work)
+            held += lot.windows.size
+            if held > bound:
+                held = self._memory_pressure(work)
         self._close_idle(work, chunk.now)
         for partition, lot in self._lots.items():
             if partition in covered or lot.sealed_now:
@@ -92,16 +100,14 @@ class BatchStage:
             return None
         return decode_front(data, len(self._header))
 
-    def _memory_pressure(self, work: Work) -> None:
-        """Seals the oldest windows while all of them together hold too much (BAT-01); never when deterministic."""
-        if self.pipeline.deterministic:
-            return
-        bound = self.pipeline.batching.max_open_bytes
+    def _memory_pressure(self, work: Work) -> int:
+        """Seals the oldest windows while all of them together hold too much (BAT-01); the bytes they hold then."""
         open_lots = [lot for lot in self._lots.values() if lot.windows and not lot.rebuilding]
-        while open_lots and sum(lot.windows.size for lot in self._lots.values()) > bound:
+        while open_lots and sum(lot.windows.size for lot in self._lots.values()) > self._most_open:
             oldest = min(open_lots, key=lambda lot: lot.windows.oldest().opened_wall)  # type: ignore[union-attr]
             oldest.seal_oldest(work, "memory")
             open_lots = [lot for lot in open_lots if lot.windows]
+        return sum(lot.windows.size for lot in self._lots.values())
 
     def _close_idle(self, work: Work, now: int) -> None:
         """A window that got no company for long is closed by the wall clock (BA5); never when deterministic."""

@@ -83,6 +83,8 @@ class Lot:
         """Some window was sealed in this chunk."""
         self.sequence = 0
         """Records read, to measure `max_reread` by records and not by offsets (law 6)."""
+        self.bytes_read = 0
+        """Bytes of their messages."""
 
     @property
     def rebuilding(self) -> bool:
@@ -111,6 +113,7 @@ class Lot:
         again = message.offset <= self.progress.processed_through
         if front is not None:
             self.sequence += 1
+            self.bytes_read += len(message.value or b"")
             if again:
                 self._rebuild(message, front, now)
             else:
@@ -321,7 +324,8 @@ class Lot:
     def _add(self, message: Message, record: Front, line: Line, opened_at: int, now: int) -> Window:
         return self.windows.add(
             line, record.partner, message.offset, record.raw, record.digest, message.value or b"",
-            record.recorded_at, opened_at, now, self.sequence, record.claimed,
+            record.recorded_at, opened_at, now, self.sequence, self.bytes_read - len(message.value or b""),
+            record.claimed,
         )  # fmt: skip
 
     def _linger(self, work: Work) -> None:
@@ -331,8 +335,14 @@ class Lot:
             self._seal(work, oldest, "linger")
 
     def _reread_bound(self, work: Work) -> None:
-        bound = self.terms.pipeline.batching.max_reread
-        while bound and (oldest := self.windows.oldest()) and self.sequence - oldest.first_sequence >= bound:
+        """Seals what is too far behind the record at hand, in records or bytes: that far a restart reads again."""
+        batching = self.terms.pipeline.batching
+        if batching.max_reread is None:
+            return
+        while (oldest := self.windows.oldest()) and (
+            self.sequence - oldest.first_sequence >= batching.max_reread
+            or self.bytes_read - oldest.first_byte > batching.max_reread_bytes
+        ):
             self._seal(work, oldest, "reread")
 
     def _bytes_bound(self, work: Work, line: Line, size: int) -> None:

@@ -49,6 +49,8 @@ class Window:
     opened_wall: int
     """Wall clock, ms; only for closing idle windows."""
     first_sequence: int
+    first_byte: int
+    """Bytes of messages read before its first record's."""
     hash: Any
     last_offset: int = -1
     size: int = 0
@@ -111,12 +113,13 @@ class Windows:
         opened_at: int,
         opened_wall: int,
         sequence: int,
+        first_byte: int,
         claimed: int = 0,
     ) -> Window:
         """Puts an admitted record into its line's window, opening one where needed."""
         window = self._open.get(line)
         if window is None:
-            window = Window(line, partner, offset, opened_at, opened_wall, sequence, hashlib.sha256())
+            window = Window(line, partner, offset, opened_at, opened_wall, sequence, first_byte, hashlib.sha256())
             window.hash.update(manifest_head(self._pipeline, self._partition, line).encode())
             window.first_recorded_at = recorded_at
             self._open[line] = window

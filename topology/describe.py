@@ -101,7 +101,9 @@ def _retry(p: Pipeline) -> str:
 
 
 def _batching(b: Batching) -> str:
-    reread = f", or {b.max_reread:,} records to read again" if b.max_reread else ""
+    reread = ""
+    if b.max_reread:
+        reread = f", or {b.max_reread:,} records or {_bytes(b.max_reread_bytes)} to read again"
     return f"{_count(b.max_records, 'record')}, {_bytes(b.max_bytes)} or {_seconds(b.linger)} of stream time{reread}"
 
 

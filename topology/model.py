@@ -60,6 +60,11 @@ class Batching(Frozen):
         ge=1,
         description="records between the oldest open one and the newest; required with deterministic",
     )
+    max_reread_bytes: int = Field(
+        256 * 2**20,
+        ge=2**20,
+        description="bytes of messages between them; in force with max_reread",
+    )
 
 
 BATCHING_PRESETS = {
@@ -307,8 +312,12 @@ class Pipeline(Frozen):
     # Decisions made once, in validate (VA1).
 
     def group_of(self, fields: Mapping[str, str]) -> str:
-        """The group of a record: its group_by values joined by `|`; `all` where there are none."""
-        return "|".join(fields[name] for name in self.group_by) or "all"
+        """The group of a record: its group_by values joined by `|`; `all` where there are none.
+
+        A `|` or `\\` within a value gets a `\\` before it: no two lists of values make one group, or a batch could hold
+        records of two partners.
+        """
+        return "|".join(fields[name].replace("\\", "\\\\").replace("|", "\\|") for name in self.group_by) or "all"
 
     def partner_of(self, fields: Mapping[str, str]) -> str:
         """The partner of a record."""

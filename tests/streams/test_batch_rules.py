@@ -200,6 +200,40 @@ def test_ba5_max_reread_counts_records_not_offsets() -> None:
     assert desk.reasons() == ["reread"]
 
 
+def test_ba5_max_reread_bounds_bytes_too_and_a_restart_changes_nothing() -> None:
+    batching = {"max_reread": 1_000_000, "max_reread_bytes": 2**20, "max_records": 100_000}
+    cuts = []
+    for restarts in (False, True):
+        desk = Desk(deterministic=True, batching=batching)
+        desk.say("first")
+        desk.run()
+        for number in range(6):
+            for record in range(600):
+                desk.say(f"{number}-{record}", date=f"d{number % 2}", group="g" * 300)
+            desk.run()
+            if restarts:
+                desk.start()
+        cuts.append((desk.offsets(), desk.reasons()))
+    assert cuts[0] == cuts[1]
+    assert cuts[0][0][0] == [0]
+    assert set(cuts[0][1]) == {"reread"}
+
+
+def test_ba5_memory_pressure_is_decided_per_record() -> None:
+    batches = []
+    for take in (1, 70, 5_000):
+        desk = Desk(batching={"max_open_bytes": 2**20, "max_records": 100_000})
+        for number in range(4_000):
+            desk.say(f"k{number}", date=f"d{number % 3}", group="g" * 300)
+        desk.log.take = take
+        while desk.runner.positions.get(0, -1) < desk.broker.end("validated", 0):
+            desk.runner.step(timeout=0)
+        assert set(desk.reasons()) == {"memory"}
+        assert sum(window.size for window in desk.lot.windows) <= 2**20
+        batches.append(desk.offsets())
+    assert batches[0] == batches[1] == batches[2]
+
+
 # ---- BA6, BA7 --------------------------------------------------------------------------------------
 
 

@@ -40,7 +40,7 @@ def test_other_settings_show(write: Write) -> None:
     for words in (
         "(application waybill, region eu)",
         "newer revision replaces older",
-        "or 9,000 records to read again",
+        "or 9,000 records or 256 MiB to read again",
         "known for 90 s",
         "publishers' time, at most 60 s ahead, kept 2 h",
         "3 copies",

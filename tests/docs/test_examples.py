@@ -74,11 +74,13 @@ def parse(words: list[str]) -> None:
 @each_page
 def test_commands_exist(page: Path) -> None:
     root: Any = get_command(build())
-    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = re.findall(r"^([a-z-]+):", makefile, re.MULTILINE)
+    variables = re.findall(r"\$\(([A-Z]+)\)", makefile)
     for shown, line in commands(page):
         program, *rest = shlex.split(line, comments=True)
         if program == "make":
-            assert set(rest) <= set(targets), line
+            assert {word.partition("=")[0] for word in rest} <= {*targets, *variables}, line
         elif re.search(r"…|\||\[", line):  # a form, not a command line: the noun must exist
             assert rest[0] in root.commands, line
         else:

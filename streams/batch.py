@@ -30,6 +30,7 @@ class BatchStage:
     name = "batch"
     input = "validated"
     room = None
+    draining = False
     tables: tuple[str, ...] = ("heads", "windows", "idempotency")
 
     def __init__(

@@ -130,6 +130,11 @@ class Deliveries:
         """Batches without a final answer."""
         return sum(len(part.unsettled) for part in self._parts.values())
 
+    @property
+    def unsettled_by_partition(self) -> dict[int, int]:
+        """The same for each partition."""
+        return {partition: len(part.unsettled) for partition, part in self._parts.items()}
+
     # ---- new batches -----------------------------------------------------------------------------
 
     def admit(self, changes: Changes, partition: int, row: Row) -> bool:

@@ -66,7 +66,7 @@ class DispatchStage:
         self.bodies = Bodies(pipeline, codec, pack, fetch, claims)
         self._settlement = Settlement(pipeline, codec, dead_letters)
         self._heads: dict[int, Progress] = {}
-        self._full = False
+        self._full: frozenset[int] = frozenset()
         self._faults: dict[bytes, str] = {}
         """Why a body could not be made, until the batch's dead letters are written."""
 
@@ -80,17 +80,34 @@ class DispatchStage:
         self.deliveries.may_send = value
 
     @property
+    def draining(self) -> bool:
+        """See `streams.stage.Stage`."""
+        return self.deliveries.draining
+
+    @draining.setter
+    def draining(self, value: bool) -> None:
+        self.deliveries.draining = value
+
+    @property
     def unsettled(self) -> int:
         """Batches without a final answer: a bounded run ends when there is none."""
         return self.deliveries.unsettled
 
     @property
-    def room(self) -> int | None:
-        """What may still be parked. A full table takes nothing before a tenth of it is free again: input that stops
-        and goes for every batch would be read anew each time."""
-        unsettled, most = self.deliveries.unsettled, self.pipeline.max_unsettled
-        self._full = unsettled >= most or (self._full and unsettled > most * 9 // 10)
-        return 0 if self._full else most - unsettled
+    def room(self) -> Mapping[int, int]:
+        """What may still be parked of each partition, in equal shares: a partner that is down must not hold up those of
+        other partitions. A full share takes nothing before a tenth of it is free again: input that stops and goes for
+        every batch would be read anew each time."""
+        parked = self.deliveries.unsettled_by_partition
+        share = max(1, self.pipeline.max_unsettled // max(1, len(parked)))
+        self._full = frozenset(
+            partition
+            for partition, unsettled in parked.items()
+            if unsettled >= share or (partition in self._full and unsettled > share * 9 // 10)
+        )
+        return {
+            partition: 0 if partition in self._full else share - unsettled for partition, unsettled in parked.items()
+        }
 
     # ---- taking over and letting go --------------------------------------------------------------
 
@@ -100,7 +117,7 @@ class DispatchStage:
     def restore(self, partition: int, stores: Mapping[str, TableStore], committed: int | None, now: int) -> int:
         progress = take_over(self, partition, stores["heads"], self.codec, committed)
         self._heads[partition] = progress
-        self.deliveries.draining = False
+        self.draining = False
         decoded = (
             decode_row(self.codec, self.pipeline, "delivery", partition, key, value)
             for key, value in stores["delivery"].items()
@@ -225,7 +242,7 @@ class DispatchStage:
 
     def drain(self, chunk: Chunk, ending: bool) -> Work:
         """Nothing is left to write: rows are in the table. From here on answers are taken and no attempt begins."""
-        self.deliveries.draining = True
+        self.draining = True
         return Work()
 
 

@@ -111,10 +111,14 @@ class Stage(Protocol):
     tables: tuple[str, ...]
     """Tables whose partition p must be at hand before partition p is worked on; `heads` is always among them."""
 
+    draining: bool
+    """At a stop, and while a rebalance asks for partitions: answers are taken, and nothing is begun with a partner.
+    `drain` sets it, `restore` ends it; the runner sets it again for what is restored during a stop."""
+
     @property
-    def room(self) -> int | None:
-        """How many more messages the stage has room for; None: any number. 0 holds the input up, and the log is the
-        buffer."""
+    def room(self) -> Mapping[int, int] | None:
+        """How many more messages of each partition the stage has room for; None: any number. 0 holds the partition up,
+        and the log is the buffer."""
         ...
 
     def store(self, table: str, partition: int) -> TableStore:

@@ -74,6 +74,7 @@ class ValidateStage:
     name = "validate"
     input = "raw"
     room = None
+    draining = False
     tables: tuple[str, ...] = ("heads",)
 
     def __init__(

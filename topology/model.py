@@ -213,7 +213,8 @@ class Pipeline(Frozen):
     max_unsettled: int = Field(
         20_000,
         ge=1,
-        description="batches without a final answer that a worker holds, about 2 KB each, before it takes no more",
+        description="batches without a final answer that a worker holds, about 2 KB each, in equal shares for its "
+        "partitions; a partition whose share is full is not read on",
     )
     acks: Literal["record", "batch"] = Field("record", description="one ack per record, or one per batch")
     deterministic: bool = Field(False, description="law 6: batches depend on content and recorded time alone")

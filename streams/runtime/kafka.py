@@ -64,7 +64,11 @@ class KafkaLog:
         self._cluster = Cluster(self._settings.common)
         self._watchdog = Watchdog(f"{self._settings.producer['transactional.id']}")
         patience = self._settings.patience
-        self._tables = Reader(self._settings.reader, self._cluster, patience, self._keep_alive)
+        self.progressed: Callable[[], None] = lambda: None
+        """Called while tables are read, with every slice."""
+        self._tables = Reader(
+            self._settings.reader, self._cluster, patience, self._keep_alive, progressed=lambda: self.progressed()
+        )
         self._positions = Reader(self._settings.reader, self._cluster, patience, self._keep_alive)
         self._forget_assignment()
         self._transactor = self._new_transactor()  # first: it ends a predecessor's open transaction
@@ -101,7 +105,8 @@ class KafkaLog:
         """Next offset of the partitions that are being fetched."""
         self._seeks: dict[int, int] = {}
         """Seeks that the next fetch carries out."""
-        self._held = False
+        self._held: frozenset[int] = frozenset()
+        """Partitions that are paused."""
         self._token: bytes | None = None
         self._changed = False
         self._revoked: frozenset[int] = frozenset()
@@ -157,10 +162,12 @@ class KafkaLog:
 
     # ---- reading -----------------------------------------------------------------------------------
 
-    def fetch(self, records: int, size: int, linger: float, timeout: float) -> Fetched:
+    def fetch(
+        self, records: int, size: int, linger: float, timeout: float, held: frozenset[int] = frozenset()
+    ) -> Fetched:
         """See `Log.fetch`. Raises LogGap where input is gone, Fatal where the consumer cannot go on."""
         self._carry_out_seeks()
-        self._hold(records == 0)
+        self._hold(held)
         messages: list[Message] = []
         filled = 0
         deadline = time.monotonic() + timeout
@@ -169,7 +176,7 @@ class KafkaLog:
             if messages:
                 raw = self._poll(min(SLICE, records - len(messages)), min(wait, FILL_SLICE))
             else:  # returns with the first message, or soon to serve callbacks
-                raw = self._poll(1, min(wait, IDLE_SLICE))  # while held up nothing comes, but a rebalance may
+                raw = self._poll(1, min(wait, IDLE_SLICE))
             if self._changed:
                 return self._report()  # what was read belongs to an assignment that is no more
             raw = self._without_errors(raw)
@@ -239,23 +246,27 @@ class KafkaLog:
         self._consumer.assign(where)
         if self._held:
             self._consumer.resume(where)
-            self._held = False
+            self._held = frozenset()
 
-    def standing(self) -> dict[int, int]:
-        """Next offset by partition that is being read. Not for other threads: the client lets them wait for ever."""
-        start = dict(self._next)
+    def standing(self, worked: Mapping[int, int]) -> dict[int, int]:
+        """The next offsets to be `worked`, by partition; where all that was read has been worked, behind the markers
+        that follow it. Not for other threads: the client lets them wait for ever."""
+        caught_up = [partition for partition, offset in worked.items() if self._next.get(partition) == offset]
+        standing = dict(worked)
         try:
-            found = self._consumer.position([TopicPartition(self._input, partition) for partition in start])
-            return {tp.partition: max(tp.offset, start[tp.partition]) for tp in found}
+            for tp in self._consumer.position([TopicPartition(self._input, partition) for partition in caught_up]):
+                standing[tp.partition] = max(tp.offset, standing[tp.partition])
         except (KafkaException, RuntimeError):  # closed for a moment, or for good
-            return {}
+            pass
+        return standing
 
-    def _hold(self, on: bool) -> None:
-        """Pauses or resumes what is being read. The client drops what it has fetched of a paused partition."""
-        if on != self._held and self._next:
-            where = [TopicPartition(self._input, partition) for partition in self._next]
-            (self._consumer.pause if on else self._consumer.resume)(where)
-            self._held = on
+    def _hold(self, held: frozenset[int]) -> None:
+        """Pauses and resumes what is being read. The client drops what it has fetched of a paused partition."""
+        held &= self._next.keys()
+        for move, partitions in ((self._consumer.pause, held - self._held), (self._consumer.resume, self._held - held)):
+            if where := [TopicPartition(self._input, partition) for partition in partitions & self._next.keys()]:
+                move(where)
+        self._held = held
 
     def _keep_alive(self) -> None:
         """Polls the group's consumer while something else takes long: heartbeats alone do not keep a membership."""

@@ -55,7 +55,8 @@ class Progress:
         self._known_empty: dict[tuple[str, int], tuple[int, int]] = {}
         """(stage, partition) -> where nothing lies."""
         self._waiting: dict[tuple[str, int], tuple[int, float]] = {}
-        """(stage, partition) -> its position, and since when it has stood there with input before it."""
+        """(stage, partition) -> how far it has come, and since when it has not come further, with input before it. What
+        is done again and again, a chunk that is aborted or a window that is rebuilt, is no progress."""
         self.lags: dict[tuple[str, int], int] = {}
         """(stage, partition) -> messages before it at the last look, the markers between them counted."""
         self.stuck: list[Stuck] = []
@@ -75,11 +76,11 @@ class Progress:
             lag = self.lags[key] = max(0, end - reading.position)
             if not lag or reading.held:
                 continue
-            position, since = self._waiting.get(key, (-1, now))
-            if position != reading.position:
+            furthest, since = self._waiting.get(key, (-1, now))
+            if reading.position > furthest:
                 since = now
             since = max(since, reading.moved_at)
-            waiting[key] = reading.position, since
+            waiting[key] = max(furthest, reading.position), since
             if now > since and not self._nothing_there(key, reading, end):
                 stuck.append(Stuck(reading, lag, now - since))
         self._waiting = waiting

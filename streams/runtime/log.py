@@ -76,11 +76,13 @@ class Log(Protocol):
     """Called from inside `fetch` when a planned rebalance asks for the partitions, while they still are ours: what it
     commits with the last token is accepted. It may use `transact` and `read` only, and raises nothing."""
 
-    def fetch(self, records: int, size: int, linger: float, timeout: float) -> Fetched:
+    def fetch(
+        self, records: int, size: int, linger: float, timeout: float, held: frozenset[int] = frozenset()
+    ) -> Fetched:
         """Fills a chunk: up to `records` messages or `size` bytes, waiting `linger` seconds for more once the first
         is there and `timeout` seconds for the first. Never mixes messages with a change of assignment: when the
-        assignment changed, `messages` is empty and newly assigned partitions stay paused until `seek`. With `records`
-        0 the input is held up: nothing is taken, and the membership kept."""
+        assignment changed, `messages` is empty and newly assigned partitions stay paused until `seek`. Nothing is taken
+        of the partitions that are `held` up, and the membership is kept."""
         ...
 
     def committed(self, partition: int) -> int | None:

@@ -137,7 +137,9 @@ class MemoryLog:
         epochs[self._transactional_id] = epochs.get(self._transactional_id, 0) + 1
         return epochs[self._transactional_id]
 
-    def fetch(self, records: int, size: int, linger: float, timeout: float) -> Fetched:
+    def fetch(
+        self, records: int, size: int, linger: float, timeout: float, held: frozenset[int] = frozenset()
+    ) -> Fetched:
         broker = self._broker
         generation = broker.generation[self._group]
         if generation != self._generation:
@@ -149,9 +151,11 @@ class MemoryLog:
             return Fetched([], owned, revoked, self._token())
         messages: list[Message] = []
         for partition, position in sorted(self._positions.items()):
-            held = broker.partitions(self._input)[partition]
-            start = _first_at(held, position)
-            for message in held[start : start + records - len(messages)]:
+            if partition in held:
+                continue
+            there = broker.partitions(self._input)[partition]
+            start = _first_at(there, position)
+            for message in there[start : start + records - len(messages)]:
                 messages.append(message)
                 self._positions[partition] = message.offset + 1
                 size -= len(message.value or b"")

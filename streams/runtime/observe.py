@@ -94,8 +94,12 @@ class Observer:
         self.moved: dict[int, float] = {}
         """When input of a partition was committed last, monotonic."""
 
-    def __call__(self, step: Step) -> None:
+    def alive(self) -> None:
+        """The loop turns, or what it does in this turn goes on."""
         self.last_turn = time.monotonic()
+
+    def __call__(self, step: Step) -> None:
+        self.alive()
         if step.result == "idle":
             return
         metrics, labels = self._metrics, self._labels

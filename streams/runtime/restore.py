@@ -60,12 +60,15 @@ class Reader:
         patience: float,
         keep_alive: Callable[[], None],
         clock: Callable[[], float] = time.time,
+        progressed: Callable[[], None] = lambda: None,
     ) -> None:
+        """progressed: called with each slice of a table that has been applied, because a large one takes long."""
         self._consumer = Consumer(dict(settings))
         self._cluster = cluster
         self._patience = patience
         self._keep_alive = keep_alive
         self._clock = clock
+        self._progressed = progressed
         self._origins: dict[tuple[str, int], Origin] = {}
         self._at: tuple[str, int, int] | None = None
         """Topic, partition and next offset the consumer stands at; None: nowhere."""
@@ -138,6 +141,7 @@ class Reader:
                     position = max(position, end)
             if position > before:
                 _apply(topic, partition, store, rows, position)
+                self._progressed()
                 deadline = time.monotonic() + self._patience
             elif time.monotonic() >= deadline:
                 raise Fatal(_stuck(topic, partition, position, high, self._patience))

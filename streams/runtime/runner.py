@@ -129,7 +129,8 @@ class Runner:
         self._condemned_in_a_row = 0
         self._condemned_last: tuple[int, int] | None = None
         self._revoke_error: Exception | None = None
-        self._held = False
+        self._stopping = False
+        self._held: frozenset[int] = frozenset()
         log.before_revoke = self._before_revoke
 
     @property
@@ -143,8 +144,8 @@ class Runner:
         return dict(self._positions)
 
     @property
-    def held(self) -> bool:
-        """Whether the stage holds its input up."""
+    def held(self) -> frozenset[int]:
+        """Partitions whose input the stage holds up."""
         return self._held
 
     @property
@@ -183,10 +184,10 @@ class Runner:
         if self._exchange.busy() or self.stage.due(self._clock()):
             timeout = min(timeout, BUSY_TIMEOUT)
         chunking = self._chunking
-        room = self.stage.room
-        records = self._limit if room is None else min(self._limit, room)
-        self._held = records == 0
-        fetched = self.log.fetch(records, chunking.bytes, chunking.linger, timeout)
+        room = self.stage.room or {}
+        self._held = frozenset(partition for partition, left in room.items() if not left)
+        records = min([self._limit, *filter(None, room.values())])
+        fetched = self.log.fetch(records, chunking.bytes, chunking.linger, timeout, self._held)
         self._token = fetched.token
         if self._revoke_error is not None:
             error, self._revoke_error = self._revoke_error, None
@@ -296,6 +297,7 @@ class Runner:
                 raise LogGap(f"{where}: goes on at {start}, but the log ends at {high}: was the topic recreated?")
             self.log.seek(partition, start)
             self._positions[partition] = start
+        self.stage.draining = self.stage.draining or self._stopping
 
     def _restore(self, partition: int) -> tuple[int | None, int]:
         """The stage takes over; returns the committed offset it did so from, and where to read on.
@@ -374,6 +376,7 @@ class Runner:
         """Drains and waits for what partners still have in hand, up to `seconds`; the rest stays in flight in the
         table and is unknown to whoever takes over (DI2). Returns whether nothing was left. Raises like `step`."""
         deadline = time.monotonic() + seconds
+        self._stopping = True
         self.drain(ending)
         while self._exchange.busy() and time.monotonic() < deadline:
             self.step(BUSY_TIMEOUT)

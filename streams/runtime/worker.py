@@ -138,9 +138,8 @@ class StageThread(threading.Thread):
         self._stood = time.monotonic()
         topic, moved = self.pipeline.topic(self._stage.input), self.observer.moved
         self._readings = [
-            Reading(self.name, topic, partition, position, moved.get(partition, 0.0), runner.held)
-            for partition, position in self._log.standing().items()
-            if partition in runner.partitions
+            Reading(self.name, topic, partition, position, moved.get(partition, 0.0), partition in runner.held)
+            for partition, position in self._log.standing(runner.positions).items()
         ]
 
     @property
@@ -167,6 +166,7 @@ class StageThread(threading.Thread):
         settings = self._worker.settings
         overrides = {"session.timeout.ms": str(int(settings.session_seconds * 1000))}
         self._log = KafkaLog(settings.bootstrap, self.pipeline, self.stage_name, settings.slot, overrides=overrides)
+        self._log.progressed = self.observer.alive
         exchange = self._build_stage(self._log)
         runner = self.runner = Runner(
             self._log, self._stage, self.pipeline.chunk, exchange, self.hand_over, observe=self._watch

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 
 from streams.runtime import failpoints, restore
 from streams.runtime.kafka import KafkaLog
-from streams.runtime.log import Abortable, Fatal, Indeterminate, LogGap, StaleMember, TooLarge
+from streams.runtime.log import Abortable, Fatal, Fetched, Indeterminate, LogGap, StaleMember, TooLarge
 from streams.stage import Message
 from tests.runtime.world import DEADLINE, World, fetched, joined, out, started
 from tests.support import freeze, wait_for
@@ -407,13 +409,31 @@ def test_tx3_another_topic_id_tells_a_recreated_topic(world: World, log: KafkaLo
     assert log.topic_id("validated") != before
 
 
+def held_up(log: KafkaLog, *partitions: int) -> Fetched:
+    """A fetch with these partitions held up; by default both."""
+    return log.fetch(100, 2**20, 0.0, 0.05, frozenset(partitions or (0, 1)))
+
+
+def test_one_partition_is_held_up_and_the_other_goes_on(world: World, log: KafkaLog) -> None:
+    world.publish("validated", [b"x"] * 300)
+    world.publish("validated", [b"y"] * 300, partition=1)
+    started(log)
+    log.seek(1, 0)
+    taken = Counter[int]()
+    deadline = time.monotonic() + DEADLINE
+    while taken[1] < 300 and time.monotonic() < deadline:
+        taken.update(message.partition for message in held_up(log, 0).messages)
+    assert taken == {1: 300}
+    assert len(fetched(log, 300)[0]) == 300, "and nothing of the other is lost"
+
+
 def test_input_that_is_held_up_comes_when_it_is_wanted_again(world: World, log: KafkaLog) -> None:
     world.publish("validated", [b"x"] * 3000)
     started(log)
     first = fetched(log, 10)[0]
-    assert [log.fetch(0, 2**20, 0.0, 0.05).messages for _ in range(5)] == [[]] * 5
+    assert [held_up(log).messages for _ in range(5)] == [[]] * 5
     assert fetched(log, 10)[0][0].offset == first[-1].offset + 1
-    log.fetch(0, 2**20, 0.0, 0.05)
+    held_up(log)
     log.seek(0, 5)
     assert fetched(log, 1)[0][0].offset == 5
 
@@ -428,13 +448,13 @@ def test_input_that_is_held_up_follows_a_rebalance(world: World, log: KafkaLog) 
 
     def one_each() -> bool:
         for member in (log, other):
-            for partition in member.fetch(0, 2**20, 0.0, 0.05).assigned:
+            for partition in held_up(member).assigned:
                 member.seek(partition, 0)
         return len(log._assigned) == len(other._assigned) == 1
 
     wait_for(one_each, DEADLINE, "each member has one partition")
     other.close()
-    assignment = wait_for(lambda: log.fetch(0, 2**20, 0.0, 0.05).assigned, DEADLINE, "both come back")
+    assignment = wait_for(lambda: held_up(log).assigned, DEADLINE, "both come back")
     assert assignment == {0, 1}
     log.seek(0, 0)
     log.seek(1, 0)

@@ -77,6 +77,17 @@ def test_a_submission_that_spans_many_chunks_is_progress() -> None:
     assert look(5, 9, moved=look.now - 2) == 2
 
 
+def test_what_is_done_again_and_again_is_no_progress() -> None:
+    """A worker that aborts for ever: its windows are rebuilt each time, and their records read again."""
+    look = Look()
+    look(9, 12)
+    for position in (5, 7, 9, 5, 8):
+        look.now += 30
+        waited = look(position, 12)
+    assert waited == 150
+    assert look(10, 12) is None
+
+
 def test_a_worker_whose_input_waits_says_so_and_ends(tmp_path: Path) -> None:
     worker = Worker(WorkerSettings("127.0.0.1:9", tmp_path), [load_pipeline("cold-chain")])
     reading = Reading("cold-chain/batch", "waybill.cold-chain.validated", 3, 17, 0.0, False)

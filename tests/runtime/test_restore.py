@@ -15,7 +15,7 @@ from streams.runtime.admin import Cluster
 from streams.runtime.clients import client_settings
 from streams.runtime.kafka import KafkaLog
 from streams.runtime.log import Fatal, LogGap
-from streams.runtime.restore import Reader
+from streams.runtime.restore import SLICE_ROWS, Reader
 from streams.runtime.stores import MemoryRowStore, RocksRowStore
 from tests.runtime.world import DEADLINE, SHORT, World, out, started
 from tests.support import Names, wait_for
@@ -53,9 +53,10 @@ class Readers:
         waiting: Callable[[], None] = lambda: None,
         patience: float = DEADLINE,
         clock: Callable[[], float] = time.time,
+        progressed: Callable[[], None] = lambda: None,
     ) -> Reader:
         settings = client_settings(self._world.bootstrap, self._world.pipeline, "batch", 9, 0, SHORT)
-        reader = Reader(settings.reader, Cluster(settings.common), patience, waiting, clock)
+        reader = Reader(settings.reader, Cluster(settings.common), patience, waiting, clock, progressed)
         self._opened.append(reader)
         return reader
 
@@ -93,6 +94,19 @@ def open_row(world: World, short: str, key: bytes, name: str = "foreign") -> Any
 
 
 # ---- TX1 -------------------------------------------------------------------------------------------
+
+
+def test_a_large_table_tells_of_its_progress(world: World, readers: Readers) -> None:
+    """Or a guard from outside would take a long rebuild for a loop that stands still, and end it again and again."""
+    world.publish("idempotency", [b"row"] * (2 * SLICE_ROWS))
+    turns: list[int] = []
+    store = Spy()
+    readers(progressed=lambda: turns.append(store.position)).catch_up(
+        world.pipeline.topic("idempotency"), 0, store, 86_400
+    )
+    assert len(turns) > 1
+    assert turns == sorted(set(turns)), "each time something more has been applied"
+    assert turns[-1] == 2 * SLICE_ROWS
 
 
 @pytest.mark.parametrize("ending", ["commit_transaction", "abort_transaction"])

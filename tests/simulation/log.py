@@ -66,14 +66,16 @@ class SimLog(MemoryLog):
         """Whether this process knows the group's generation."""
         return self.joined and self._generation == self._broker.generation[self._group]
 
-    def fetch(self, records: int, size: int, linger: float, timeout: float) -> Fetched:
+    def fetch(
+        self, records: int, size: int, linger: float, timeout: float, held: frozenset[int] = frozenset()
+    ) -> Fetched:
         self._world.at(self._process, "fetch")
         if timeout > 0:
             self._world.sleep(timeout)
         if not self.joined:
             self._broker.join(self._group, self._member)
         records = records if self._world.calm else min(records, self._world.r.randint(1, 6))
-        fetched = super().fetch(records, size, linger, timeout)
+        fetched = super().fetch(records, size, linger, timeout, held)
         self._world.at(self._process, "fetched")
         return fetched
 

@@ -85,8 +85,10 @@ class ChosenLog(MemoryLog):
     take = 1
     disturbed = False
 
-    def fetch(self, records: int, size: int, linger: float, timeout: float) -> Fetched:
-        fetched = super().fetch(min(records, self.take), size, linger, timeout)
+    def fetch(
+        self, records: int, size: int, linger: float, timeout: float, held: frozenset[int] = frozenset()
+    ) -> Fetched:
+        fetched = super().fetch(min(records, self.take), size, linger, timeout, held)
         if self.disturbed and fetched.messages:
             self._broker.rebalance(self._group)
         return fetched

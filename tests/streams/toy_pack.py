@@ -37,8 +37,10 @@ class ShortLog(MemoryLog):
 
     take = 1_000_000
 
-    def fetch(self, records: int, size: int, linger: float, timeout: float) -> Fetched:
-        return super().fetch(min(records, self.take), size, linger, timeout)
+    def fetch(
+        self, records: int, size: int, linger: float, timeout: float, held: frozenset[int] = frozenset()
+    ) -> Fetched:
+        return super().fetch(min(records, self.take), size, linger, timeout, held)
 
 
 class Toy:

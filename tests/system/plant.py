@@ -53,12 +53,12 @@ PIPELINE: dict[str, Any] = {
 
 
 class Worker:
-    """One worker process, `python -m waybill.main worker`."""
+    """One worker process, `python -m waybill.main worker`, or another module that is run in its place."""
 
-    def __init__(self, plant: Plant, slot: int, failpoint: str, options: Iterable[str]) -> None:
+    def __init__(self, plant: Plant, slot: int, failpoint: str, options: Iterable[str], module: str) -> None:
         self.port = free_port()
         self.log = plant.folder / f"worker-{slot}-{time.monotonic_ns()}.log"
-        command = [sys.executable, "-m", "waybill.main", "worker", "--pipeline", str(plant.file)]
+        command = [sys.executable, "-m", module, "worker", "--pipeline", str(plant.file)]
         command += ["--brokers", plant.bootstrap, "--slot", str(slot), "--web-port", str(self.port)]
         command += ["--session", str(SESSION_SECONDS), "--drain", "10", *options]
         env = {**os.environ, "WAYBILL_HOME": str(plant.folder / "home"), VARIABLE: failpoint}
@@ -148,9 +148,11 @@ class Plant:
         """The HTTP partner; `partner.faults` are played one per request."""
         return self.server.partner
 
-    def worker(self, slot: int = 0, failpoint: str = "", options: Iterable[str] = ()) -> Worker:
+    def worker(
+        self, slot: int = 0, failpoint: str = "", options: Iterable[str] = (), module: str = "waybill.main"
+    ) -> Worker:
         """Starts a worker process."""
-        worker = Worker(self, slot, failpoint, options)
+        worker = Worker(self, slot, failpoint, options, module)
         self.workers.append(worker)
         return worker
 

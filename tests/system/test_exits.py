@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 
 from schemas.packs.cold_chain.sample import sample
 from streams.runtime.admin import create_topics
-from streams.runtime.worker import EXIT_FATAL, EXIT_GAP
+from streams.runtime.worker import EXIT_FATAL, EXIT_GAP, EXIT_STALLED
 from tests.support import Names, wait_for
 from tests.system.judge import Judge, judge
 from tests.system.plant import DRAIN_SECONDS, READY_SECONDS, Plant
@@ -34,6 +34,19 @@ def forget_offsets(plant: Plant, stage: str) -> None:
     admin: Any = AdminClient({"bootstrap.servers": plant.bootstrap})
     group = plant.pipeline.group_id(stage)
     admin.delete_consumer_groups([group])[group].result(READY_SECONDS)
+
+
+def test_a_worker_that_aborts_for_ever_says_so_and_ends(kafka: str, tmp_path: Path, names: Names) -> None:
+    """Its loop turns and its membership stands, so that nobody else would take its partitions."""
+    with Plant(kafka, tmp_path, names.prefix) as plant:
+        worker = plant.worker(module="tests.system.aborting").wait_ready()
+        plant.publish(sample(200))
+        wait_for(lambda: not worker.ready(), READY_SECONDS, "it is not ready any more")
+        assert worker.wait(READY_SECONDS) == EXIT_STALLED, worker.tail()
+        assert "has taken nothing of" in worker.tail()
+        assert "cc/batch" in worker.tail()
+        plant.finish()
+        judge(plant)
 
 
 def test_tx3_what_could_skip_records_ends_the_worker(kafka: str, tmp_path: Path, names: Names) -> None:

@@ -41,6 +41,47 @@ def test_a_row_without_temperature_and_without_event_is_refused_not_skipped() ->
     assert [codes_of(outcome) for outcome in found] == [["MISSING_FIELD"], []]
 
 
+HUMID = (
+    b'"#","Date Time, GMT-05:00","Temp, \xc2\xb0F (LGR S/N: 1041, SEN S/N: 1042)",'
+    b'"RH, % (LGR S/N: 1041, SEN S/N: 1042, LBL: RH)","Stopped (LGR S/N: 1041)"\r\n'
+    b"1,10/09/16 12:00:00 AM,,,Logged\r\n"
+    b"2,10/09/16 12:00:00 AM,69.771,41.2,\r\n"
+    b"3,10/09/16 12:30:00 AM,,41.3,\r\n"
+    b"4,10/09/16 01:00:00 AM,,41.3,Logged\r\n"
+)
+"""A HOBO file of a logger that measures humidity too; rows 3 and 4 lack a temperature."""
+
+
+@pytest.mark.parametrize(("profile", "code"), [("strict", "UNKNOWN_FIELD"), ("lenient", "UNKNOWN_FIELD_IGNORED")])
+def test_another_channel_of_a_hobo_logger_is_an_unknown_column_and_no_event(profile: str, code: str) -> None:
+    by = pack(profile)
+    found = outcomes(HUMID, by=by)
+    assert [codes_of(outcome) for outcome in found] == [[code], [code, "MISSING_FIELD"], [code, "MISSING_FIELD"]]
+    assert [isinstance(outcome, Record) for outcome in found] == [profile == "lenient", False, False]
+    assert by.unpack(Submission(HUMID)).notes["event_rows"] == 1
+
+
+@pytest.mark.parametrize("name", ["RH, %", "Intensity, lum/ft²", "Batt, V", "Batt"])
+@pytest.mark.parametrize("serials", ["LGR S/N: 1041, SEN S/N: 1042", "LGR S/N: 1041, LBL: x", "LGR S/N: 1041"])
+def test_only_a_column_without_unit_sensor_and_label_holds_events(name: str, serials: str) -> None:
+    found = outcomes(HOBO.replace(b"Stopped (LGR S/N: 1041)", f"{name} ({serials})".encode()))
+    if f"{name} ({serials})" == "Batt (LGR S/N: 1041)":
+        assert [codes_of(outcome) for outcome in found] == [[], []], "as event columns are named: its cells decide"
+    else:
+        unknown = ["UNKNOWN_FIELD"]
+        assert [codes_of(outcome) for outcome in found] == [[*unknown, "MISSING_FIELD"], unknown, unknown]
+
+
+def test_a_number_in_an_event_column_is_no_event() -> None:
+    """A channel whose column looks like one of events: neither its rows nor its values vanish."""
+    numbers = HOBO.replace(b",,Logged", b",,41.2").replace(b"AM,69.771,", b"AM,69.771,41.2")
+    found = outcomes(numbers)
+    assert [codes_of(outcome) for outcome in found] == [["UNKNOWN_FIELD", "MISSING_FIELD"], ["UNKNOWN_FIELD"], []]
+    lenient = outcomes(numbers, by=pack("lenient"))
+    assert [isinstance(outcome, Record) for outcome in lenient] == [False, True, True]
+    assert codes_of(lenient[1]) == ["UNKNOWN_FIELD_IGNORED"]
+
+
 def test_a_csv_may_name_sensor_and_unit_per_row() -> None:
     first, second = payloads(CSV.replace(b"5,C", b"278.15,KEL"))
     assert (first["temperature_c"], second["temperature_c"]) == ("5", "5")

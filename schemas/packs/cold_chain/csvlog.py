@@ -1,7 +1,8 @@
 """CSV readings: HOBO exports, two-column files, and any table whose header names a time and a temperature.
 
 A row is one line (no quoted line breaks). Every line is a header line, a record or refusal, an event row, or blank;
-`notes` count all but the records. An event row has no temperature, but a mark in one of the logger's event columns.
+`notes` count all but the records. An event row says when something was done to the logger and measures nothing: a word
+in one of its event columns, and nothing in any other but time and row number.
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ _COLUMNS = {
 _HOBO_TIME = re.compile(r"Date Time(?:, GMT([+-]\d\d:?\d\d))?")
 _HOBO_TEMP = re.compile(r"Temp, ?(°?[CFK])\b.*")
 _HOBO_SERIAL = re.compile(r"(?:SEN|LGR) S/N: ?([^,()]+)")
+_HOBO_EVENT = re.compile(r"[^,()]+ \(LGR S/N: ?[^,()]+\)")
+"""An event happens to the logger. A channel, of humidity for example, has a unit, a sensor or a label: a comma."""
+
+_NUMBER = ("", "#")
+"""Names of a column that numbers the rows."""
 
 
 class Table(NamedTuple):
@@ -103,7 +109,7 @@ def _hobo(cells: tuple[str, ...]) -> Table | None:
         header_lines=0,
         names=cells,
         columns={"timestamp": times[0][0], "value": temps[0][0]},
-        events=frozenset(p for p, name in enumerate(cells) if p not in taken and _is_event_column(name)),
+        events=frozenset(p for p, name in enumerate(cells) if p not in taken and _HOBO_EVENT.fullmatch(name)),
         # The sensor's own serial number stands last; a logger without one is its own sensor.
         sensor_id=(_HOBO_SERIAL.findall(temps[0][1][0]) or [None])[-1],
         unit=temps[0][1][1],
@@ -111,10 +117,6 @@ def _hobo(cells: tuple[str, ...]) -> Table | None:
         timestamp_format=HOBO_FORMAT,
         findings=tuple(findings),
     )
-
-
-def _is_event_column(name: str) -> bool:
-    return "(LGR S/N: " in name and name.endswith(")")
 
 
 def _named(cells: tuple[str, ...]) -> Table | None:
@@ -174,11 +176,14 @@ def rows(data: bytes, table: Table) -> tuple[list[Row], dict[str, int]]:
 
 
 def _is_event(cells: tuple[str, ...], table: Table) -> bool:
-    return (
-        bool(table.events)
-        and not cells[table.columns["value"]].strip()
-        and any(cells[place].strip() for place in table.events)
-    )
+    filled = {place for place, cell in enumerate(cells) if cell.strip() and table.names[place].strip() not in _NUMBER}
+    events = filled & table.events
+    return bool(events) and filled - events <= {table.columns["timestamp"]} and all(_is_word(cells[p]) for p in events)
+
+
+def _is_word(cell: str) -> bool:
+    """HOBO writes `Logged`. A number is a measurement, whatever its column looks like."""
+    return cell.strip().isalpha()
 
 
 def read_row(row: Row, table: Table, rules: Rules, source: Source) -> Record | tuple[Finding, ...]:
@@ -192,7 +197,8 @@ def read_row(row: Row, table: Table, rules: Rules, source: Source) -> Record | t
         if text:
             stated[kind] = text
             found += text_findings(text, kind)
-    found += _strangers(table, codes.UNKNOWN_FIELD_IGNORED if rules.profile == "lenient" else errors.UNKNOWN_FIELD)
+    unknown = codes.UNKNOWN_FIELD_IGNORED if rules.profile == "lenient" else errors.UNKNOWN_FIELD
+    found += _strangers(row, table, unknown)
     value_field = "temperature_c" if "temperature_c" in table.columns else "value"
     time_field = "timestamp_utc" if "timestamp_utc" in table.columns else "timestamp"
     value = stated.get(value_field)
@@ -213,11 +219,22 @@ def read_row(row: Row, table: Table, rules: Rules, source: Source) -> Record | t
     return judge(seen, rules, source, found)
 
 
-def _strangers(table: Table, code: str) -> list[Finding]:
-    """Columns that are neither fields, events nor the row number."""
-    known = set(table.columns.values()) | table.events
-    return [
-        Finding(code, f"column {place + 1}", f"the header's {shorten(name)} is no known column")
-        for place, name in enumerate(table.names)
-        if place not in known and name.strip() not in ("", "#")
-    ]
+def _strangers(row: Row, table: Table, code: str) -> list[Finding]:
+    """Columns that are neither fields, events nor the row number, and event columns where they hold no event."""
+    known = set(table.columns.values())
+    found = []
+    for place, name in enumerate(table.names):
+        path = f"column {place + 1}"
+        if place in table.events:
+            cell = row.cells[place].strip()
+            if cell and not _is_word(cell):
+                found.append(
+                    Finding(
+                        code,
+                        path,
+                        f"{shorten(cell)} is no event such as Logged, and no channel beside the temperature is read",
+                    )
+                )
+        elif place not in known and name.strip() not in _NUMBER:
+            found.append(Finding(code, path, f"the header's {shorten(name)} is no known column"))
+    return found

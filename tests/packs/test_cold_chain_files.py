@@ -116,6 +116,23 @@ def test_a_broken_row_refuses_itself_and_not_its_neighbours() -> None:
     assert [outcome.original for outcome in found if isinstance(outcome, Refusal)] == [header + row for row, _ in rows]
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("blank", [b"\n", b"\r\n \t\r\n\n"])
+def test_blank_lines_before_a_header_do_not_hide_it(mark: bytes, blank: bytes) -> None:
+    header, row, _ = CSV.splitlines(keepends=True)
+    titled = mark + blank + b"a title\n" + blank + header + blank + row + b"no row\n"
+    unpacked = pack().unpack(Submission(titled))
+    good, bad = unpacked.records()
+    assert isinstance(good, Record)
+    assert isinstance(bad, Refusal)
+    assert codes_of(bad) == refused(bad.original) == ["MALFORMED_CSV"]
+    assert bad.original == mark + b"a title\n" + header + b"no row"
+    assert unpacked.notes == {
+        "header_lines": 2, "event_rows": 0, "blank_lines": 3 * blank.count(b"\n"), "lines": titled.count(b"\n"),
+    }  # fmt: skip
+    assert refused(b"a title\n" + blank + b"another\n" + header + row) == ["UNKNOWN_CONTENT"]
+
+
 def test_a_header_that_lies_is_refused() -> None:
     twice = b"timestamp,value,value\n2026-03-01T00:00:00Z,4,5\n"
     assert "MALFORMED_CSV" in refused(twice)

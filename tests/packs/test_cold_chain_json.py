@@ -197,6 +197,26 @@ def test_a_broken_element_refuses_itself_and_not_its_neighbours() -> None:
         assert originals == broken, "each refusal keeps its own bytes"
 
 
+@pytest.mark.parametrize(
+    "first", [READING[:40], READING[:-1], READING[1:], b"2026-03-01 logger restarted", b"{} {}", b"[" + READING]
+)
+@pytest.mark.parametrize("good", [2, 5])
+def test_a_broken_first_line_refuses_itself_and_not_the_lines_behind_it(first: bytes, good: int) -> None:
+    rest = [reading(timestamp_utc=f'"2026-03-01T0{hour}:00:00Z"') for hour in range(good)]
+    found = outcomes(b"\n".join([first, *rest]) + b"\n", "application/x-ndjson" if first[:1] == b"[" else None)
+    assert [isinstance(outcome, Record) for outcome in found] == [False] + [True] * good
+    assert isinstance(found[0], Refusal)
+    assert found[0].original == first
+
+
+@pytest.mark.parametrize("inner", [b'{"a": 1}', READING])
+def test_one_json_text_over_many_lines_is_one_refusal(inner: bytes) -> None:
+    spread = json.dumps(json.loads(READING), indent=1).encode()
+    assert isinstance(only(spread), Record)
+    assert refused(spread[:-2]) == ["MALFORMED_JSON"]
+    assert "UNKNOWN_FIELD" in refused(b'{"readings": [\n' + b",\n".join([inner] * 5) + b"\n]}")
+
+
 def test_the_original_of_a_refusal_is_the_publishers_bytes() -> None:
     bad = b" " + reading(temperature_c="451") + b"\n"
     found = only(bad)

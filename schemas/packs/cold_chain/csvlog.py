@@ -43,6 +43,7 @@ _HOBO_SERIAL = re.compile(r"(?:SEN|LGR) S/N: ?([^,()]+)")
 _HOBO_EVENT = re.compile(r"[^,()]+ \(LGR S/N: ?[^,()]+\)")
 """An event happens to the logger. A channel, of humidity for example, has a unit, a sensor or a label: a comma."""
 
+_BLANK_LINES = re.compile(rb"(?:[^\S\n]*+\n)*+")
 _NUMBER = ("", "#")
 """Names of a column that numbers the rows."""
 
@@ -51,7 +52,8 @@ class Table(NamedTuple):
     """The header of a CSV, understood."""
 
     header: bytes
-    """Its lines as sent, with their line ends: together with a row they are a submission of one record."""
+    """Its lines as sent, with their line ends, without blank ones: together with a row they are a submission of one
+    record."""
     header_lines: int
     names: tuple[str, ...]
     columns: Mapping[str, int]
@@ -62,6 +64,10 @@ class Table(NamedTuple):
     utc_offset: str | None = None
     timestamp_format: str | None = None
     findings: tuple[Finding, ...] = ()
+    blank_lines: int = 0
+    """Before and between the header lines."""
+    end: int = 0
+    """Where the rows begin."""
 
 
 class Row(NamedTuple):
@@ -74,16 +80,19 @@ class Row(NamedTuple):
 
 def find_header(data: bytes) -> Table | None:
     """The header within the first two lines that are not blank, None if they name no time and temperature."""
-    position = 0
+    position, blank = len(data) - len(data.removeprefix(BOM)), 0
+    header = data[:position]
     for place in range(1, 3):
-        end = data.find(b"\n", position) + 1 or len(data)
-        if end - position > MAX_LINE:
+        start = _BLANK_LINES.match(data, position).end()  # type: ignore[union-attr]  # it matches nothing, too
+        blank += data.count(b"\n", position, start)
+        end = data.find(b"\n", start) + 1 or len(data)
+        if end - start > MAX_LINE:
             return None
-        line = data[position:end]
-        cells = _cells(line.removeprefix(BOM) if place == 1 else line)
+        header += data[start:end]
+        cells = _cells(data[start:end])
         table = _hobo(cells) or _named(cells) if isinstance(cells, tuple) else None
         if table is not None:
-            return table._replace(header=data[:end], header_lines=place)
+            return table._replace(header=header, header_lines=place, blank_lines=blank, end=end)
         position = end
     return None
 
@@ -153,8 +162,8 @@ def _cells(line: bytes) -> tuple[str, ...] | Finding:
 def rows(data: bytes, table: Table) -> tuple[list[Row], dict[str, int]]:
     """Every row that is a record or refuses itself, and what the other lines are."""
     found: list[Row] = []
-    notes = {"header_lines": table.header_lines, "event_rows": 0, "blank_lines": 0}
-    lines = data[len(table.header) :].split(b"\n")
+    notes = {"header_lines": table.header_lines, "event_rows": 0, "blank_lines": table.blank_lines}
+    lines = data[table.end :].split(b"\n")
     if not lines[-1]:
         lines.pop()
     for line in lines:
@@ -171,7 +180,7 @@ def rows(data: bytes, table: Table) -> tuple[list[Row], dict[str, int]]:
             notes["event_rows"] += 1
         else:
             found.append(Row(line, cells, ()))
-    notes["lines"] = table.header_lines + len(lines)
+    notes["lines"] = table.header_lines + table.blank_lines + len(lines)
     return found, notes
 
 

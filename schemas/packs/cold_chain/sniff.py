@@ -1,8 +1,9 @@
 """What a submission is: its content-type header if it has one, else its first bytes, in a fixed order.
 
 1. `%PDF` → PDF (not read here); 2. `[` → JSON array; 3. `{` → JSON lines if its first line is a whole object and more
-lines follow, else one JSON object; 4. `Device:` on the first line → Berlinger text export; 5. a header among the first
-lines that names a time and a temperature column → CSV; 6. anything else is unknown.
+lines follow, or if most of its lines begin an object, else one JSON object; 4. `Device:` on the first line → Berlinger
+text export; 5. a header among the first lines that names a time and a temperature column → CSV; 6. most lines begin an
+object → JSON lines whose first is broken; 7. anything else is unknown.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ BERLINGER = "text/vnd.berlinger"
 ANY = "application/octet-stream"
 """Says nothing: the bytes are sniffed."""
 UNKNOWN = ""
+LOOK = 2**18
+"""Bytes in which lines are counted: a few of the longest readings that are read, a thousand common ones."""
 
 _ALIASES = {
     "text/json": JSON,
@@ -60,7 +63,9 @@ def sniff(data: bytes) -> str:
         return LINES if _is_lines(data) else JSON
     if start[:7] == b"Device:":
         return BERLINGER
-    return CSV if find_header(data) else UNKNOWN
+    if find_header(data):
+        return CSV
+    return LINES if _are_objects(data) else UNKNOWN
 
 
 def first_bytes(data: bytes) -> bytes:
@@ -72,4 +77,11 @@ def first_bytes(data: bytes) -> bytes:
 def _is_lines(data: bytes) -> bool:
     body = data.removeprefix(BOM).strip()
     first, newline, rest = body.partition(b"\n")
-    return bool(newline) and bool(rest) and first.rstrip()[-1:] == b"}"
+    return bool(newline) and bool(rest) and (first.rstrip()[-1:] == b"}" or _are_objects(body))
+
+
+def _are_objects(data: bytes) -> bool:
+    """Whether there are several lines and most begin an object. One that ends in a comma is part of a longer text."""
+    lines = [line for part in data[:LOOK].split(b"\n") if (line := part.strip())]
+    objects = sum(line[:1] == b"{" and line[-1:] != b"," for line in lines)
+    return len(lines) > 1 and 2 * objects > len(lines)

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.pack import Pack, Record, Submission
+from schemas.packs.cold_chain import episodes as ep
 from schemas.packs.cold_chain import quality
 from schemas.packs.cold_chain.episodes import Point, alarm, episodes, standing, time_out, typical_interval
 from schemas.packs.cold_chain.mkt import HeatLoad, mkt
@@ -81,10 +83,17 @@ def test_heat_loads_join_over_any_edge(first: list[float], second: list[float]) 
 def test_a_reading_stands_until_the_next_but_not_across_a_gap() -> None:
     points = [Point(0, 5), Point(10, 5), Point(24, 5), Point(100, 5)]
     assert standing(points, 10) == [10, 14, 10, 10]
+    assert standing(points, 10, stated=False) == [10, 14, 0, 0], "nobody says how long a reading alone stands"
     assert standing(points, None) == [0, 0, 0, 0]
     assert standing([], 10) == []
-    assert typical_interval(points) == 14
-    assert typical_interval(points[:1]) is None
+
+
+def test_an_interval_that_nobody_states_is_the_median_distance_but_an_hour_at_most() -> None:
+    assert typical_interval([Point(0, 5), Point(10, 5), Point(24, 5), Point(100, 5)]) == 14
+    assert typical_interval([Point(0, 5)]) is None
+    assert typical_interval([Point(0, 5), Point(0, 6)]) is None
+    for minutes, expected in ((59, 59), (60, 60), (61, 60), (1200, 60)):
+        assert typical_interval(series(5, 5, 5, step=minutes * MINUTE)) == expected * MINUTE
 
 
 def test_limits_are_strict_and_faults_count_no_time() -> None:
@@ -96,15 +105,29 @@ def test_limits_are_strict_and_faults_count_no_time() -> None:
 
 def test_an_episode_ends_with_the_first_reading_within_and_survives_a_fault() -> None:
     points = series(5, 9, None, 12, 8, 10)
-    first, second = episodes(points, standing(points, 10 * MINUTE), "high", 8)
+    first, second = episodes(points, standing(points, 10 * MINUTE), "high", 8, 10 * MINUTE)
     assert (first.start, first.end, first.observed) == (10 * MINUTE, 40 * MINUTE, 20 * MINUTE)
     assert (first.extreme, first.readings) == (12, 2)
     assert (second.start, second.readings) == (50 * MINUTE, 1)
 
 
+def test_an_episode_and_a_single_alarm_end_at_a_gap() -> None:
+    points = [Point(minute * MINUTE, 9) for minute in (0, 10, 20, 600, 610)]
+    spans = standing(points, 10 * MINUTE)
+    found = episodes(points, spans, "high", 8, 10 * MINUTE)
+    assert [(episode.start, episode.end) for episode in found] == [(0, 30 * MINUTE), (600 * MINUTE, 620 * MINUTE)]
+    assert [episode.observed for episode in found] == [30 * MINUTE, 20 * MINUTE]
+
+    def reached(minutes: int, mode: Any) -> bool:
+        return alarm(points, spans, "high", 8, minutes, mode, 10 * MINUTE).at is not None
+
+    assert (reached(30, "single"), reached(31, "single")) == (True, False)
+    assert (reached(50, "cumulative"), reached(51, "cumulative")) == (True, False)
+
+
 def test_single_and_cumulative_alarms() -> None:
     points = series(9, 9, 5, 9, 9, 9, 5)
-    spans = standing(points, 10 * MINUTE)
+    spans, alarm = standing(points, 10 * MINUTE), partial(ep.alarm, interval=10 * MINUTE)
     assert alarm(points, spans, "high", 8, 30, "single").at == 60 * MINUTE
     assert alarm(points, spans, "high", 8, 31, "single").at is None
     assert alarm(points, spans, "high", 8, 30, "cumulative").at == 40 * MINUTE
@@ -114,12 +137,26 @@ def test_single_and_cumulative_alarms() -> None:
     assert alarm(points, spans, "low", 2, 0, "single").at is None
 
 
+@given(st.lists(st.tuples(st.integers(0, 2000), st.floats(-50, 50)), min_size=1, max_size=20), st.floats(-50, 50))
+def test_without_a_stated_interval_no_more_is_counted_than_was_observed(
+    steps: list[tuple[int, float]], limit: float
+) -> None:
+    times = itertools.accumulate(step for step, _ in steps)
+    points = [Point(time * MINUTE, celsius) for time, (_, celsius) in zip(times, steps, strict=True)]
+    interval = typical_interval(points)
+    spans = standing(points, interval, stated=False)
+    assert sum(spans) <= points[-1].at - points[0].at
+    assert max(spans) <= 90 * MINUTE
+    for episode in episodes(points, spans, "high", limit, interval):
+        assert episode.observed <= episode.end - episode.start <= points[-1].at - points[0].at
+
+
 @given(st.lists(st.one_of(st.none(), st.floats(-50, 50)), max_size=60), st.floats(-50, 50))
 def test_episodes_hold_exactly_the_time_out(celsius: list[float | None], limit: float) -> None:
     points = series(*celsius)
     spans = standing(points, 10 * MINUTE)
     for side in ("low", "high"):
-        found = episodes(points, spans, side, limit)
+        found = episodes(points, spans, side, limit, 10 * MINUTE)
         assert sum(episode.observed for episode in found) == time_out(points, spans, side, limit)
         assert all(before.end <= after.start for before, after in itertools.pairwise(found))
 
@@ -165,7 +202,7 @@ def test_a_batch_with_one_breach_has_flag_and_offsets() -> None:
     (sensor,) = breach["sensors"]
     assert sensor["excursion_records"] == [1]
     assert (sensor["min_c"], sensor["max_c"], sensor["mean_c"]) == ("4", "9", "6.333")
-    assert (sensor["minutes_below"], sensor["minutes_above"], sensor["minutes_observed"]) == ("0", "10", "30")
+    assert (sensor["minutes_below"], sensor["minutes_above"], sensor["minutes_observed"]) == ("0", "10", "20")
     assert sensor["excursions"] == [
         {
             "side": "high",
@@ -176,6 +213,29 @@ def test_a_batch_with_one_breach_has_flag_and_offsets() -> None:
             "readings": 1,
         }
     ]
+
+
+def test_two_readings_far_apart_observe_nothing_between_them() -> None:
+    (sensor,) = summarize(pack(), at(0, 9), at(20 * 60, 9))["sensors"]
+    assert (sensor["minutes_above"], sensor["minutes_observed"]) == ("0", "0")
+    assert [gap["minutes"] for gap in sensor["gaps"]] == ["1200"]
+    assert [(episode["readings"], episode["minutes"]) for episode in sensor["excursions"]] == [(1, "0"), (1, "0")]
+    assert [alarm["triggered_at"] for alarm in sensor["alarms"]] == [None] * 4
+    assert sensor["excursion_records"] == [0, 1]
+
+
+def test_a_long_interval_that_is_stated_is_believed() -> None:
+    twice_a_day = {"match": "*", "logging_interval": 12 * 3600}
+    by = pack(sources=[twice_a_day])
+    found = [outcomes(at(minute, 9), source="x", by=by)[0] for minute in (0, 12 * 60)]
+    (sensor,) = by.summarize([outcome.payload for outcome in found if isinstance(outcome, Record)])["sensors"]
+    assert (sensor["minutes_above"], sensor["gaps"]) == ("1440", [])
+
+
+def test_the_last_reading_weighs_in_the_mean_kinetic_temperature() -> None:
+    """Its share of a mean is no claim about time."""
+    (sensor,) = summarize(pack(), at(0, 2), at(10, 4), at(20, 25))["sensors"]
+    assert float(sensor["mkt_c"]) == pytest.approx(mkt([2, 4, 25]), abs=5e-4)
 
 
 def test_the_summary_does_not_depend_on_the_order_of_arrival() -> None:

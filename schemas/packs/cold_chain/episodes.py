@@ -1,19 +1,23 @@
 """Time spent out of limits: how long each reading stands, excursion episodes, single and cumulative alarms.
 
-A reading stands until the next one of its sensor; across a gap (more than 1.5 intervals), and at the end, for one
-interval. Time that nobody observed is counted nowhere. Limits are strict: the limit itself is within. A reading
-without a temperature neither continues nor ends an episode, and counts no time.
+A reading stands until the next one of its sensor. Across a gap (more than 1.5 intervals), and at the end, it stands for
+one interval if the interval is stated; where it is only inferred from the readings, nothing says that the sensor went
+on. Time that nobody observed is counted nowhere, and an episode ends at a gap. Limits are strict: the limit itself is
+within. A reading without a temperature neither continues nor ends an episode, and counts no time.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import median_low
 from typing import Literal, NamedTuple
 
 Side = Literal["low", "high"]
 GAP_FACTOR = 1.5
+LONGEST_INFERRED = 3_600_000
+"""Ms. Readings further apart than an hour, the longest interval met in a logger's file, may as well be two that are
+left of many: a longer interval must be stated."""
 
 
 class Point(NamedTuple):
@@ -43,20 +47,26 @@ class Triggered(NamedTuple):
 
 
 def typical_interval(points: Sequence[Point]) -> int | None:
-    """The median distance of neighbouring points, ms; None with fewer than two moments."""
+    """The interval that the points themselves suggest: their median distance, ms, an hour at most; None with fewer
+    than two moments."""
     steps = [after.at - before.at for before, after in itertools.pairwise(points) if after.at > before.at]
-    return median_low(steps) if steps else None
+    return min(median_low(steps), LONGEST_INFERRED) if steps else None
 
 
-def standing(points: Sequence[Point], interval: int | None) -> list[int]:
-    """How long each point stands, ms. `points` in order of time; `interval` of logging, ms, None if unknown."""
+def is_gap(before: Point, after: Point, interval: int | None) -> bool:
+    """Whether neighbours are so far apart that nobody observed what was between them."""
+    return interval is not None and after.at - before.at > GAP_FACTOR * interval
+
+
+def standing(points: Sequence[Point], interval: int | None, stated: bool = True) -> list[int]:
+    """How long each point stands, ms. `points` in order of time; `interval` of logging, ms, None if unknown; `stated`:
+    by the source, not inferred."""
     if interval is None:
         return [0] * len(points)
-    spans = []
-    for before, after in itertools.pairwise(points):
-        step = after.at - before.at
-        spans.append(step if step <= GAP_FACTOR * interval else interval)
-    return [*spans, interval] if points else []
+    alone = interval if stated else 0
+    pairs = itertools.pairwise(points)
+    spans = [alone if is_gap(before, after, interval) else after.at - before.at for before, after in pairs]
+    return [*spans, alone] if points else []
 
 
 def is_out(celsius: float, side: Side, limit: float) -> bool:
@@ -73,19 +83,21 @@ def time_out(points: Sequence[Point], spans: Sequence[int], side: Side, limit: f
     )
 
 
-def episodes(points: Sequence[Point], spans: Sequence[int], side: Side, limit: float) -> list[Episode]:
-    """Every episode beyond a limit, in order of time."""
+def episodes(
+    points: Sequence[Point], spans: Sequence[int], side: Side, limit: float, interval: int | None
+) -> list[Episode]:
+    """Every episode beyond a limit, in order of time. `interval`: see `standing`."""
     found: list[Episode] = []
     now: Episode | None = None
-    for point, span in zip(points, spans, strict=True):
+    for before, point, span in zip([None, *points], points, spans, strict=False):
         celsius = point.celsius
-        if celsius is None:
-            continue
-        if not is_out(celsius, side, limit):
-            if now is not None:
-                found.append(now)
+        broken = before is not None and is_gap(before, point, interval)
+        if now is not None and (broken or (celsius is not None and not is_out(celsius, side, limit))):
+            found.append(now)
             now = None
-        elif now is None:
+        if celsius is None or not is_out(celsius, side, limit):
+            continue
+        if now is None:
             now = Episode(side, point.at, point.at + span, span, celsius, 1)
         else:
             extreme = min(now.extreme, celsius) if side == "low" else max(now.extreme, celsius)
@@ -100,12 +112,17 @@ def alarm(
     limit: float,
     minutes: int,
     mode: Literal["single", "cumulative"],
+    interval: int | None,
 ) -> Triggered:
     """Whether the time out of a limit reached `minutes`: in one episode (`single`; its longest is counted), or in all
     together (`cumulative`). 0 minutes: at the first reading out."""
     needed, counted, longest, reached = minutes * 60_000, 0, 0, None
-    for point, span in _known(points, spans):
-        if is_out(point.celsius or 0.0, side, limit):
+    for before, point, span in zip([None, *points], points, spans, strict=False):
+        if mode == "single" and before is not None and is_gap(before, point, interval):
+            counted = 0
+        if point.celsius is None:
+            continue
+        if is_out(point.celsius, side, limit):
             if reached is None and counted + span >= needed:
                 reached = point.at + max(needed - counted, 0)
             counted += span
@@ -113,7 +130,3 @@ def alarm(
         elif mode == "single":
             counted = 0
     return Triggered(reached, longest)
-
-
-def _known(points: Sequence[Point], spans: Sequence[int]) -> Iterable[tuple[Point, int]]:
-    return ((point, span) for point, span in zip(points, spans, strict=True) if point.celsius is not None)

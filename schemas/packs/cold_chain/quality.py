@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from schemas.packs.cold_chain.episodes import GAP_FACTOR, Point
+from schemas.packs.cold_chain.episodes import Point, is_gap
 
 
 class Gap(NamedTuple):
@@ -34,10 +34,8 @@ class Jump(NamedTuple):
 
 def gaps(points: Sequence[Point], interval: int | None) -> list[Gap]:
     """Every gap; none where the interval (ms) is unknown."""
-    if interval is None:
-        return []
     pairs = itertools.pairwise(points)
-    return [Gap(before.at, after.at) for before, after in pairs if after.at - before.at > GAP_FACTOR * interval]
+    return [Gap(before.at, after.at) for before, after in pairs if is_gap(before, after, interval)]
 
 
 def stuck(points: Sequence[Point], least: int) -> list[Stuck]:
@@ -58,9 +56,7 @@ def jumps(points: Sequence[Point], interval: int | None, most: float) -> list[Ju
     """Every step of more than `most` °C between neighbours with no gap between them."""
     found = []
     for before, after in itertools.pairwise(points):
-        if before.celsius is None or after.celsius is None:
-            continue
-        if interval is not None and after.at - before.at > GAP_FACTOR * interval:
+        if before.celsius is None or after.celsius is None or is_gap(before, after, interval):
             continue
         if abs(after.celsius - before.celsius) > most:
             found.append(Jump(after.at, after.celsius - before.celsius))

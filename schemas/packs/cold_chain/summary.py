@@ -69,7 +69,7 @@ def _sensor(name: str, product: str, records: list[tuple[int, dict[str, Any]]], 
         exact = [Decimal(record["temperature_c"]) for _, record in readings if "temperature_c" in record]
         facts |= _temperatures(points, interval, exact, float(rules.options.activation_energy))
         if limits is not None and not rules.structure_only:
-            facts |= _limits(points, interval, limits)
+            facts |= _limits(points, ep.standing(points, interval, stated is not None), interval, limits)
             if limits.mkt_limit is not None and facts.get("mkt_c") is not None:
                 facts["mkt_exceeded"] = Decimal(facts["mkt_c"]) > limits.mkt_limit
     return facts
@@ -86,7 +86,8 @@ def _device(index: int, record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _temperatures(points: Sequence[Point], interval: int | None, exact: list[Decimal], energy: float) -> dict[str, Any]:
-    """Extremes and the plain mean, exact; MKT over the durations the readings stand, equal ones if unknown."""
+    """Extremes and the plain mean, exact; MKT over the durations the readings stand, equal ones if unknown. A weight is
+    no claim about time: also where nobody states the interval, the last reading has one."""
     if not exact:
         return {}
     spans = ep.standing(points, interval)
@@ -125,8 +126,7 @@ def _doubts(points: Sequence[Point], interval: int | None, rules: Rules) -> dict
     }
 
 
-def _limits(points: Sequence[Point], interval: int | None, product: Product) -> dict[str, Any]:
-    spans = ep.standing(points, interval)
+def _limits(points: Sequence[Point], spans: Sequence[int], interval: int | None, product: Product) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "minutes_observed": _minutes(
             sum(span for point, span in zip(points, spans, strict=True) if point.celsius is not None)
@@ -140,7 +140,7 @@ def _limits(points: Sequence[Point], interval: int | None, product: Product) -> 
     for side, limit, name in sides:
         if limit is not None:
             facts[name] = _minutes(ep.time_out(points, spans, side, float(limit)))
-            found += ep.episodes(points, spans, side, float(limit))
+            found += ep.episodes(points, spans, side, float(limit), interval)
     facts["excursions"] = [
         {
             "side": episode.side,
@@ -154,7 +154,7 @@ def _limits(points: Sequence[Point], interval: int | None, product: Product) -> 
     ]
     facts["alarms"] = []
     for rule in product.alarms:
-        hit = ep.alarm(points, spans, rule.side, float(rule.limit), rule.minutes, rule.mode)
+        hit = ep.alarm(points, spans, rule.side, float(rule.limit), rule.minutes, rule.mode, interval)
         told = {"side": rule.side, "limit_c": plain(rule.limit), "after_minutes": rule.minutes, "mode": rule.mode}
         at = None if hit.at is None else iso_text(hit.at)
         facts["alarms"].append({**told, "minutes": _minutes(hit.observed), "triggered_at": at})

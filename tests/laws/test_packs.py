@@ -22,6 +22,7 @@ GOOD: dict[str, list[bytes]] = {
         cold.CSV,
         cold.HOBO,
         cold.EXPORT,
+        cold.TRANSPORT,
     ],
 }
 """Good submissions per pack: what the mutations start from. A new pack must be added here."""

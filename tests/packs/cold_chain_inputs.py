@@ -28,9 +28,22 @@ EXPORT = (
     b"  Max T: +8.5, TS Max T: 14:33\r\n  Avrg T: +4.6\r\n"
     b"  Alarm:\r\n   0:\r\n    t Acc: 0\r\n   1:\r\n    t Acc: 7, TS A: 00:00\r\n"
     b" 2:\r\n  Date: 2023-04-19\r\n  Min T: +1.5\r\n  Max T: +7.1\r\n  Avrg T: --.-\r\n"
+    b"  Alarm:\r\n   0:\r\n    t Acc: 12\r\n   1:\r\n    t Acc: 0\r\n  Events: 0\r\n"
     b"Data:\r\n\tyyyy-MM-dd hh:mm\tT\tOut of limits\r\n"
     b"\t2023-04-20 00:00\t4.5\t\r\n\t2023-04-20 00:05\t--.-\tx\r\n"
     b"Cert:\r\n Vers: 1.0\r\nSig: 83847cd9\r\n"
+)
+
+TRANSPORT = (
+    b"Device: Q-tag CLm doc LR\r\nVers: 1.9\r\nConf:\r\n Serial: RCPJ00099\r\n Zone: 0.00\r\n MKT Energy: 83.0\r\n"
+    b" Logging Interval: 10\r\n Alarm:\r\n  1:\r\n   Type: 2, T AL: 8.0, t AL: 30\r\n  3:\r\n   Type: 0\r\n"
+    b"Res:\r\n TS Actv: 2022-11-08 02:20\r\n TS Start: 2022-11-08 04:49\r\n TS Stop: 2022-11-08 05:09\r\n"
+    b" Min T: 0.9, TS Min T: 2022-11-08 04:59\r\n Max T: 24.3\r\n MKT: 10.5\r\n Avrg T: 5.4\r\n"
+    b" Alarm:\r\n  1:\r\n   TS S: 2022-11-08 04:50, t A: 19\r\n"
+    b"Marker:\r\n\tNumber\tT\tyyyy-MM-dd hh:mm\t\r\n"
+    b"Data:\r\n\tyyyy-MM-dd hh:mm\tT\tOut of limits\r\n"
+    b"\t2022-11-08 04:49\t24.3\tx\r\n\t2022-11-08 04:59\t0.9\tx\r\n"
+    b"Cert:\r\n Vers: 1.0\r\nSig Cert: 1c55\r\nSig: 719c\r\n"
 )
 
 

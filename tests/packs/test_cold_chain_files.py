@@ -261,14 +261,6 @@ def test_an_export_without_serial_zone_or_unit_takes_them_from_its_source_or_is_
     assert {found["sensor_id"] for found in payloads(bare, sources=[rule])} == {"tag-1"}
 
 
-def test_lines_of_an_export_are_accounted_for() -> None:
-    unpacked = pack().unpack(Submission(EXPORT))
-    notes = dict(unpacked.notes)
-    rows = sum(outcome.fields["kind"] == "reading" for outcome in unpacked.records() if isinstance(outcome, Record))
-    lines = notes.pop("lines")
-    assert rows + sum(notes.values()) == lines == len(EXPORT.splitlines())
-
-
 def test_a_canonical_daily_summary_cannot_be_forged() -> None:
     stored = payloads(EXPORT)[0]
     for change in ({"min_c": "3"}, {"minutes_above": 0}, {"until": "16:00", "date": "2023-04-21"}):

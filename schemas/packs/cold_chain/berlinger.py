@@ -3,7 +3,8 @@
 An export is a head (`Device:` … `Conf:`), then a history of days (`Hist:`) or a result (`Res:`), perhaps markers and
 logged data, and a certificate with a signature. Every logged row and every day of history is a record, and so is the
 device's own report. Nesting is by indentation; a line holds `Key: value` pairs. The signature covers an undocumented
-range and is not checked.
+range and is not checked, but it stands last: an export without one was cut off, nobody knows where, and is refused as a
+whole, so that what is left of its last day or row does not take the place of the whole one.
 """
 
 from __future__ import annotations
@@ -16,12 +17,11 @@ from schemas import errors
 from schemas.errors import Finding
 from schemas.pack import Record
 from schemas.packs.cold_chain import codes
-from schemas.packs.cold_chain.device import Stated, daily_summary, device_report, device_rule
+from schemas.packs.cold_chain.device import daily_summary, device_report
 from schemas.packs.cold_chain.jsontext import BOM, shorten, text_findings
 from schemas.packs.cold_chain.judge import Observation, Rules, judge
 from schemas.packs.cold_chain.options import Source
-
-NO_VALUE = "--.-"
+from schemas.packs.cold_chain.stated import NO_VALUE, Stated, device_rule
 
 _SECTION = re.compile(r"([A-Z][A-Za-z ]*):(.*)")
 _PAIRS = re.compile(r", (?=[A-Za-z][A-Za-z0-9 ]*:(?: |,|$))")
@@ -31,11 +31,17 @@ _BODY = {"Hist", "Res", "Marker", "Data", "Cert", "Sig Cert", "Sig"}
 
 
 class Part(NamedTuple):
-    """One record of an export: what kind, its lines, and itself as an export of its own."""
+    """One record of an export: what kind, and its lines; `before` and `after` make them an export of their own."""
 
     kind: str
     lines: list[bytes]
-    original: bytes
+    before: bytes
+    after: bytes
+
+    @property
+    def original(self) -> bytes:
+        """Itself as an export of its own."""
+        return self.before + _joined(self.lines) + self.after
 
 
 class Export(NamedTuple):
@@ -72,11 +78,15 @@ def take_apart(data: bytes) -> Export | Finding:
                 return Finding(codes.MALFORMED_EXPORT, "", f"line {place + 1} begins {name} a second time")
         sections.setdefault(name, []).append(line)
 
+    if "Sig" not in sections:
+        message = "the export ends without its signature (Sig): it was cut off; export it again"
+        return Finding(codes.MALFORMED_EXPORT, "", message)
+    signature = _joined(sections["Sig"])
     head_lines = sections.get("head", [])
     head = tree(head_lines)
     if isinstance(head, Finding):
         return head
-    head_bytes = b"".join(line + b"\n" for line in head_lines)
+    head_bytes = _joined(head_lines)
     counts["header_lines"] += len(head_lines)
     parts: list[Part] = []
 
@@ -89,23 +99,28 @@ def take_apart(data: bytes) -> Export | Finding:
             return tops
         stated = tops.get("TS Report Creation")
         created = stated if isinstance(stated, str) else None
+        before = head_bytes + _joined(top)
         counts["header_lines"] += len(top)
         for day in days:
             counts["history_lines"] += len(day)
-            parts.append(Part("day", day, head_bytes + b"".join(line + b"\n" for line in [*top, *day])))
+            parts.append(Part("day", day, before, signature))
     if result := sections.get("Res"):
         counts["report_lines"] += len(result)
-        parts.append(Part("report", result, head_bytes + b"".join(line + b"\n" for line in result)))
+        parts.append(Part("report", result, head_bytes, signature))
     counts["header_lines"] += min(len(sections.get("Marker", [])), 2)
     counts["marker_rows"] += max(len(sections.get("Marker", [])) - 2, 0)
     if logged := sections.get("Data"):
         if len(logged) > 1 and [cell.strip() for cell in logged[1].decode("utf-8", "replace").split("\t")] != _COLUMNS:
             return Finding(codes.MALFORMED_EXPORT, "", f"the data's columns are not {', '.join(_COLUMNS[1:])}")
         counts["header_lines"] += min(len(logged), 2)
-        before = head_bytes + b"".join(line + b"\n" for line in logged[:2])
-        parts += [Part("row", [line], before + line + b"\n") for line in logged[2:]]
+        before = head_bytes + _joined(logged[:2])
+        parts += [Part("row", [line], before, signature) for line in logged[2:]]
     counts["certificate_lines"] += sum(len(sections.get(section, [])) for section in ("Cert", "Sig Cert", "Sig"))
     return Export(head, created, parts, {**counts, "blank_lines": blank, "lines": len(lines)})
+
+
+def _joined(lines: list[bytes]) -> bytes:
+    return b"".join(line + b"\n" for line in lines)
 
 
 def _history(lines: list[bytes]) -> tuple[list[bytes], list[list[bytes]]] | None:

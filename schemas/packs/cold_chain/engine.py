@@ -10,7 +10,7 @@ from schemas import errors
 from schemas.canonical import canonical_json, sha256
 from schemas.errors import Finding
 from schemas.pack import CANONICAL_TYPE, Record, Refusal, Submission, Unpacked
-from schemas.packs.cold_chain import berlinger, csvlog, sniff, summary, unknown
+from schemas.packs.cold_chain import berlinger, codes, csvlog, sniff, summary, unknown
 from schemas.packs.cold_chain.canonical import read_canonical
 from schemas.packs.cold_chain.csvlog import Table, find_header
 from schemas.packs.cold_chain.jsontext import BOM, split_array
@@ -24,6 +24,8 @@ MAX_READING = 2**16
 HEADER_SHARE = 32
 """A refused row is kept together with its header. A real header is at most some twenty times as long as a row; beyond
 this the submission is refused as a whole, or a small file would make gigabytes of dead letters."""
+EXPORT_SHARE = 128
+"""The same of a logger's export: a refused row is kept with head and signature, in real ones 35 times as long."""
 MOST_FINDINGS = 100
 """Findings kept of one record."""
 _JSON = sniff.JSON
@@ -223,6 +225,10 @@ def _berlinger(value: bytes, rules: Rules, source: Source) -> Unpacked:
     if not export.parts:
         finding = Finding(errors.EMPTY_SUBMISSION, "", "an export without history, report or data")
         return _whole(finding, value, sniff.BERLINGER, export.notes)
+    around = sum(len(part.before) + len(part.after) for part in export.parts)
+    if around > EXPORT_SHARE * max(len(value), 2**16):
+        message = f"head and signature are far longer than {len(export.parts)} rows: no export looks like that"
+        return _whole(Finding(codes.MALFORMED_EXPORT, "", message), value, sniff.BERLINGER, export.notes)
 
     def read(part: berlinger.Part) -> Record | Refusal:
         return refuse(berlinger.read_part(part, export, rules, source), part.original, sniff.BERLINGER)

@@ -289,15 +289,21 @@ def _temperature(
         payload |= {"fault": "sentinel", "value": value, "unit": unit}
         return None
     celsius = to_celsius(number, UNITS[unit])
-    if celsius <= ABSOLUTE_ZERO:
-        findings.append(Finding(errors.OUT_OF_RANGE, field, f"{plain(celsius)} °C is at or below absolute zero"))
-        return None
-    low, high = (product or rules.products[UNSPECIFIED]).bounds
-    if not rules.structure_only and not low <= celsius <= high:
-        message = f"{plain(celsius)} °C is not between {low} and {high}"
-        findings.append(Finding(errors.OUT_OF_RANGE, field, message))
+    wrong = implausible(celsius, product, rules, field)
+    if wrong is not None:
+        findings.append(wrong)
         return None
     if field != "temperature_c":
         payload |= {"value": value, "unit": unit}
     payload["temperature_c"] = plain(celsius)
     return celsius
+
+
+def implausible(celsius: Decimal, product: Product | None, rules: Rules, field: str) -> Finding | None:
+    """VAL-06: absolute zero in any profile, and the product's bounds wherever limits are judged."""
+    if celsius <= ABSOLUTE_ZERO:
+        return Finding(errors.OUT_OF_RANGE, field, f"{plain(celsius)} °C is at or below absolute zero")
+    low, high = (product or rules.products[UNSPECIFIED]).bounds
+    if not rules.structure_only and not low <= celsius <= high:
+        return Finding(errors.OUT_OF_RANGE, field, f"{plain(celsius)} °C is not between {low} and {high}")
+    return None

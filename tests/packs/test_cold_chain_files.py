@@ -30,6 +30,16 @@ def test_hobo_states_zone_unit_and_sensor_in_its_header() -> None:
     assert second["event_time"] - first["event_time"] == 12.5 * 3_600_000
 
 
+def test_a_file_exported_again_with_another_offset_holds_other_versions_of_the_same_readings() -> None:
+    """As with another spelling in JSON: the moment is the same, what the file says is not."""
+    again = HOBO.replace(b"GMT-05:00", b"GMT-04:00").replace(b"12:00:00 AM", b"01:00:00 AM")
+    one, other = outcomes(HOBO)[0], outcomes(again)[0]
+    assert isinstance(one, Record)
+    assert isinstance(other, Record)
+    assert one.fields == other.fields
+    assert one.digest != other.digest
+
+
 def test_event_rows_are_counted_and_are_no_records() -> None:
     unpacked = pack().unpack(Submission(HOBO))
     assert unpacked.count == 2

@@ -14,7 +14,9 @@ from schemas.pack import CANONICAL_TYPE, Record, Refusal, Submission
 from schemas.packs.cold_chain.engine import ColdChainPack
 from schemas.packs.cold_chain.options import NO_SOURCE, Source
 from schemas.packs.cold_chain.reading import Reading, read_fast, read_thoroughly
+from streams.driver import TopologyDriver
 from tests.packs.cold_chain_inputs import READING, codes_of, only, outcomes, pack, reading, record, refused
+from topology.load import load_pipeline
 
 
 def test_a_reading_becomes_a_record() -> None:
@@ -254,6 +256,24 @@ def test_the_timestamp_is_kept_verbatim_beside_the_parsed_value(text: str) -> No
     assert json.loads(found.payload)["timestamp_utc"] == text
     assert found.event_time == 1_772_352_900_000
     assert found.fields["event_time"] == "2026-03-01T08:15:00.000Z"
+
+
+@pytest.mark.parametrize("text", ["2026-03-01T08:15:00.000Z", "2026-03-01T08:15:00+00:00", "2026-03-01 08:15:00Z"])
+def test_another_spelling_of_the_same_instant_is_another_version_of_the_same_reading(text: str) -> None:
+    """The text is a part of the record (ING-15), the digest is of the whole record: not equal, so a conflict (T4)."""
+    one, other = record(reading()), record(reading(timestamp_utc=f'"{text}"'))
+    assert one.fields == other.fields
+    assert one.digest != other.digest
+    driver = TopologyDriver(load_pipeline("cold-chain"))
+    for value in (reading(), reading(timestamp_utc=f'"{text}"'), reading()):
+        driver.publish("p", value)
+    driver.finish()
+    (letter,) = driver.read("dead-letter")
+    assert (letter["raw_offset"], letter["findings"][0]["code"]) == (1, "CONFLICTING_VERSION")
+    assert sorted((ack["raw_offset"], ack["outcome"]) for ack in driver.read("sent")) == [
+        (0, "delivered"),
+        (2, "duplicate"),
+    ]
 
 
 def test_an_offset_is_refused_in_strict_and_normalised_in_lenient() -> None:

@@ -33,6 +33,8 @@ from topology.model import SHORT_NAMES, Pipeline
 from topology.topics import topic_specs
 from waybill.partner_sim import Partner, Server
 
+READY_SECONDS = 90.0
+"""For all workers to come up, with nothing wrong: imports on a busy machine, and their groups."""
 AFTER_SECONDS = 2.0
 """How long the load goes on after the last fault."""
 REST_SECONDS = 120.0
@@ -128,6 +130,8 @@ class Stage:
         return Crew(command, {"WAYBILL_HOME": str(self.folder / "home")}, self.folder)
 
     def _under_load(self, crew: Crew) -> None:
+        """Load and faults begin when every worker is ready: a fault before that would meet nobody at work."""
+        assert crew.wait_ready(None, READY_SECONDS), f"not every worker was ready within {READY_SECONDS:g} s"
         self.began = time.time()
         over = threading.Event()
         with ThreadPoolExecutor() as pool:
@@ -194,7 +198,7 @@ class Stage:
             "drained": drained,
             "restarts": {str(slot): count for slot, count in crew.restarts.items()},
             "max_restarts": MAX_RESTARTS,
-            "exits": crew.exits,
+            "exits": [ended._asdict() for ended in crew.exits],
             "fenced": [],
         }
 

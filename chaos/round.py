@@ -194,13 +194,23 @@ class Stage:
             "acks": pipeline.acks,
             "ordering": pipeline.ordering,
             "partners": {name: {"kind": partner.kind} for name, partner in pipeline.partners.items()},
+            "routing": routing(pipeline),
+            "group_by": list(pipeline.group_by),
+            "unknown_attempts": pipeline.retry.unknown_attempts,
+            "harmed": self._harmed(),
             "deadline_met": seconds <= REST_SECONDS,
             "drained": drained,
             "restarts": {str(slot): count for slot, count in crew.restarts.items()},
             "max_restarts": MAX_RESTARTS,
             "exits": [ended._asdict() for ended in crew.exits],
-            "fenced": [],
         }
+
+    def _harmed(self) -> list[str]:
+        """See chaos.checker.evidence.Round.harmed. A fault that counts as not met may still have done some harm."""
+        played = {event["what"] for event in self.history} & FAULTS.keys()
+        themes = {FAULTS[name].theme for name in played}
+        found = {"clinic": "partner-down" in played, "lake": "stores" in themes, "cluster": "cluster" in themes}
+        return [name for name, harmed in found.items() if harmed]
 
     def _write(self, facts: dict[str, Any]) -> None:
         """The round's evidence, as far as it is not in Kafka."""
@@ -223,6 +233,12 @@ class Stage:
             if path.is_file():
                 name = path.relative_to(self._lake).as_posix()
                 yield {"path": name, "sha256": sha256(path.read_bytes()).hexdigest(), "versions": 1}
+
+
+def routing(pipeline: Pipeline) -> dict[str, Any]:
+    """Which partner a record is for, as the checker reads it."""
+    rule = pipeline.partner
+    return {"by": None, "map": {}, "default": rule} if isinstance(rule, str) else rule.model_dump()
 
 
 def run(plan: Plan, folder: Path, broker: Broker, worker: str) -> Result:

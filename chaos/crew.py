@@ -103,9 +103,10 @@ class Crew:
         if self._thread is not None:
             self._thread.join()
         for slot in self._slots.values():
-            if slot.process is not None and slot.process.poll() is None:
+            if slot.process is not None:
                 slot.process.kill()
                 slot.process.wait()
+                _shut(slot.process)
 
     # ---- what the nemesis does -------------------------------------------------------------------
 
@@ -173,6 +174,7 @@ class Crew:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        _shut(process)
         self.exits.append(Exit(number, code, "", slot.said(UP)))
         return code
 
@@ -221,6 +223,7 @@ class Crew:
     def _look_at(self, slot: Slot) -> None:
         if slot.process is not None and slot.process.poll() is not None:
             code = slot.process.returncode
+            _shut(slot.process)
             self._note("ended", slot, code=code)
             if slot.meets and code == -signal.SIGKILL:
                 self._met.add(slot.meets)
@@ -267,3 +270,9 @@ class Crew:
     def _note(self, what: str, slot: Slot, **more: Any) -> None:
         pid = slot.process.pid if slot.process is not None else None
         self.history.append({"at": time.time(), "what": what, "slot": slot.number, "pid": pid, **more})
+
+
+def _shut(ended: subprocess.Popen[bytes]) -> None:
+    """Gives back what is left of a process that has ended: the way to its standard input."""
+    if ended.stdin is not None:
+        ended.stdin.close()

@@ -209,7 +209,8 @@ class Stage:
         """See chaos.checker.evidence.Round.harmed. A fault that counts as not met may still have done some harm."""
         played = {event["what"] for event in self.history} & FAULTS.keys()
         themes = {FAULTS[name].theme for name in played}
-        found = {"clinic": "partner-down" in played, "lake": "stores" in themes, "cluster": "cluster" in themes}
+        brokers = any(FAULTS[name].id.startswith("B") for name in played)  # a flood does them no harm
+        found = {"clinic": "partner-down" in played, "lake": "stores" in themes, "cluster": brokers}
         return [name for name, harmed in found.items() if harmed]
 
     def _write(self, facts: dict[str, Any]) -> None:

@@ -55,6 +55,7 @@ def _broker_pause(scene: Scene) -> Iterator[None]:
 
 @fault("B4", "network-cut", (0.5, 6.0))
 def _cut(scene: Scene) -> Iterator[None]:
+    scene.until(lambda: scene.crew.ready)  # else there is nothing to cut
     cut = _grown(scene, "connection cut")
     scene.broker.proxy.cut(60)
     yield

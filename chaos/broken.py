@@ -10,11 +10,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from schemas.errors import OUTCOME_UNKNOWN
+from streams import attempts, deliveries
+from streams.attempts import Row, Settled, dead
+from streams.delivery.protocol import Outcome, OutcomeKind
 from streams.runtime.kafka import KafkaLog
 from streams.runtime.runner import Runner, Step
 from streams.runtime.transaction import offsets_of
 from streams.stage import Work
 from streams.tables import table_rows
+from topology.model import Pipeline
 
 VARIABLE = "WAYBILL_BROKEN"
 CALL_SECONDS = 0.05
@@ -73,8 +78,27 @@ def _table_early() -> None:
     Runner._commit = broken  # type: ignore[method-assign]
 
 
+def _gives_up() -> None:
+    """What a partner took is dead-lettered as if nobody knew what became of it."""
+    settle = attempts.settle
+
+    def broken(row: Row, outcome: Outcome, *more: Any) -> Settled:
+        if outcome.kind is OutcomeKind.DELIVERED:
+            return dead(row._replace(unknown=True), OUTCOME_UNKNOWN, outcome.answer)
+        return settle(row, outcome, *more)
+
+    vars(deliveries)["settle"] = broken
+
+
+def _misrouted() -> None:
+    """Every record goes to one partner, whatever the rule says (VA1)."""
+    Pipeline.partner_of = lambda self, fields: self.partner_names[0]  # type: ignore[method-assign]
+
+
 MODES: dict[str, Callable[[], None]] = {
     "effects-first": _effects_first,
+    "gives-up": _gives_up,
+    "misrouted": _misrouted,
     "offsets-outside": _offsets_outside,
     "table-early": _table_early,
 }

@@ -11,10 +11,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from chaos.waiting import wait_for
 
@@ -22,6 +22,9 @@ ROOT = Path(__file__).resolve().parents[1]
 BACK_OFF = 0.3
 """Seconds between a death and the next start."""
 LOOK_SECONDS = 0.05
+UP = "frame started"
+"""The first event that a worker logs: it has its signal handlers and has reached the brokers by then."""
+READY = "ready"
 STOP_SECONDS = 60.0
 """For a worker that was told to stop: its drain, and the ends of everything it waits for."""
 
@@ -40,6 +43,35 @@ class Slot:
     """That of the running process."""
     starts: int = 0
     not_before: float = 0.0
+    log: Path = Path()
+    """Of the running process."""
+    heard: set[str] = field(default_factory=set)
+    """Events that it is known to have logged."""
+    ended_by: str = ""
+    """What was done to the running process that may end it; see `Exit.by`."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        return self.process is not None and self.process.poll() is None
+
+    def said(self, event: str) -> bool:
+        """Whether the running process has logged this event."""
+        if event not in self.heard and f'"event": "{event}"'.encode() in self.log.read_bytes():
+            self.heard.add(event)
+        return event in self.heard
+
+
+class Exit(NamedTuple):
+    """How a worker ended."""
+
+    slot: int
+    code: int | None
+    """None: it had to be killed because a bounded run did not end."""
+    by: str
+    """`kill`, `failpoint`, `stop` (SIGTERM) or `early stop` (SIGTERM before it could have a handler); empty: nobody."""
+    up: bool
+    """Whether it had come so far that it hears signals and has reached the brokers."""
 
 
 @dataclass
@@ -53,7 +85,7 @@ class Crew:
     environment: Mapping[str, str]
     logs: Path
     history: list[dict[str, Any]] = field(default_factory=list)
-    exits: list[int] = field(default_factory=list)
+    exits: list[Exit] = field(default_factory=list)
     _met: set[str] = field(default_factory=set)
     """Failpoints at which a worker has died."""
     _slots: dict[int, Slot] = field(default_factory=dict)
@@ -71,9 +103,10 @@ class Crew:
         if self._thread is not None:
             self._thread.join()
         for slot in self._slots.values():
-            if slot.process is not None and slot.process.poll() is None:
+            if slot.process is not None:
                 slot.process.kill()
                 slot.process.wait()
+                _shut(slot.process)
 
     # ---- what the nemesis does -------------------------------------------------------------------
 
@@ -88,17 +121,19 @@ class Crew:
             slot = self._slots.setdefault(number, Slot(number))
             slot.wanted = True
 
-    def kill(self, number: int, failpoint: str = "") -> None:
-        """kill -9; its successor gets the failpoint."""
+    def kill(self, number: int, failpoint: str = "") -> bool:
+        """kill -9; its successor gets the failpoint. Returns whether there was a process to kill."""
         with self._lock:
             slot = self._slots[number]
             slot.failpoint = failpoint
             self._met.discard(failpoint)
-            if slot.process is not None and slot.process.poll() is None:
-                self._note("killed", slot)
-                slot.meets = ""
-                slot.process.send_signal(signal.SIGCONT)
-                slot.process.kill()
+            if slot.process is None or not slot.alive:
+                return False
+            self._note("killed", slot)
+            slot.meets, slot.ended_by = "", "kill"
+            slot.process.send_signal(signal.SIGCONT)
+            slot.process.kill()
+            return True
 
     def remove(self, number: int) -> None:
         """SIGTERM, and nobody takes its place. Returns when it has ended."""
@@ -133,16 +168,38 @@ class Crew:
         self._start(slot, options)
         process = slot.process
         assert process is not None
+        code: int | None = None
         try:
-            return process.wait(seconds)
+            code = process.wait(seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            return None
+        _shut(process)
+        self.exits.append(Exit(number, code, "", slot.said(UP)))
+        return code
 
     def met(self, failpoint: str) -> bool:
         """Whether a worker has died at it since it was set."""
         return failpoint in self._met
+
+    @property
+    def ready(self) -> list[int]:
+        """Slots whose worker has restored its tables and turns its loops."""
+        with self._lock:
+            return [s.number for s in self._slots.values() if s.wanted and s.alive and s.said(READY)]
+
+    def wait_ready(self, numbers: Collection[int] | None, seconds: float) -> bool:
+        """Waits until all of these slots (None: all that are to be filled) are ready; False where that takes longer."""
+        deadline = time.monotonic() + seconds
+        while not set(self.slots if numbers is None else numbers) <= set(self.ready):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(LOOK_SECONDS)
+        return True
+
+    def logged(self, text: str) -> int:
+        """How often all workers' logs have this text."""
+        return sum(path.read_bytes().count(text.encode()) for path in self.logs.glob("worker-*.log"))
 
     def disarm(self) -> None:
         """No worker that is yet to start gets a failpoint any more."""
@@ -166,17 +223,19 @@ class Crew:
     def _look_at(self, slot: Slot) -> None:
         if slot.process is not None and slot.process.poll() is not None:
             code = slot.process.returncode
-            self.exits.append(code)
+            _shut(slot.process)
             self._note("ended", slot, code=code)
             if slot.meets and code == -signal.SIGKILL:
                 self._met.add(slot.meets)
+                slot.ended_by = "failpoint"
+            self.exits.append(Exit(slot.number, code, slot.ended_by, slot.said(UP)))
             slot.process, slot.not_before, slot.meets = None, time.monotonic() + BACK_OFF, ""
         if slot.process is None and slot.wanted and time.monotonic() >= slot.not_before:
             self._start(slot)
 
     def _start(self, slot: Slot, options: Sequence[str] = ()) -> None:
         slot.starts += 1
-        path = self.logs / f"worker-{slot.number}-{slot.starts}.log"
+        path = slot.log = self.logs / f"worker-{slot.number}-{slot.starts}.log"
         environment = {**os.environ, **self.environment, "WAYBILL_FAILPOINT": slot.failpoint}
         # supervised: it stops when this process is gone, however it ended
         command = [sys.executable, *self.command, "--supervised", "--slot", str(slot.number), *options]
@@ -185,13 +244,15 @@ class Crew:
                 command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=out, stderr=out
             )
         self._note("started", slot, failpoint=slot.failpoint)
-        slot.failpoint, slot.meets = "", slot.failpoint
+        slot.failpoint, slot.meets, slot.ended_by = "", slot.failpoint, ""
+        slot.heard.clear()
 
     def _stop(self, slot: Slot) -> None:
         process = slot.process
         if process is None or process.poll() is not None:
             return
         self._note("stopped", slot)
+        slot.ended_by = "stop" if slot.said(UP) else "early stop"
         process.send_signal(signal.SIGCONT)
         process.terminate()
         wait_for(lambda: process.poll() is not None, STOP_SECONDS, f"worker {slot.number} ends after SIGTERM")
@@ -209,3 +270,9 @@ class Crew:
     def _note(self, what: str, slot: Slot, **more: Any) -> None:
         pid = slot.process.pid if slot.process is not None else None
         self.history.append({"at": time.time(), "what": what, "slot": slot.number, "pid": pid, **more})
+
+
+def _shut(ended: subprocess.Popen[bytes]) -> None:
+    """Gives back what is left of a process that has ended: the way to its standard input."""
+    if ended.stdin is not None:
+        ended.stdin.close()

@@ -29,7 +29,7 @@ PIPELINE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Planned:
-    """One fault of a round: when it begins, in seconds from the first message, and how long it lasts."""
+    """One fault of a round: when it begins, in seconds from the first message, and how long it lasts at least."""
 
     fault: str
     at: float
@@ -73,6 +73,9 @@ def plan(seed: int, number: int, only: tuple[str, ...] = ()) -> Plan:
     supersede = chance.random() < 0.3
     deterministic = not supersede and chance.random() < 0.15
     partitions, workers = (1, 1) if deterministic else (partitions, workers)
+    names = only or _dealt(seed, number)
+    if "freeze" in names:  # somebody else must be there to take over, and something to be taken over
+        partitions, workers, deterministic = max(2, partitions), max(2, workers), False
     store = chance.choice(["memory", "rocksdb"])
     batching: dict[str, Any] = {"max_records": chance.choice([5, 20, 60]), "linger": chance.choice([0.3, 1.0])}
     batching |= {"max_reread": 300} if deterministic else {"idle": 1.0}
@@ -89,10 +92,10 @@ def plan(seed: int, number: int, only: tuple[str, ...] = ()) -> Plan:
     }
     if supersede:
         settings["ordering_by"] = "zone_id"
-    names = only or _dealt(seed, number)
-    return Plan(
-        seed, number, workers, partitions, store, chance.choice(["folder", "s3"]), settings, _timed(chance, names)
-    )
+    lake = chance.choice(["folder", "s3"])
+    if any(FAULTS[name].theme == "stores" for name in names):  # nothing could be done to a folder
+        lake = "s3"
+    return Plan(seed, number, workers, partitions, store, lake, settings, _timed(chance, names))
 
 
 def _dealt(seed: int, number: int) -> tuple[str, ...]:

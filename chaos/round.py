@@ -33,6 +33,8 @@ from topology.model import SHORT_NAMES, Pipeline
 from topology.topics import topic_specs
 from waybill.partner_sim import Partner, Server
 
+READY_SECONDS = 90.0
+"""For all workers to come up, with nothing wrong: imports on a busy machine, and their groups."""
 AFTER_SECONDS = 2.0
 """How long the load goes on after the last fault."""
 REST_SECONDS = 120.0
@@ -128,6 +130,8 @@ class Stage:
         return Crew(command, {"WAYBILL_HOME": str(self.folder / "home")}, self.folder)
 
     def _under_load(self, crew: Crew) -> None:
+        """Load and faults begin when every worker is ready: a fault before that would meet nobody at work."""
+        assert crew.wait_ready(None, READY_SECONDS), f"not every worker was ready within {READY_SECONDS:g} s"
         self.began = time.time()
         over = threading.Event()
         with ThreadPoolExecutor() as pool:
@@ -145,6 +149,7 @@ class Stage:
                 over.set()
             publishing.result()
         self.publisher.flush()
+        crew.wait_ready(None, READY_SECONDS)  # the last fault may have killed some; they are to stop by themselves
 
     def _course(self, crew: Crew, theme: str, faults: list[Planned]) -> None:
         """The faults of one theme, one after the other."""
@@ -190,13 +195,24 @@ class Stage:
             "acks": pipeline.acks,
             "ordering": pipeline.ordering,
             "partners": {name: {"kind": partner.kind} for name, partner in pipeline.partners.items()},
+            "routing": routing(pipeline),
+            "group_by": list(pipeline.group_by),
+            "unknown_attempts": pipeline.retry.unknown_attempts,
+            "harmed": self._harmed(),
             "deadline_met": seconds <= REST_SECONDS,
             "drained": drained,
             "restarts": {str(slot): count for slot, count in crew.restarts.items()},
             "max_restarts": MAX_RESTARTS,
-            "exits": crew.exits,
-            "fenced": [],
+            "exits": [ended._asdict() for ended in crew.exits],
         }
+
+    def _harmed(self) -> list[str]:
+        """See chaos.checker.evidence.Round.harmed. A fault that counts as not met may still have done some harm."""
+        played = {event["what"] for event in self.history} & FAULTS.keys()
+        themes = {FAULTS[name].theme for name in played}
+        brokers = any(FAULTS[name].id.startswith("B") for name in played)  # a flood does them no harm
+        found = {"clinic": "partner-down" in played, "lake": "stores" in themes, "cluster": brokers}
+        return [name for name, harmed in found.items() if harmed]
 
     def _write(self, facts: dict[str, Any]) -> None:
         """The round's evidence, as far as it is not in Kafka."""
@@ -219,6 +235,12 @@ class Stage:
             if path.is_file():
                 name = path.relative_to(self._lake).as_posix()
                 yield {"path": name, "sha256": sha256(path.read_bytes()).hexdigest(), "versions": 1}
+
+
+def routing(pipeline: Pipeline) -> dict[str, Any]:
+    """Which partner a record is for, as the checker reads it."""
+    rule = pipeline.partner
+    return {"by": None, "map": {}, "default": rule} if isinstance(rule, str) else rule.model_dump()
 
 
 def run(plan: Plan, folder: Path, broker: Broker, worker: str) -> Result:

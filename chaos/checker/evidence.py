@@ -72,6 +72,8 @@ class LedgerLine(NamedTuple):
     attempt: int | None
     records: tuple[str, ...] | None
     """Ids of the records that this line added; None: not told, an effect then added all."""
+    well: bool = True
+    """Of an attempt: whether the partner did as it should, and at once."""
 
 
 class StoredObject(NamedTuple):
@@ -100,12 +102,20 @@ class Round:
     acks: str
     ordering: str
     partners: dict[str, dict[str, Any]]
+    routing: dict[str, Any]
+    """Which partner a record is for: `map` from the value of its field `by`, else `default`."""
+    group_by: list[str]
+    unknown_attempts: int
+    """How many attempts a batch has beyond its budget while nobody knows what came of them."""
+    harmed: list[str]
+    """Partners that were out of order in ways of which they keep no ledger, and `cluster` where the brokers were."""
     deadline_met: bool
     drained: bool
     restarts: dict[str, int]
     max_restarts: int
-    exits: list[int]
-    fenced: list[dict[str, Any]]
+    exits: list[dict[str, Any]]
+    """How each process ended: `slot`; `code`, None where it had to be killed; `by`: `kill`, `failpoint`, `stop` or
+    `early stop` (before it could have a handler) where somebody ended it; `up`: whether it had reached the brokers."""
 
     def topic(self, short: str) -> str:
         """Full name of a topic."""
@@ -213,6 +223,7 @@ def _ledger(line: dict[str, Any]) -> LedgerLine:
         line.get("life"),
         line.get("attempt"),
         None if records is None else tuple(records),
+        line.get("fault", "none") == "none" and not line.get("slow"),
     )
 
 

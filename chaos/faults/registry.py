@@ -7,6 +7,7 @@ the history. Ends are called at the latest before the round is brought to rest, 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,12 @@ from dataclasses import dataclass, field
 from chaos.brokers import Broker
 from chaos.crew import Crew
 from chaos.store import Store
+from chaos.waiting import LOOK_SECONDS
 from waybill.partner_sim import Server
+
+MEET_SECONDS = 40.0
+"""For a fault to meet somebody: a worker may have to start, to join its group and to come to its work, on a busy
+machine under other faults."""
 
 
 @dataclass
@@ -38,6 +44,19 @@ class Scene:
     said: list[str] = field(default_factory=list)
     happened: bool = True
     """False where the fault that is at work found no occasion: it then counts for nothing in the report."""
+
+    def until(self, condition: Callable[[], object], seconds: float = MEET_SECONDS) -> bool:
+        """Waits for a condition, with a deadline; returns whether it came about."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() >= deadline:
+                return False
+            self.wait(LOOK_SECONDS)
+        return True
+
+    def meets(self, condition: Callable[[], object], seconds: float = MEET_SECONDS) -> None:
+        """The fault happens when this comes about: waits for it, and else notes that nothing happened."""
+        self.happened = self.until(condition, seconds)
 
 
 Act = Callable[[Scene], Iterator[None]]

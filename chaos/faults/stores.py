@@ -1,9 +1,10 @@
-"""Faults of the object store: O1 to O4 of the fault list. A round whose lake is a folder has none of them."""
+"""Faults of the object store: O1 to O4 of the fault list. A round that is dealt one has an object store as its lake."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from chaos.faults.partners import until_used
 from chaos.faults.registry import Act, Scene, fault
 
 WRITES: dict[tuple[str, str], Sequence[str]] = {
@@ -20,11 +21,15 @@ READS = ["reset", "hang", "status:500", "truncated"]
 
 def _some(faults: Sequence[str]) -> Act:
     def act(scene: Scene) -> Iterator[None]:
-        if scene.store is not None:
-            chosen = scene.chance.choices(faults, k=scene.chance.randint(1, 4))
-            scene.said.append(", ".join(chosen))
-            scene.store.gate.play(chosen)
+        scene.happened = scene.store is not None
+        if scene.store is None:
+            yield
+            return
+        chosen = scene.chance.choices(faults, k=scene.chance.randint(1, 4))
+        scene.said.append(", ".join(chosen))
+        scene.store.gate.play(chosen)
         yield
+        until_used(scene, scene.store.gate.faults, chosen)
 
     return act
 
@@ -36,13 +41,20 @@ for (_id, _name), _faults in WRITES.items():
 @fault("O4", "store-read-fails")
 def _read_fails(scene: Scene) -> Iterator[None]:
     """A write whose answer is lost, and then the look at what is stored fails, too."""
-    if scene.store is not None:
-        scene.store.gate.play(["store_then_reset", "precondition_failed"], scene.chance.choices(READS, k=3))
+    scene.happened = scene.store is not None
+    if scene.store is None:
+        yield
+        return
+    writes, reads = ["store_then_reset", "precondition_failed"], scene.chance.choices(READS, k=3)
+    scene.store.gate.play(writes, reads)
     yield
+    until_used(scene, scene.store.gate.faults, writes)
+    until_used(scene, scene.store.gate.read_faults, reads)  # this is the fault: without a failed read none happened
 
 
 @fault("O1", "store-down", (1.0, 8.0))
 def _down(scene: Scene) -> Iterator[None]:
+    scene.happened = scene.store is not None
     if scene.store is not None:
         scene.store.change(down=scene.chance.choice(["refuse", "reset"]))
     yield

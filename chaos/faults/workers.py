@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 
-from chaos.faults.registry import Act, Scene, fault
-from chaos.waiting import LOOK_SECONDS
+from chaos.faults.registry import MEET_SECONDS, Act, Scene, fault
 
 STEPS = ("after-fetch", "after-process", "mid-produce", "before-offsets", "before-commit", "after-commit")
 SENDING = ("before-send", "after-send")
@@ -15,24 +14,24 @@ FAILPOINTS = [f"{stage}:{step}" for stage in ("validate", "batch", "dispatch") f
 FAILPOINTS += [f"dispatch:{step}" for step in SENDING]
 
 FLAPS = 20
-MEET_SECONDS = 40.0
-"""For a worker to start, to join its group and to come to its failpoint, on a busy machine under other faults."""
 
 
 def _victim(scene: Scene) -> int:
-    return scene.chance.choice(scene.crew.slots)
+    """Any that is ready; where none becomes ready, any."""
+    scene.happened = scene.until(lambda: scene.crew.ready)
+    return scene.chance.choice(scene.crew.ready or scene.crew.slots)
 
 
 @fault("K", "kill")
 def _kill(scene: Scene) -> Iterator[None]:
-    scene.crew.kill(_victim(scene))
+    scene.happened = scene.crew.kill(_victim(scene))
     yield
 
 
 @fault("K", "kill-all")
 def _kill_all(scene: Scene) -> Iterator[None]:
-    for slot in scene.crew.slots:
-        scene.crew.kill(slot)
+    killed = [scene.crew.kill(slot) for slot in scene.crew.slots]
+    scene.happened = any(killed)
     yield
 
 
@@ -44,17 +43,31 @@ def _failpoint(place: str) -> Act:
         for slot in scene.crew.slots:
             scene.crew.kill(slot, failpoint)
         yield
-        deadline = time.monotonic() + MEET_SECONDS  # the next fault may kill a worker before it gets there
-        while not scene.crew.met(failpoint) and time.monotonic() < deadline:
-            scene.wait(LOOK_SECONDS)
+        scene.meets(lambda: scene.crew.met(failpoint))  # the next fault may kill a worker before it gets there
         scene.crew.disarm()
-        scene.happened = scene.crew.met(failpoint)
 
     return act
 
 
 for _place in FAILPOINTS:
     fault("K1-K9", f"kill-at-{_place.replace(':', '-')}")(_failpoint(_place))
+
+
+@fault("K8", "kill-while-partner-has-it")
+def _kill_while_partner_has_it(scene: Scene) -> Iterator[None]:
+    """Killed after the request was sent and before it was answered: the partner holds it, and has stored it or not."""
+    partner, held = scene.partner.partner, scene.chance.choice(["hang", "store_then_hang"])
+    scene.said.append(held)
+    before = len(partner.attempts)
+    partner.faults.appendleft(held)
+    scene.meets(lambda: any(line["fault"] == held for line in partner.attempts[before:]))
+    if scene.happened:
+        for slot in scene.crew.slots:
+            scene.crew.kill(slot)
+    else:
+        with suppress(ValueError):
+            partner.faults.remove(held)
+    yield
 
 
 @fault("K10", "terminate")
@@ -66,7 +79,10 @@ def _terminate(scene: Scene) -> Iterator[None]:
 @fault("K11", "freeze", (5.5, 7.0))
 def _freeze(scene: Scene) -> Iterator[None]:
     """Longer than the session: whoever it was works on as a zombie afterwards."""
+    slots = scene.crew.slots
+    scene.crew.wait_ready(slots, MEET_SECONDS)  # who works on must be there, too
     slot = _victim(scene)
+    scene.happened &= len(slots) > 1
     scene.crew.freeze(slot)
     yield
     scene.crew.thaw(slot)
@@ -77,6 +93,7 @@ def _add(scene: Scene) -> Iterator[None]:
     slot = max(scene.crew.slots, default=0) + 1
     scene.crew.add(slot)
     yield
+    scene.happened = scene.crew.wait_ready([slot], MEET_SECONDS)
 
 
 @fault("R2", "remove-worker", (3.0, 6.0))
@@ -104,8 +121,10 @@ def _flap(scene: Scene) -> Iterator[None]:
 def _crowd(scene: Scene) -> Iterator[None]:
     """More members than partitions."""
     first = max(scene.crew.slots, default=0) + 1
-    for slot in range(first, first + 3):
+    more = range(first, first + 3)
+    for slot in more:
         scene.crew.add(slot)
     yield
-    for slot in range(first, first + 3):
+    scene.happened = scene.crew.wait_ready(more, MEET_SECONDS)
+    for slot in more:
         scene.crew.remove(slot)

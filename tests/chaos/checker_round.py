@@ -11,6 +11,7 @@ from typing import Any
 from confluent_kafka import Producer
 
 from chaos.load import Load, Sent
+from chaos.round import routing
 from tests.system.plant import Plant
 from topology.model import SHORT_NAMES
 
@@ -79,12 +80,15 @@ def write(plant: Plant, folder: Path, seed: int, sent: list[Sent]) -> None:
         "acks": pipeline.acks,
         "ordering": pipeline.ordering,
         "partners": {name: {"kind": partner.kind} for name, partner in pipeline.partners.items()},
+        "routing": routing(pipeline),
+        "group_by": list(pipeline.group_by),
+        "unknown_attempts": pipeline.retry.unknown_attempts,
+        "harmed": [],
         "deadline_met": True,
         "drained": True,
         "restarts": {"0": 0},
         "max_restarts": 3,
-        "exits": [0, 0],
-        "fenced": [],
+        "exits": [{"slot": 0, "code": 0, "by": "", "up": True}] * 2,
     }
     (folder / "bodies").mkdir(parents=True)
     (folder / "round.json").write_text(json.dumps(facts))

@@ -74,8 +74,9 @@ def test_unreadable_input_is_one_line_and_exit_2(
     ran = {
         "seed": 1, "application": "a", "pipeline": "p", "raw": "r", "topics": {}, "partitions": 1, "groups": {},
         "inputs": {}, "on_conflict": "conflict", "acks": "record", "ordering": "group",
-        "partners": {"clinic": {"kind": "http"}}, "deadline_met": True, "drained": True, "restarts": {},
-        "max_restarts": 1, "exits": [], "fenced": [],
+        "partners": {"clinic": {"kind": "http"}}, "routing": {"by": None, "map": {}, "default": "clinic"},
+        "group_by": [], "unknown_attempts": 1, "harmed": [], "deadline_met": True, "drained": True, "restarts": {},
+        "max_restarts": 1, "exits": [],
     }  # fmt: skip
     (tmp_path / "round.json").write_text(json.dumps(ran))
     (tmp_path / "manifest.jsonl").write_text("")

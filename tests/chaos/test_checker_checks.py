@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chaos.checker.evidence import Evidence, Message
+from chaos.checker.evidence import Evidence, LedgerLine, Message
 from chaos.checker.facts import Decoded, Place
 from tests.chaos.altered import Finder, content, found, instead, ledger, more, topics, without
 
@@ -162,6 +162,39 @@ def effect_key(evidence: Evidence, find: Finder) -> Evidence:
     return ledger(evidence, *lines)
 
 
+def dead_batch(find: Finder) -> str:
+    """A batch that a partner refused."""
+    return find.facts.answers[find.of("dead in dispatch")][0].batch or ""
+
+
+def given_up(evidence: Evidence, find: Finder) -> Evidence:
+    """The partner took the batch of a dead letter at once."""
+    batch = dead_batch(find)
+    lines = [x._replace(well=True) if (x.kind, x.key) == ("attempt", batch) else x for x in evidence.ledger]
+    last = next(x for x in reversed(lines) if (x.kind, x.key) == ("attempt", batch))
+    return ledger(evidence, *lines, last._replace(kind="effect"))
+
+
+def killed_untried(evidence: Evidence, find: Finder) -> Evidence:
+    """A dead letter without any attempt."""
+    batch = dead_batch(find)
+    rows = [m.at for m in find.facts.decoded("delivery") if m.name and m.value["batch_id"].hex() == batch]
+    return without(evidence, "delivery", *rows)
+
+
+def elsewhere(evidence: Evidence, find: Finder) -> Evidence:
+    """What one partner has, at the other."""
+    effect = find.effect("object-store")
+    line = LedgerLine("effect", effect.batch, effect.digest, 1, 1, None)
+    return ledger(evidence, *evidence.ledger, line)
+
+
+def ends(evidence: Evidence, **changes: Any) -> Evidence:
+    """A process that ended otherwise."""
+    exits = [evidence.round.exits[0] | changes, *evidence.round.exits[1:]]
+    return replace(evidence, round=replace(evidence.round, exits=exits))
+
+
 CHECKS: list[tuple[str, str, Alteration]] = [
     ("I1", "acknowledged, but not in the batch that the partner has",
      at_partner(lambda b: {"records": b["records"][1:]})),
@@ -175,6 +208,18 @@ CHECKS: list[tuple[str, str, Alteration]] = [
     ("I3", "a duplicate of nothing", answer("duplicate", duplicate_of=None)),
     ("I3", "a duplicate of what was never published", lambda e, f: unpublished(e, named_by_duplicate(f))),
     ("I3", "a duplicate of what was not admitted", naming(lambda f: f.of("dead in batch"))),
+    ("I3", "dead in dispatch, but clinic took it at the last attempt and said so", given_up),
+    ("I3", "dead in dispatch, but no attempt was made", killed_untried),
+    ("I3", "dead in dispatch, but the last attempt did not reach clinic, which was there",
+     lambda e, f: ledger(e, *(x for x in e.ledger if x.kind != "attempt" or x.key != dead_batch(f)))),
+    ("I4", "validated under the partner nobody, its fields say", validated(partner="nobody")),
+    ("I4", "validated under the group another, its fields say", validated(group="another")),
+    ("I4", "validated under the date 2026-01-01, its fields say", validated(date="2026-01-01")),
+    ("I4", "in a batch under the partner nobody, its fields say", batched(lambda b: {"partner": "nobody"})),
+    ("I4", "in a batch under the group another, its fields say", batched(lambda b: {"group": "another"})),
+    ("I4", "in a batch under the date 2026-01-01, its fields say", batched(lambda b: {"date": "2026-01-01"})),
+    ("I4", "at a partner under the partner clinic, its fields say lake", elsewhere),
+    ("I4", "at a partner under the group another, its fields say", at_partner(lambda b: {"group": "another"})),
     ("I4", "the answer's digest is not the validated record's", answer("duplicate", digest=bytes(32))),
     ("I4", "the dead letter's submission digest is not the published one",
      answer("dead in batch", submission_digest=bytes(32))),
@@ -207,6 +252,17 @@ CHECKS: list[tuple[str, str, Alteration]] = [
     ("I9", "effect under a key that is no batch", effect_key),
     ("I9", "lake has another body than was written ahead",
      lambda e, f: replace(e, objects=[o._replace(sha256="00" * 32) for o in e.objects])),
+    ("I10", "ended with 71", lambda e, f: ends(e, code=71)),
+    ("I10", "ended with 1", lambda e, f: ends(e, code=1)),
+    ("I10", "ended with 2", lambda e, f: ends(e, code=2)),
+    ("I10", "ended with -11", lambda e, f: ends(e, code=-11)),
+    ("I10", "ended with -9", lambda e, f: ends(e, code=-9)),
+    ("I10", "ended with -15 after stop", lambda e, f: ends(e, code=-15, by="stop")),
+    ("I10", "ended with None", lambda e, f: ends(e, code=None)),
+    ("I10", "nothing was published", lambda e, f: replace(e, manifest=[])),
+    ("I10", "nothing was frozen", lambda e, f: topics(e, "batched", lambda messages: [])),
+    ("I10", "nothing was answered",
+     lambda e, f: topics(topics(e, "sent", lambda messages: []), "dead-letter", lambda messages: [])),
     ("I11", "an attempt without number", attempts(lambda line: [line._replace(attempt=None)])),
     ("I11", "an effect without an attempt", attempts(lambda line: [])),
     ("I11", "an effect of a batch that was never written ahead", rows_gone("delivery", of_batch("in_flight"))),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ BREAKING = {
     "table-early": "kill-at-batch-before-commit,kill-at-batch-mid-produce,end-txn-lost",
 }
 """Faults that show what each mode has broken."""
+WRONG = {"gives-up": "I3", "misrouted": "I4"}
+"""Modes that are wrong without any fault, in every round, and the invariant that must say so."""
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(3600)]
 
@@ -39,7 +42,9 @@ def test_a_plan_is_a_function_of_seed_and_number_and_the_deck_leaves_nothing_out
     plans = [plan(SEED, number) for number in range(ROUNDS)]
     assert plans == [plan(SEED, number) for number in range(ROUNDS)]
     assert plans != [plan(SEED + 1, number) for number in range(ROUNDS)]
-    assert {planned.fault for one in plans for planned in one.faults} == FAULTS.keys()
+    dealt = Counter(planned.fault for one in plans for planned in one.faults)
+    assert dealt.keys() == FAULTS.keys()
+    assert min(dealt.values()) >= 2
 
 
 @pytest.mark.usefixtures("kafka_broker")
@@ -47,13 +52,30 @@ def test_thirty_random_rounds_hold_every_invariant(tmp_path: Path) -> None:
     code, lines, rounds = chaos(tmp_path, "--rounds", str(ROUNDS), "--seed", str(SEED))
     assert code == 0, "\n".join(lines)
     assert lines[-1] == f"rounds={ROUNDS} failures=0"
-    assert FAULTS.keys() - set().union(*map(happened, rounds)) == set()
+    for name in sorted(FAULTS.keys() - set().union(*map(happened, rounds))):  # those that found no occasion
+        code, lines, again = chaos(tmp_path / name, "--rounds", "1", "--seed", str(SEED), "--faults", name)
+        assert code == 0, "\n".join(lines)
+        assert happened(again[0]) == {name}
     assert (tmp_path / "timeline.png").stat().st_size > 10_000
 
 
 @pytest.mark.usefixtures("kafka_broker")
-@pytest.mark.parametrize("mode", sorted(MODES))
+@pytest.mark.parametrize("mode", sorted(BREAKING))
 def test_a_product_that_is_broken_on_purpose_fails(tmp_path: Path, mode: str) -> None:
     code, lines, _ = chaos(tmp_path, "--rounds", "3", "--seed", "7", "--broken", mode, "--faults", BREAKING[mode])
     assert code == 1, "\n".join(lines)
     assert lines[-1].startswith("rounds=3 failures=")
+
+
+def test_every_mode_is_played() -> None:
+    assert BREAKING.keys() | WRONG.keys() == MODES.keys()
+
+
+@pytest.mark.usefixtures("kafka_broker")
+@pytest.mark.parametrize("mode", sorted(WRONG))
+def test_a_product_that_is_always_wrong_fails_in_the_invariant_that_is_broken(tmp_path: Path, mode: str) -> None:
+    options = ("--rounds", "1", "--seed", "7", "--broken", mode, "--faults", "bad-flood")
+    code, lines, (played,) = chaos(tmp_path, *options)
+    assert code == 1, "\n".join(lines)
+    broken = {entry["id"] for entry in played["verdict"]["invariants"] if entry["findings"]}
+    assert broken == {WRONG[mode]}

@@ -2,7 +2,8 @@
 
 One line of JSON each, with `kind`, the request's `key`, `digest` (SHA-256 of the body, hex), `attempt`, `life`, `peer`
 and `time` (seconds since the epoch):
-- `attempt`: a request that carried a batch, with the `fault` it met (`none` if it met none);
+- `attempt`: a request that carried a batch, with the `fault` it met (`none` if it met none) and, where it had to wait,
+  the seconds in `slow`;
 - `partial`: some records of a batch were taken, their ids in `records`;
 - `effect`: a batch is stored whole; with `records` if earlier requests took a part: the ids this one added.
 """

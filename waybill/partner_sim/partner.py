@@ -155,7 +155,8 @@ class Partner:
         body = await request.read()
         if fault == NO_FAULT:
             fault = modes.refusal(body)
-        self.note("attempt", request, key=key, digest=hashlib.sha256(body).hexdigest(), fault=fault)
+        more: dict[str, Any] = {"slow": modes.slow} if modes.slow else {}
+        self.note("attempt", request, key=key, digest=hashlib.sha256(body).hexdigest(), fault=fault, **more)
         await asyncio.sleep(modes.slow)
         if fault == NO_FAULT:
             status, answer = self.take(request, body)

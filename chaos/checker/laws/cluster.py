@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from hashlib import sha256
+from typing import Any
 
 from chaos.checker.facts import Facts, Place
 from chaos.checker.formats import ascii_json
 from chaos.checker.verdict import Verdict
+
+EXITS = (0, 70, 72, 73, 74, 86)
+"""Codes that docs/operating.md knows and that need nobody's decision: a successor goes on."""
+USAGE = 2
+SIGNALLED = ((-9, "kill"), (-9, "failpoint"), (-15, "early stop"))
 
 
 def nothing_open(facts: Facts, verdict: Verdict) -> None:
@@ -19,7 +26,8 @@ def nothing_open(facts: Facts, verdict: Verdict) -> None:
 
 
 def liveness(facts: Facts, verdict: Verdict) -> None:
-    """I10: the round drained in time, nothing is left unread, and no process was restarted too often."""
+    """I10: the round drained in time, nothing is left unread, no process was restarted too often or ended in a way that
+    none should, and there was anything to judge at all."""
     ran = facts.round
     verdict.expect(ran.deadline_met, "the deadline was missed", [f"seed {ran.seed}"])
     verdict.expect(ran.drained, "not drained", [f"seed {ran.seed}"])
@@ -31,6 +39,19 @@ def liveness(facts: Facts, verdict: Verdict) -> None:
             verdict.expect(committed > offset, words, [f"{stage}/{partition}"])
     for slot, times in sorted(ran.restarts.items()):
         verdict.expect(times <= ran.max_restarts, f"restarted {times} times", [f"slot {slot}"])
+    for ended in ran.exits:
+        words = f"ended with {ended['code']}" + (f" after {ended['by']}" if ended["by"] else "")
+        verdict.expect(_may_end(ended, ran.harmed), words, [f"slot {ended['slot']}"])
+    for what, there in {"published": facts.published, "frozen": facts.batches, "answered": facts.answers}.items():
+        verdict.expect(bool(there), f"nothing was {what}", [f"seed {ran.seed}"])
+
+
+def _may_end(ended: Mapping[str, Any], harmed: Collection[str]) -> bool:
+    """Whether a process may end so: by a signal only if that was sent, and never because records could be skipped."""
+    code, by = ended["code"], ended["by"]
+    if code == USAGE:  # a cluster out of reach at the start
+        return not ended["up"] and "cluster" in harmed
+    return code in EXITS or (code, by) in SIGNALLED
 
 
 def result_digest(facts: Facts) -> str:

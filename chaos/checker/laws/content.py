@@ -7,6 +7,7 @@ from typing import Any
 
 from chaos.checker.facts import Answer, Effect, Facts, Place, digest_of, place
 from chaos.checker.formats import payload_digest, unlike
+from chaos.checker.laws.routing import routed
 from chaos.checker.verdict import Verdict
 
 
@@ -29,6 +30,7 @@ def fidelity(facts: Facts, verdict: Verdict) -> None:
                 verdict.expect(same, "the dead letter's submission digest is not the published one", facts.ids(where))
     for effect in facts.effects:
         _body(verdict, facts, effect)
+    routed(facts, verdict)
 
 
 def _raw(verdict: Verdict, facts: Facts) -> None:

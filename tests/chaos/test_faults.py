@@ -1,0 +1,96 @@
+"""Faults of a round count only where they met somebody, and the crew knows how its workers came up and ended."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chaos.crew import Crew, Exit
+from chaos.faults import FAULTS, Scene
+from chaos.faults.partners import until_used
+from chaos.plan import plan
+from tests.support import wait_for
+
+SECONDS = 30.0
+WORKER = """
+import sys, time
+for event in {events}:
+    print('{{"event": "' + event + '"}}', flush=True)
+sys.stdin.read()
+"""
+
+
+def scene(**more: Any) -> Scene:
+    """A scene on which nobody is but whom a test names."""
+    nobody: Any = None
+    given = {
+        "chance": random.Random(1), "crew": nobody, "broker": nobody, "partner": nobody, "session": 4.0,
+        "publish": nobody, "recent": nobody, "wait": time.sleep, "store": nobody,
+    }  # fmt: skip
+    return Scene(**(given | more))
+
+
+@pytest.fixture
+def crew(tmp_path: Path) -> Iterator[Crew]:
+    """Workers that come up and wait."""
+    with Crew(["-c", WORKER.format(events=["frame started", "ready"])], {}, tmp_path) as found:
+        yield found
+
+
+def test_a_round_with_a_freeze_has_somebody_who_takes_over_and_one_with_store_faults_has_a_store() -> None:
+    plans = [plan(seed, number) for seed in range(4) for number in range(40)]
+    frozen = [one for one in plans if "freeze" in {planned.fault for planned in one.faults}]
+    stored = [one for one in plans if "stores" in {FAULTS[planned.fault].theme for planned in one.faults}]
+    assert min(min(one.workers, one.partitions, one.settings["partitions"]) for one in frozen) == 2
+    assert not any(one.settings["deterministic"] for one in frozen)
+    assert {one.lake for one in stored} == {"s3"}
+    assert {one.lake for one in plans} == {"s3", "folder"}
+
+
+def test_faults_of_a_queue_happened_if_one_was_met_and_the_others_are_taken_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chaos.faults.partners.ALL_SECONDS", 0.05)
+    queue, stage = deque(["another", "b", "b"]), scene()
+    until_used(stage, queue, ["a", "b", "b"])
+    assert stage.happened
+    assert stage.said == ["(1 of 3)"]
+    assert list(queue) == ["another"]
+
+
+def test_faults_of_a_queue_that_nobody_met_did_not_happen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chaos.faults.partners.ALL_SECONDS", 0.05)
+    queue, stage = deque(["a", "b"]), scene()
+    monkeypatch.setattr(stage, "meets", lambda condition: setattr(stage, "happened", stage.until(condition, 0.05)))
+    until_used(stage, queue, ["a", "b"])
+    assert not stage.happened
+    assert not queue
+
+
+def test_a_crew_knows_who_is_ready_and_how_each_ended(crew: Crew) -> None:
+    crew.add(0)
+    crew.add(1)
+    assert crew.wait_ready(None, SECONDS)
+    assert crew.ready == [0, 1]
+    assert crew.logged('"event": "ready"') == 2
+    assert crew.kill(0)
+    wait_for(lambda: crew.exits, SECONDS, "the killed worker has ended")
+    assert crew.wait_ready([0, 1], SECONDS), "its successor is ready, not its log of before"
+    crew.stop()
+    assert crew.exits == [Exit(0, -9, "kill", True), Exit(0, -15, "stop", True), Exit(1, -15, "stop", True)]
+    assert not crew.ready
+
+
+def test_a_worker_that_was_stopped_before_it_could_hear_is_told_apart(tmp_path: Path) -> None:
+    with Crew(["-c", WORKER.format(events=[])], {}, tmp_path) as crew:
+        crew.add(0)
+        wait_for(lambda: crew.history, SECONDS, "the worker was started")
+        assert not crew.wait_ready([0], 0.2)
+        crew.stop()
+    assert crew.exits == [Exit(0, -15, "early stop", False)]

@@ -15,6 +15,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from schemas.settings import FromVariable
+
 Location = tuple[str | int, ...]
 """Path of a value inside a file: keys and list indexes."""
 
@@ -209,7 +211,8 @@ def expand(value: Any, at: Location, source: YamlFile, env: Mapping[str, str]) -
         if "${" in VARIABLE.sub("", value):
             what = f"{value!r} has a ${{ that is no variable; allowed: ${{NAME}}, ${{NAME:-default}}"
             return value, [source.mistake(at, what)]
-        return VARIABLE.sub(one, value), mistakes
+        replaced = VARIABLE.sub(one, value)
+        return (FromVariable(replaced) if VARIABLE.search(value) else value), mistakes
     pairs: Iterable[tuple[Any, Any]]
     if isinstance(value, dict):
         pairs = [(key, expand(item, (*at, key), source, env)) for key, item in value.items()]

@@ -126,6 +126,11 @@ class HttpPartner(Settings):
     headers: dict[str, str] = Field(default_factory=dict, description="sent with each request; ${ENV} is expanded")
     timeout: Number = Field(30.0, gt=0, description="seconds for one attempt (DEL-02), then its outcome is unknown")
     connections: Whole = Field(8, ge=1, le=1000, description="pooled connections of the one client")
+    not_done: list[Annotated[Whole, Field(ge=500, le=599)]] = Field(
+        default=[],
+        description="5xx statuses by which this partner promises that nothing was done, so that the attempt is a known "
+        "failure; after any other 5xx the outcome is unknown (a 503 with Retry-After is a pause, listed or not)",
+    )
     key_retention: Number | None = Field(
         None, gt=0, description="seconds the partner remembers an idempotency key; none: for ever"
     )

@@ -129,6 +129,9 @@ def test_a_fraction_is_no_whole_number_even_if_nothing_is_behind_the_point(
 
 
 def test_what_is_no_number_in_a_list_is_named_by_its_place(tmp_path: Path) -> None:
+    line = refused(tmp_path, "clinic", "not_done", "[503, true]")
+    assert line.startswith("partners.yaml:2: clinic.not_done[1]: should be a valid integer, not True (5xx")
+    assert line.endswith("allowed: at least 500 and at most 599")
     assert "not True" in refused(tmp_path, "options.sources[0]", "sentinels", "[-127, true]")
 
 

@@ -53,7 +53,6 @@ def fresh_home(base: Path) -> Path:
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     os.environ[HOME_VARIABLE] = str(folder)
-    os.environ.setdefault("WAYBILL_LAKE", (folder / "lake").absolute().as_uri())
     return folder
 
 

@@ -14,7 +14,7 @@ The stages, the runner and every rule are the product's own; only the log is in 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from audit.block import Block, read_block
@@ -26,7 +26,7 @@ from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
 from streams.pipeline import STAGES, Parts
 from streams.progress import Identity
 from streams.runtime.memory import MemoryBroker, MemoryLog
-from streams.runtime.runner import Exchange, Runner
+from streams.runtime.runner import Exchange, Runner, Step
 from streams.stage import Message
 from topology.model import Pipeline
 
@@ -86,8 +86,9 @@ class TopologyDriver:
         pack: Pack | None = None,
         codec: Codec | None = None,
         start: int = 1_767_225_600_000,
+        observe: Callable[[str, Step], None] = lambda stage, step: None,
     ) -> None:
-        """`start` is the clock in ms since epoch (default 2026-01-01T00:00Z)."""
+        """`start` is the clock in ms since epoch (default 2026-01-01T00:00Z). `observe` sees each turn of a stage."""
         self.pipeline = pipeline
         self.partners: dict[str, Any] = dict(partners or {name: AcceptingPartner() for name in pipeline.partner_names})
         self.codec = codec or SingleObjectCodec()
@@ -96,6 +97,7 @@ class TopologyDriver:
         self.broker.now = start
         self.claims = MemoryClaims()
         self._exchange = exchange or DirectExchange(self.partners)
+        self._observe = observe
         self.runners: dict[str, Runner] = {}
         for stage in STAGES:
             self.start(stage)
@@ -114,7 +116,14 @@ class TopologyDriver:
             made = parts.dispatch(lambda partition, offset: log.read("batched", partition, offset))
             made.may_send = True
             exchange = self._exchange
-        runner = Runner(log, made, self.pipeline.chunk, exchange, clock=lambda: self.broker.now)
+        runner = Runner(
+            log,
+            made,
+            self.pipeline.chunk,
+            exchange,
+            clock=lambda: self.broker.now,
+            observe=lambda step: self._observe(stage, step),
+        )
         self.runners[stage] = runner
         return runner
 

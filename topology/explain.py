@@ -6,7 +6,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -42,7 +43,8 @@ def _at(data: Any, location: Location) -> Any:
     """The value at a location; None where the file has none."""
     for part in location:
         inside = isinstance(data, dict) and part in data
-        data = data[part] if inside or (isinstance(data, list) and isinstance(part, int)) else None
+        listed = isinstance(data, list) and isinstance(part, int) and part < len(data)
+        data = data[part] if inside or listed else None
     return data
 
 
@@ -72,8 +74,7 @@ def _words(
         owner = _owner(model, at[len(prefix) : -1])
         names = [name for name in owner.model_fields if name != "partners"] if owner else []
         return "unknown key" + (did_you_mean(at[-1], names) if names else "; allowed: see the pack's options")
-    owner = _owner(model, at[len(prefix) : -1])
-    field = owner.model_fields.get(str(at[-1])) if owner and at else None
+    field = _field(model, at[len(prefix) :])
     about = f" ({field.description})" if field and field.description else ""
     if kind == "missing":
         return f"is required{about}; allowed: {_allowed(field)}"
@@ -101,6 +102,21 @@ def _shown(value: Any, at: Location, source: YamlFile) -> str:
     if not is_secret(at, written, value):
         return repr(value)
     return repr(written) if written != value else "the value there, which is not shown"
+
+
+def _field(model: type[BaseModel] | None, location: Location) -> FieldInfo | None:
+    """The field at a location inside `model`; of a place in a list the list's, with what is allowed in it."""
+    if not location:
+        return None
+    if not isinstance(location[-1], int):
+        owner = _owner(model, location[:-1])
+        return owner.model_fields.get(location[-1]) if owner else None
+    field = _field(model, location[:-1])
+    if field is None or not get_args(field.annotation):
+        return field
+    item = FieldInfo.from_annotation(get_args(field.annotation)[0])
+    item.description = field.description
+    return item
 
 
 def _owner(model: type[BaseModel] | None, location: Location) -> type[BaseModel] | None:
@@ -146,11 +162,15 @@ def _allowed(field: FieldInfo | None) -> str:
     inner = _model_in(field.annotation)
     if inner:
         return f"a mapping of {', '.join(inner.model_fields)}"
-    name = str(getattr(field.annotation, "__name__", field.annotation))
+    given = field.annotation
+    while get_origin(given) in (Annotated, Union, UnionType):
+        given = get_args(given)[0]
+    name = str(getattr(given, "__name__", given))
     kinds = {
         "str": "text",
         "int": "a whole number",
         "float": "a number",
+        "Decimal": "a number",
         "bool": "true, false",
         "list": "a list",
         "dict": "a mapping",

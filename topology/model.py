@@ -11,8 +11,9 @@ import zlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from schemas.settings import Number, Settings, Whole
 from schemas.wording import RulesBroken
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
@@ -25,37 +26,31 @@ PARSER_START_SECONDS = 10.0
 """For a new parser process to load its pack, on a busy machine; usually it takes a fraction of a second."""
 
 
-class Frozen(BaseModel):
-    """Unknown keys are refused and nothing changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Batching(Frozen):
+class Batching(Settings):
     """When a window is sealed (BA5). The named presets are the two profiles of trap T9."""
 
-    max_records: int = Field(5000, ge=1, le=100_000, description="records in a batch; cut exactly here")
-    max_bytes: int = Field(
+    max_records: Whole = Field(5000, ge=1, le=100_000, description="records in a batch; cut exactly here")
+    max_bytes: Whole = Field(
         8 * 2**20,
         ge=1024,
         le=24 * 2**20,
         description="bytes of the members' messages, and of payloads kept by claim check",
     )
-    linger: float = Field(
+    linger: Number = Field(
         10.0,
         gt=0,
         le=86_400,
         description="seconds of stream time from a window's first record to its sealing",
     )
-    idle: float | None = Field(
+    idle: Number | None = Field(
         None, gt=0, description="seconds of wall clock after which an idle window closes; default 2 x linger"
     )
-    max_open_bytes: int = Field(
+    max_open_bytes: Whole = Field(
         256 * 2**20,
         ge=2**20,
         description="bytes held in all open windows of a worker before the oldest is sealed",
     )
-    max_reread: int | None = Field(
+    max_reread: Whole | None = Field(
         None,
         ge=1,
         description="records between the oldest open one and the newest; required with deterministic",
@@ -73,39 +68,39 @@ BATCHING_PRESETS = {
 }
 
 
-class Chunking(Frozen):
+class Chunking(Settings):
     """What a stage takes from Kafka in one go and commits in one transaction."""
 
-    records: int = Field(20_000, ge=1, description="messages in a chunk at most")
-    bytes: int = Field(32 * 2**20, ge=1024, description="message bytes in a chunk at most, checked between slices")
-    linger: float = Field(0.01, ge=0, le=5, description="seconds to wait for more once a first message is there")
-    seconds: float = Field(5.0, gt=0, le=60, description="work on one chunk is cut here; the rest opens the next")
+    records: Whole = Field(20_000, ge=1, description="messages in a chunk at most")
+    bytes: Whole = Field(32 * 2**20, ge=1024, description="message bytes in a chunk at most, checked between slices")
+    linger: Number = Field(0.01, ge=0, le=5, description="seconds to wait for more once a first message is there")
+    seconds: Number = Field(5.0, gt=0, le=60, description="work on one chunk is cut here; the rest opens the next")
 
 
-class Parsing(Frozen):
+class Parsing(Settings):
     """Limits of the process that reads heavy submissions (VA3). What breaks one twice, the second time in a fresh
     process, is a dead letter."""
 
-    seconds: float = Field(10.0, gt=0, le=20, description="for one submission, by the clock and of processor time")
-    memory: int = Field(
+    seconds: Number = Field(10.0, gt=0, le=20, description="for one submission, by the clock and of processor time")
+    memory: Whole = Field(
         2**30, ge=2**27, description="bytes of address space of the parser process, its own code included"
     )
-    output: int = Field(64 * 2**20, ge=1024, description="bytes of records that one submission may unpack to")
+    output: Whole = Field(64 * 2**20, ge=1024, description="bytes of records that one submission may unpack to")
 
 
-class Topic(Frozen):
+class Topic(Settings):
     """Settings of the pipeline's input topic."""
 
     topic: Name | None = Field(None, description="name of the raw topic; default <pipeline>.raw")
     timestamps: Literal["log-append", "create"] = Field(
         "log-append", description="message.timestamp.type of raw; create is clamped to max_ahead (VA5)"
     )
-    max_ahead: float = Field(60.0, ge=0, description="seconds a create-time stamp may lie ahead of the worker's clock")
-    retention: float | None = Field(None, gt=0, description="seconds raw is kept; none: for ever")
-    max_message_bytes: int = Field(32 * 2**20, ge=1024, le=256 * 2**20, description="largest submission")
+    max_ahead: Number = Field(60.0, ge=0, description="seconds a create-time stamp may lie ahead of the worker's clock")
+    retention: Number | None = Field(None, gt=0, description="seconds raw is kept; none: for ever")
+    max_message_bytes: Whole = Field(32 * 2**20, ge=1024, le=256 * 2**20, description="largest submission")
 
 
-class PartnerRule(Frozen):
+class PartnerRule(Settings):
     """Chooses the partner from one field of the record; fields listed here must be among group_by."""
 
     by: str = Field(description="the field to look at")
@@ -113,7 +108,7 @@ class PartnerRule(Frozen):
     default: Name = Field(description="partner of every other value")
 
 
-class ObjectStorePartner(Frozen):
+class ObjectStorePartner(Settings):
     """A folder or bucket; objects are created, never overwritten (DEL-04, IDM-05)."""
 
     kind: Literal["object-store"]
@@ -123,25 +118,30 @@ class ObjectStorePartner(Frozen):
         default_factory=dict,
         description="obstore settings, e.g. endpoint, region; ${ENV} is taken from the environment",
     )
-    timeout: float = Field(30.0, gt=0, description="seconds for one attempt, after which its outcome is unknown")
-    key_retention: float | None = Field(None, description="seconds; none: an object name is remembered for ever")
+    timeout: Number = Field(30.0, gt=0, description="seconds for one attempt, after which its outcome is unknown")
+    key_retention: Number | None = Field(None, gt=0, description="seconds; none: an object name is remembered for ever")
 
 
-class HttpPartner(Frozen):
+class HttpPartner(Settings):
     """An HTTP API that takes one batch per request."""
 
     kind: Literal["http"]
     url: str = Field(pattern=r"^https?://", description="where a batch is sent")
     method: Literal["POST", "PUT"] = "POST"
     headers: dict[str, str] = Field(default_factory=dict, description="sent with each request; ${ENV} is expanded")
-    timeout: float = Field(30.0, gt=0, description="seconds for one attempt (DEL-02), then its outcome is unknown")
-    connections: int = Field(8, ge=1, le=1000, description="pooled connections of the one client")
-    key_retention: float | None = Field(
+    timeout: Number = Field(30.0, gt=0, description="seconds for one attempt (DEL-02), then its outcome is unknown")
+    connections: Whole = Field(8, ge=1, le=1000, description="pooled connections of the one client")
+    not_done: list[Annotated[Whole, Field(ge=500, le=599)]] = Field(
+        default=[],
+        description="5xx statuses by which this partner promises that nothing was done, so that the attempt is a known "
+        "failure; after any other 5xx the outcome is unknown (a 503 with Retry-After is a pause, listed or not)",
+    )
+    key_retention: Number | None = Field(
         None, gt=0, description="seconds the partner remembers an idempotency key; none: for ever"
     )
 
 
-class ClaimStore(Frozen):
+class ClaimStore(Settings):
     """Where payloads and originals are kept that are too large for a topic (VA4), by content."""
 
     url: str | None = Field(
@@ -153,7 +153,7 @@ class ClaimStore(Frozen):
     options: dict[str, str] = Field(
         default_factory=dict, description="obstore settings; ${ENV} is taken from the environment"
     )
-    timeout: float = Field(15.0, gt=0, le=20, description="seconds for one request")
+    timeout: Number = Field(15.0, gt=0, le=20, description="seconds for one request")
 
 
 Partner = Annotated[ObjectStorePartner | HttpPartner, Field(discriminator="kind")]
@@ -162,25 +162,25 @@ Profile = Literal["strict", "lenient", "schema"]
 BackoffPreset = Literal["documents", "inventory", "packets"]
 
 
-class Retry(Frozen):
+class Retry(Settings):
     """Attempts and waits of deliveries."""
 
     backoff: BackoffPreset = Field("packets", description="waits between attempts (RTY-02..RTY-04)")
-    attempts: int = Field(3, ge=1, le=100, description="attempts with a known failure before a dead letter (RTY-01)")
-    unknown_attempts: int = Field(
+    attempts: Whole = Field(3, ge=1, le=100, description="attempts with a known failure before a dead letter (RTY-01)")
+    unknown_attempts: Whole = Field(
         10,
         ge=1,
         le=1000,
         description="further attempts while the outcome is unknown, before dying as outcome_unknown",
     )
-    seed: int | None = Field(None, description="seed of the jitter; none: from the system")
+    seed: Whole | None = Field(None, description="seed of the jitter; none: from the system")
 
 
-class Pipeline(Frozen):
+class Pipeline(Settings):
     """One flow from raw to sent, described by one YAML file."""
 
     pipeline: Name = Field(description="name of the flow; the topics' names begin with it")
-    version: int = Field(1, ge=1, description="topology version, raised by every change")
+    version: Whole = Field(1, ge=1, description="topology version, raised by every change")
     application: Name = Field("waybill", description="prefix of every topic but raw, and of the consumer groups")
     region: Name | None = Field(None, description="prefix of every topic, for data that must stay in a region")
     pack: str = Field(description="rules of the domain")
@@ -193,8 +193,8 @@ class Pipeline(Frozen):
         max_length=1,
         description="priority lanes; one lane in this version",
     )
-    partitions: int = Field(4, ge=1, le=1024, description="partitions of every topic of the pipeline")
-    replication: int = Field(1, ge=1, le=9, description="replication factor of the topics")
+    partitions: Whole = Field(4, ge=1, le=1024, description="partitions of every topic of the pipeline")
+    replication: Whole = Field(1, ge=1, le=9, description="replication factor of the topics")
     partition_by: list[str] = Field(min_length=1, description="fields that choose the partition of `validated`")
     idempotency: list[str] = Field(min_length=1, description="fields that make the idempotency key")
     group_by: list[str] = Field(default_factory=list, description="fields that make a group; none: one group")
@@ -202,7 +202,7 @@ class Pipeline(Frozen):
         "conflict", description="same key, other content: refuse it, or let it replace the older version"
     )
     ordering_by: str | None = Field(None, description="field that orders versions of a key under supersede")
-    keep: float = Field(7 * 86_400.0, gt=0, description="seconds of stream time in which a repeated record is known")
+    keep: Number = Field(7 * 86_400.0, gt=0, description="seconds of stream time in which a repeated record is known")
     batching: Batching = Field(default_factory=Batching)
     chunk: Chunking = Field(default_factory=Chunking)
     parser: Parsing = Field(default_factory=Parsing)
@@ -210,7 +210,7 @@ class Pipeline(Frozen):
     retry: Retry = Field(default_factory=Retry)
     claims: ClaimStore = Field(default_factory=ClaimStore)
     ordering: Literal["group", "none"] = Field("group", description="whether a blocked batch holds its group")
-    max_unsettled: int = Field(
+    max_unsettled: Whole = Field(
         20_000,
         ge=1,
         description="batches without a final answer that a worker holds, about 2 KB each, in equal shares for its "
@@ -228,15 +228,17 @@ class Pipeline(Frozen):
         """`batching: telemetry-run` is short for that preset; `batching: {base: telemetry-run, linger: 5}` edits it."""
         if isinstance(data, dict) and "batching" in data:
             batching = data["batching"]
-            base, changes = (batching, {}) if isinstance(batching, str) else (None, batching)
+            at: tuple[str, ...] = ("batching",)
             if isinstance(batching, dict) and "base" in batching:
+                at, base = (*at, "base"), batching["base"]
                 changes = {key: value for key, value in batching.items() if key != "base"}
-                base = batching["base"]
-            if base is not None:
-                if base not in BATCHING_PRESETS:
-                    what = f"{base!r} is no preset; allowed: {', '.join(BATCHING_PRESETS)}"
-                    raise RulesBroken([(("batching",), what)])
-                data = {**data, "batching": {**BATCHING_PRESETS[base].model_dump(), **changes}}
+            elif isinstance(batching, str):
+                base, changes = batching, {}
+            else:
+                return data
+            if not isinstance(base, str) or base not in BATCHING_PRESETS:
+                raise RulesBroken([(at, f"{base!r} is no preset; allowed: {', '.join(BATCHING_PRESETS)}")])
+            data = {**data, "batching": {**BATCHING_PRESETS[base].model_dump(), **changes}}
         return data
 
     @model_validator(mode="after")

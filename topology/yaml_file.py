@@ -1,7 +1,7 @@
 """Reads one YAML file into plain values that remember their lines, and owns how a mistake in it is reported.
 
 Nothing here knows what a pipeline is. Duplicate keys, tags, several documents and endless aliases are refused.
-`${NAME}` and `${NAME:-default}` in text are taken from the environment.
+`${NAME}` and `${NAME:-default}` in text are taken from the environment; the default may hold variables.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from schemas.settings import FromVariable
+
 Location = tuple[str | int, ...]
 """Path of a value inside a file: keys and list indexes."""
 
@@ -22,7 +24,10 @@ MAX_BYTES = 2**20
 MAX_VALUES = 100_000
 MAX_DEPTH = 30
 
-VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_NAME = "[A-Za-z_][A-Za-z0-9_]*"
+_INNER = rf"\$\{{{_NAME}(?::-[^{{}}]*)?\}}"
+VARIABLE = re.compile(rf"\$\{{({_NAME})(?::-((?:{_INNER}|(?!\$\{{)[^}}])*))?\}}")
+"""Name and default. A default may hold variables, whose own defaults hold none."""
 SECRET_NAME = re.compile(
     r"auth|bearer|cookie|credential|pass(w|phrase)|pwd|secret|signature|token"
     r"|(access|account|api|encryption|master|private|sas|shared)[-_ ]?key",
@@ -162,20 +167,31 @@ class _Reader:
 
 def origin(written: Any, env: Mapping[str, str]) -> str | None:
     """The variables a value as written is made of, and which are not set; None for none."""
-    found = []
-    for text in _texts(written):
-        for match in VARIABLE.finditer(text):
-            unset = not env.get(match[1]) if match[2] is not None else match[1] not in env
-            found.append(f"variable {match[1]}" + (", which is not set" if unset else ""))
+    found = [words for text in _texts(written) for words in _origins(text, env)]
     return " and ".join(dict.fromkeys(found)) or None
+
+
+def _origins(text: str, env: Mapping[str, str]) -> Iterator[str]:
+    for match in VARIABLE.finditer(text):
+        unset = not env.get(match[1]) if match[2] is not None else match[1] not in env
+        yield f"variable {match[1]}" + (", which is not set" if unset else "")
+        if unset and match[2]:
+            yield from _origins(match[2], env)
 
 
 def is_secret(at: Location, written: Any, value: Any) -> bool:
     """Whether a value must not be shown: by the names it stands under, those of its variables, or its looks."""
     texts = [*_texts(written), *_texts(value)]
     names = [part for part in at if isinstance(part, str)]
-    names += [match[1] for text in texts for match in VARIABLE.finditer(text)]
+    names += [name for text in texts for name in _variables(text)]
     return any(map(SECRET_NAME.search, names)) or any(map(SECRET_TEXT.search, texts))
+
+
+def _variables(text: str) -> Iterator[str]:
+    """Every variable in a text, those in defaults included."""
+    for match in VARIABLE.finditer(text):
+        yield match[1]
+        yield from _variables(match[2] or "")
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -198,7 +214,7 @@ def expand(value: Any, at: Location, source: YamlFile, env: Mapping[str, str]) -
         name, default = match[1], match[2]
         found = env.get(name)
         if default is not None:
-            return found or default
+            return found or VARIABLE.sub(one, default)
         if found is None:
             what = f"environment variable {name} is not set; allowed: set it, or write ${{{name}:-default}}"
             mistakes.append(source.mistake(at, what))
@@ -209,7 +225,8 @@ def expand(value: Any, at: Location, source: YamlFile, env: Mapping[str, str]) -
         if "${" in VARIABLE.sub("", value):
             what = f"{value!r} has a ${{ that is no variable; allowed: ${{NAME}}, ${{NAME:-default}}"
             return value, [source.mistake(at, what)]
-        return VARIABLE.sub(one, value), mistakes
+        replaced = VARIABLE.sub(one, value)
+        return (FromVariable(replaced) if VARIABLE.search(value) else value), mistakes
     pairs: Iterable[tuple[Any, Any]]
     if isinstance(value, dict):
         pairs = [(key, expand(item, (*at, key), source, env)) for key, item in value.items()]

@@ -3,6 +3,9 @@
 Pure: messages are handed in by topic, decoded. They must have been cut so that no answer is without its record:
 committed offsets and the delivery table first, then the ends of `dead-letter` and `sent`, of `batched`, `validated`,
 `raw` in that order, and be entered as dead letters, acks, validated, batches, raw. A record costs one dict entry.
+
+With a window the books are those of the records that the broker took in within it. Every topic is read all the same: a
+record's answer counts wherever it lies. What has no known time is left out of no window.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from schemas.canonical import RawPosition, record_id
+from waybill.moments import Window
 
 SEEN, UNPACKED = 1, 2
 """Bits of an entry: the record was received; its position was unpacked (a replayed record has two positions, and is
@@ -45,6 +49,8 @@ class Tally:
     dead: int = 0
     duplicate: int = 0
     in_flight: int = 0
+    outside: int = 0
+    """Records left out because the broker took them in outside the window."""
     flying: list[Named] = field(default_factory=list)
     problems: list[Named] = field(default_factory=list)
 
@@ -75,10 +81,14 @@ class Progress(NamedTuple):
 class Books:
     """Takes in a pipeline's messages and draws the balance."""
 
-    def __init__(self, pipeline: str, raw: str, validated: str, batched: str, progress: Progress) -> None:
-        """The names of the pipeline's topics, and how far its stages were."""
+    def __init__(
+        self, pipeline: str, raw: str, validated: str, batched: str, progress: Progress, window: Window | None = None
+    ) -> None:
+        """The names of the pipeline's topics, and how far its stages were. window: None for every record."""
         self._name, self._raw, self._validated, self._batched = pipeline, raw, validated, batched
-        self._progress = progress
+        self._progress, self._window = progress, window
+        self._outside: set[tuple[Source, int]] = set()
+        """Submissions outside the window, by their offsets."""
         self._records: dict[Source, dict[int, int]] = {}
         self._left: dict[Source, dict[int, int]] = {}
         """Per submission (offset), how many of its records have not been seen."""
@@ -92,14 +102,16 @@ class Books:
         self._replays: list[tuple[int, int, Mapping[str, Any]]] = []
         self._lives: dict[bytes, int] = {}
         self._batch_of: dict[Place, tuple[bytes, int, int]] = {}
-        self._problems: list[Named] = []
+        self._problems: list[tuple[Place | None, Named]] = []
+        """Each with its record, if it is known."""
         self._pending_raw = 0
+        self._raw_outside = 0
         self._raw_flying: list[Named] = []
         self._raw_missing = 0
 
     def unreadable(self, position: str, error: str) -> None:
         """A message of a topic of ours that cannot be decoded: whose answer it is cannot be told."""
-        self._problems.append(Named(position, f"cannot be read: {error}"))
+        self._problems.append((None, Named(position, f"cannot be read: {error}")))
 
     # ---- answers ---------------------------------------------------------------------------------
 
@@ -109,6 +121,7 @@ class Books:
         if message["raw_topic"] in (self._validated, self._batched) and message["raw_topic"] != self._raw:
             self._condemned.add((message["raw_topic"], message["raw_partition"], message["raw_offset"]))
             return
+        self._note(message)
         self._answer(place, DEAD, life)
         if message["stage"] == "validate":
             self._count(place, message)
@@ -116,6 +129,7 @@ class Books:
     def sent(self, name: str, message: Mapping[str, Any]) -> None:
         """A message of `sent`: an ack of a record, or of a batch."""
         if name == "sent":
+            self._note(message)
             place, life = _place(message)
             if message["outcome"] == "duplicate":
                 named = message["duplicate_of"]
@@ -150,8 +164,10 @@ class Books:
             self._replays.append((partition, offset, message))
         if name != "validated":
             if condemned:
-                self._problems.append(Named(f"{self._validated}/{partition}/{offset}", f"this {name} was not worked"))
+                where = f"{self._validated}/{partition}/{offset}"
+                self._problems.append((None, Named(where, f"this {name} was not worked")))
             return
+        self._note(message)
         place, life = _place(message)
         if condemned:
             self._answer(place, DEAD, life)
@@ -193,8 +209,8 @@ class Books:
         attempt: int = message["passport"]["attempt"]
         self._lives[message["batch_id"]] = max(self._lives.get(message["batch_id"], 0), attempt)
 
-    def raw(self, partition: int, offset: int) -> None:
-        """A submission."""
+    def raw(self, partition: int, offset: int, taken_in: int) -> None:
+        """A submission, with the broker's time in ms since epoch."""
         sources = [s for s in self._left if s[0] == self._raw and s[2] == partition]
         source = max(sources, default=(self._raw, 0, partition))
         left = self._left.get(source, {}).get(offset)
@@ -203,30 +219,50 @@ class Books:
         name = record_id(RawPosition(source[0], source[1], partition, offset, 0)).rpartition("/")[0]
         committed = self._progress.validate.get(partition)
         missing = 1 if left is None else left
+        if left is None and self._window is not None and not self._window.holds(taken_in):
+            self._outside.add((source, offset))
+        if (source, offset) in self._outside:
+            self._raw_outside += missing
+            return
         if committed is None or offset >= committed:
             self._pending_raw += missing
             self._raw_flying.append(Named(name, "not validated yet" if left is None else f"{left} not validated yet"))
         else:
             self._raw_missing += missing
             what = "was read by validate, and no record of it is there" if left is None else f"{left} records missing"
-            self._problems.append(Named(name, what))
+            self._problems.append((None, Named(name, what)))
+
+    # ---- the window ------------------------------------------------------------------------------
+
+    def _note(self, message: Mapping[str, Any]) -> None:
+        """When the submission was taken in that a message is from."""
+        if self._window is not None and not self._window.holds(message["recorded_at"]):
+            source, key = _own(message)
+            self._outside.add((source, key >> INDEX_BITS))
+
+    def _left_out(self, place: Place) -> bool:
+        return (place[0], place[1] >> INDEX_BITS) in self._outside
 
     # ---- the balance -----------------------------------------------------------------------------
 
     def balance(self, complete: bool) -> Tally:
         """Draws the balance. `complete`: nothing of `validated` was trimmed, so every answer must have its record."""
-        tally = Tally(self._name, problems=self._problems)
+        tally = Tally(self._name, outside=self._raw_outside)
         flying = self._flying_again()
         for place in self._waiting:
             where = self._where(place)
             if where is None:
                 continue
             flying[place] = where
+        flying = {place: where for place, where in flying.items() if not self._left_out(place)}
         totals = {0: 0, ACK: 0, DEAD: 0, DUPLICATE: 0}
         for source, records in self._records.items():
             for key, entry in records.items():
                 if entry == UNPACKED:
                     continue  # another life of a record that is counted under its first position
+                if self._left_out((source, key)):
+                    tally.outside += 1
+                    continue
                 if not entry & SEEN and complete:
                     self._problem((source, key), f"was {WORDS[entry >> 2 & 3]}, and was never received")
                 else:
@@ -245,6 +281,7 @@ class Books:
         tally.acknowledged, tally.dead, tally.duplicate = totals[ACK], totals[DEAD], totals[DUPLICATE]
         tally.in_flight = len(flying) + self._pending_raw
         tally.flying = [Named(_id(place), where) for place, where in flying.items()] + self._raw_flying
+        tally.problems = [found for place, found in self._problems if place is None or not self._left_out(place)]
         return tally
 
     def _where(self, place: Place) -> str | None:
@@ -284,7 +321,7 @@ class Books:
         return flying
 
     def _problem(self, place: Place, what: str) -> None:
-        self._problems.append(Named(_id(place), what))
+        self._problems.append((place, Named(_id(place), what)))
 
 
 def _own(message: Mapping[str, Any]) -> Place:

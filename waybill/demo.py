@@ -53,7 +53,6 @@ def fresh_home(base: Path) -> Path:
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     os.environ[HOME_VARIABLE] = str(folder)
-    os.environ.setdefault("WAYBILL_LAKE", (folder / "lake").absolute().as_uri())
     return folder
 
 
@@ -225,7 +224,7 @@ def in_memory(name: str, readings: int, seed: int, folder: Path) -> Shown:
         for stored in driver.messages("validated"):
             books.validated(stored.partition, stored.offset, *codec.decode(stored.value or b""))
         for stored in driver.messages("raw"):
-            books.raw(stored.partition, stored.offset)
+            books.raw(stored.partition, stored.offset, stored.timestamp)
         shown = Shown(name, books.balance(complete=True), seconds, "the log in memory")
         for short in ("dead-letter", "batched"):
             for stored in driver.messages(short):

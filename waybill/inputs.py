@@ -1,5 +1,5 @@
-"""Owns how paths on the command line become submissions: files as they are, folders recursively and sorted, `-` as
-stdin. The same for `publish` and `check`, so that what was checked is what is published."""
+"""Owns how paths on the command line become submissions: files as they are, folders recursively and sorted, links
+followed, `-` as stdin. The same for `publish` and `check`, so that what was checked is what is published."""
 
 from __future__ import annotations
 
@@ -43,11 +43,26 @@ def find_inputs(paths: Sequence[str]) -> list[Input]:
     return found
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        _unreadable(error.filename, error)
-
-    yield from sorted(Path(where, name) for where, _, names in os.walk(folder, onerror=refuse) for name in names)
+def _files(folder: Path) -> list[Path]:
+    """Every file of a folder and of those inside it, sorted. Symbolic links are followed: what lies behind one is
+    input like any other, and a circle is refused."""
+    found: list[Path] = []
+    todo: list[tuple[Path, tuple[os.stat_result, ...]]] = [(folder, ())]
+    while todo:
+        where, around = todo.pop()
+        try:
+            info = where.stat()
+            if any(os.path.samestat(info, outer) for outer in around):
+                raise Fault(f"{_text(str(where))}: links to a folder that it lies in; take the link away")
+            with os.scandir(where) as entries:
+                for entry in entries:
+                    if entry.is_dir():
+                        todo.append((where / entry.name, (*around, info)))
+                    else:
+                        found.append(where / entry.name)
+        except OSError as error:
+            _unreadable(_text(str(error.filename or where)), error)
+    return sorted(found)
 
 
 def _input(path: Path, source: str) -> Input:

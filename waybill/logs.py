@@ -1,44 +1,124 @@
 """Logging of long-running commands: JSON for collectors, readable lines on a terminal (OBS-01).
 
-Libraries log through the same pipe. A client that repeats one line (aiokafka does so 11,000 times in 20 s without a
-broker) is cut short: the same words from the same logger come once in ten seconds, with a count.
+Libraries log through the same pipe. A line that is repeated (aiokafka does so 11,000 times in 20 s without a broker) is
+cut short: the same words from the same logger come once in ten seconds, with a count.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
 import sys
+import threading
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 import structlog
 
 REPEAT_SECONDS = 10.0
+KEYS = 5000
+"""Different lines remembered at a time; the oldest is forgotten first."""
+MEASURES = ("_ms", "_s")
+"""How names of measured times end: what differs only in them says the same."""
+
+Key = tuple[str, int, str]
+"""Logger, level, and what it says."""
+
+
+class Seen(NamedTuple):
+    """A line that was let through, and what of it was held back since."""
+
+    at: float
+    held: int = 0
+    last: logging.LogRecord | None = None
 
 
 class Collapse(logging.Filter):
-    """Lets a repeated warning through once in REPEAT_SECONDS, and says how often it was held back."""
+    """Lets a repeated line through once in REPEAT_SECONDS, and says how often it was held back. If it does not come
+    again, the last one held back is let through with the next line of any kind, so that no count is lost.
 
-    def __init__(self) -> None:
+    Lines about different records differ in what they say, so each comes through; so does every debug line.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """clock: seconds."""
         super().__init__()
-        self._seen: dict[tuple[str, str], tuple[float, int]] = {}
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._seen: dict[Key, Seen] = {}
+        """The oldest first."""
+
+    @property
+    def remembered(self) -> int:
+        """Different lines remembered now."""
+        return len(self._seen)
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.name.startswith("aiokafka") and "GroupCoordinatorNotAvailable" in record.getMessage():
             return False  # a new broker is still making its offsets topic; it is asked again
-        key = record.name, str(record.msg)
-        last, held = self._seen.get(key, (0.0, 0))
-        now = time.monotonic()
-        if now - last < REPEAT_SECONDS:
-            self._seen[key] = (last, held + 1)
+        if record.levelno < logging.INFO or getattr(record, "was_held", False):
+            return True
+        with self._lock:
+            shown = self._judge(record)
+            late = self._forget()
+        for one in late:
+            logging.getLogger(one.name).handle(one)
+        return shown
+
+    def _judge(self, record: logging.LogRecord) -> bool:
+        """Whether a line is shown now."""
+        key, now = _key(record), self._clock()
+        seen = self._seen.get(key)
+        if seen is not None and now - seen.at < REPEAT_SECONDS:
+            held = copy.copy(record)
+            held.exc_info = None  # its frames would live on; the first one showed them
+            self._seen[key] = Seen(seen.at, seen.held + 1, held)
             return False
-        if held:
-            record.msg = f"{record.msg} (and {held} more of these)"
-        self._seen[key] = (now, 0)
+        if seen is not None:
+            del self._seen[key]
+            _say_held(record, seen.held)
+        self._seen[key] = Seen(now)
         return True
 
+    def _forget(self) -> list[logging.LogRecord]:
+        """Drops what is old or too much. Returns the last held back of each line dropped."""
+        late = []
+        while self._seen:
+            key, seen = next(iter(self._seen.items()))
+            if self._clock() - seen.at < REPEAT_SECONDS and len(self._seen) <= KEYS:
+                break
+            del self._seen[key]
+            if seen.last is not None:
+                _say_held(seen.last, seen.held - 1)
+                vars(seen.last)["was_held"] = True
+                late.append(seen.last)
+        return late
 
-def configure(verbose: bool = False, json_lines: bool | None = None) -> None:
-    """Sets up structlog and the standard library's logging, both to stderr. `json_lines` default: not a terminal."""
+
+def _key(record: logging.LogRecord) -> Key:
+    """What makes two lines the same: the format string of a library, the fields of a line of ours without its times."""
+    if not isinstance(record.msg, dict):
+        return record.name, record.levelno, str(record.msg)
+    fields = {name: value for name, value in record.msg.items() if not name.endswith(MEASURES)}
+    fields.pop("timestamp", None)
+    return record.name, record.levelno, repr(sorted(fields.items()))
+
+
+def _say_held(record: logging.LogRecord, held: int) -> None:
+    if not held:
+        return
+    if isinstance(record.msg, dict):
+        record.msg = {**record.msg, "held_back": held}
+    else:
+        record.msg = f"{record.msg} (and {held} more of these)"
+
+
+def configure(
+    verbose: bool = False, json_lines: bool | None = None, clock: Callable[[], float] = time.monotonic
+) -> None:
+    """Sets up structlog and the standard library's logging, both to stderr. `json_lines` default: not a terminal;
+    clock: seconds, for what is repeated."""
     as_json = not sys.stderr.isatty() if json_lines is None else json_lines
     level = logging.DEBUG if verbose else logging.INFO
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
@@ -65,7 +145,7 @@ def configure(verbose: bool = False, json_lines: bool | None = None) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, end],
         )
     )
-    handler.addFilter(Collapse())
+    handler.addFilter(Collapse(clock))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

@@ -55,7 +55,13 @@ class HttpSink:
             raise
         except Exception as error:  # noqa: BLE001  (law 5: whatever the client raises is this attempt's outcome)
             return answers.fault(error, sent=trace.sent, secrets=self._secrets)
-        return answers.judge(answer, envelope.body_digest, self._clock(), secrets=self._secrets)
+        return answers.judge(
+            answer,
+            envelope.body_digest,
+            self._clock(),
+            not_done=self._partner.not_done,
+            secrets=self._secrets,
+        )
 
     async def close(self) -> None:
         session, self._session = self._session, None

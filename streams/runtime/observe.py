@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter as Tally
+from collections.abc import Callable
+from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -15,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from schemas.canonical import record_id
 from schemas.codec import Codec
 from schemas.messages import position_of
-from streams.runtime.runner import Step
+from streams.runtime.runner import Step, steady_clock
 from topology.model import Pipeline
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
@@ -86,8 +88,17 @@ class Metrics:
 class Observer:
     """Watches the steps of one stage."""
 
-    def __init__(self, metrics: Metrics, pipeline: Pipeline, stage: str, codec: Codec, schema_version: str) -> None:
-        self._metrics, self._codec = metrics, codec
+    def __init__(
+        self,
+        metrics: Metrics,
+        pipeline: Pipeline,
+        stage: str,
+        codec: Codec,
+        schema_version: str,
+        clock: Callable[[], int] = steady_clock,
+    ) -> None:
+        """clock: ms since epoch, the one by which the stage stamps its attempts."""
+        self._metrics, self._codec, self._clock = metrics, codec, clock
         self._labels = (pipeline.pipeline, stage)
         self._log = log.bind(pipeline=pipeline.pipeline, stage=stage, schema_version=schema_version)
         self.last_turn = time.monotonic()
@@ -146,22 +157,40 @@ class Observer:
                 error_class=letter["error_class"],
                 codes=[finding["code"] for finding in letter["findings"]],
                 latency_ms=round(step.seconds * 1000, 1),
+                since_recorded_ms=self._since(letter["recorded_at"]),
             )
         if len(letters) > DEAD_LETTERS_LOGGED:
-            self._log.warning("more dead letters", count=len(letters) - DEAD_LETTERS_LOGGED)
+            last = record_id(position_of(letters[DEAD_LETTERS_LOGGED - 1]))
+            self._log.warning("more dead letters", count=len(letters) - DEAD_LETTERS_LOGGED, after=last)
 
     def _deliveries(self, step: Step) -> None:
         for value in self._outputs(step, "delivery"):
             row = self._codec.decode(value)[1]
-            known = {"batch": row["batch_id"].hex(), "partner": row["partner"], "attempt": row["attempt"]}
             if row["state"] == "sent":
-                self._log.info("delivered", **known, records=row["count"], answer=row["answer"])
+                self._log.info("delivered", **self._known(row), records=row["count"])
             elif row["state"] == "dead":
-                self._log.error("batch is dead", **known, records=row["count"], answer=row["answer"])
+                self._log.error("batch is dead", **self._known(row), records=row["count"])
             elif row["state"] == "pending" and row["attempt"]:
                 # OBS-07: a retry says which attempt it was and how long it waits.
                 delay = max(0, row["not_before"] - row["last_attempt_at"]) / 1000
-                self._log.warning("retry", **known, delay_s=delay, unknown=row["unknown"], answer=row["answer"])
+                self._log.warning("retry", **self._known(row), delay_s=delay, unknown=row["unknown"])
+
+    def _known(self, row: dict[str, Any]) -> dict[str, Any]:
+        """What every line about a delivery says. A batch that died before any attempt has no digest and no latency."""
+        digest, began = row["body_digest"], row["last_attempt_at"]
+        return {
+            "batch": row["batch_id"].hex(),
+            "digest": digest.hex() if digest is not None else None,
+            "partner": row["partner"],
+            "attempt": row["attempt"],
+            "answer": row["answer"],
+            "latency_ms": self._since(began) if began else None,
+            "since_recorded_ms": self._since(row["recorded_at"]),
+        }
+
+    def _since(self, ms: int) -> int:
+        """Milliseconds since a time, which another clock may have told."""
+        return max(0, self._clock() - ms)
 
     def _batches(self, step: Step) -> None:
         for value in self._outputs(step, "batched"):

@@ -1,16 +1,19 @@
-"""Running commands inside the test: exit code, data and talk apart; a home folder of the test's own."""
+"""Running commands inside the test: exit code, data and talk apart; a home folder of the test's own; logs as lines."""
 
 from __future__ import annotations
 
 import io
 import json
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import structlog
 
+from waybill.logs import configure
 from waybill.main import run
 
 
@@ -46,3 +49,60 @@ def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFi
         return Ran(int(code), out, err)
 
     return _run
+
+
+class Clock:
+    """Seconds that only the test moves."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Terminal(io.StringIO):
+    """A stderr on which a person looks."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+Setup = Callable[..., io.StringIO]
+Lines = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def setup(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setup]:
+    """Sets logging up as a command does, into a stderr of the test's own."""
+    root, ours = logging.getLogger(), logging.getLogger("waybill")
+    before = root.handlers[:], root.level, ours.level
+
+    def _setup(stderr: io.StringIO | None = None, **options: Any) -> io.StringIO:
+        stream = io.StringIO() if stderr is None else stderr
+        monkeypatch.setattr(sys, "stderr", stream)
+        configure(clock=clock, **options)
+        return stream
+
+    yield _setup
+    root.handlers[:], root.level = before[0], before[1]
+    ours.setLevel(before[2])
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def lines(setup: Setup) -> Lines:
+    """JSON logging; gives what was logged since the last call."""
+    stream = setup()
+
+    def _lines() -> list[dict[str, Any]]:
+        found = [json.loads(line) for line in stream.getvalue().splitlines()]
+        stream.seek(0)
+        stream.truncate()
+        return found
+
+    return _lines

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from waybill.books import Books, Progress, Tally
+from waybill.moments import Window
 
 RAW, VALIDATED, BATCHED = "p.raw", "app.p.validated", "app.p.batched"
 BATCH = bytes([7]) * 32
@@ -16,14 +17,16 @@ PASSPORT = {"reason": "fixed", "approver": "qa", "attempt": 1, "original_positio
 def record(offset: int, index: int = 0, **more: Any) -> dict[str, Any]:
     """The fields every message about a record has."""
     position = {"raw_topic": RAW, "raw_incarnation": 0, "raw_partition": 0, "raw_offset": offset, "raw_index": index}
-    return {**position, "count": 1, "passport": None, "batch_id": None, **more}
+    return {**position, "count": 1, "passport": None, "batch_id": None, "recorded_at": 1000 * offset, **more}
 
 
 class World:
-    """A log to be filled by hand; `balance` reads it in the order the books ask for."""
+    """A log to be filled by hand; `balance` reads it in the order the books ask for. The broker took in submission n
+    at n seconds."""
 
     def __init__(self, raw: int = 0) -> None:
         self.raw = raw
+        self.window: Window | None = None
         self.dead: list[dict[str, Any]] = []
         self.sent: list[tuple[str, dict[str, Any]]] = []
         self.validated: list[tuple[str, dict[str, Any]]] = []
@@ -49,7 +52,7 @@ class World:
     def balance(self) -> Tally:
         by = {stage: {0: offset} for stage, offset in self.read_by.items()}
         progress = Progress(by["validate"], by["batch"], {0: self.processed}, by["dispatch"], self.settled)
-        books = Books("p", RAW, VALIDATED, BATCHED, progress)
+        books = Books("p", RAW, VALIDATED, BATCHED, progress, self.window)
         for letter in self.dead:
             books.dead_letter(letter)
         for name, message in self.sent:
@@ -62,7 +65,7 @@ class World:
             for message in self.again:
                 books.batched_again(message)
         for offset in range(self.raw):
-            books.raw(0, offset)
+            books.raw(0, offset, 1000 * offset)
         return books.balance(complete=not self.trimmed)
 
 
@@ -270,3 +273,89 @@ def test_a_message_that_could_not_be_worked_is_its_records_dead_letter() -> None
     world.batches.append((BATCH, [record(1)]))
     tally = world.balance()
     assert (tally.received, tally.dead, tally.in_flight, tally.holds) == (2, 2, 0, True)
+
+
+def test_a_window_holds_the_records_that_the_broker_took_in_within_it() -> None:
+    world = done(5)
+    world.validate(*(record(offset) for offset in range(4)))
+    world.ack(0)
+    world.duplicate(1, record(0))
+    world.refuse(2, stage="dispatch")
+    world.ack(3)
+    world.refuse(4)
+    assert (world.balance().outside, world.balance().received) == (0, 5)
+    world.window = Window(1000, 4000)
+    tally = world.balance()
+    assert str(tally) == "conservation: received=3 acknowledged=1 dead=1 duplicate=1 in-flight=0"
+    assert (tally.holds, tally.outside) == (True, 2)
+    for window, received in ((Window(4000, None), 1), (Window(4001, None), 0), (Window(1000, 1001), 1)):
+        world.window = window
+        tally = world.balance()
+        assert (tally.received, tally.outside, tally.holds) == (received, 5 - received, True)
+
+
+def test_what_is_in_flight_or_lost_outside_the_window_is_not_the_windows() -> None:
+    world = World(4)
+    world.read_by = {"validate": 3, "batch": 10**6, "dispatch": 10**6}
+    world.processed = 10**6
+    world.validate(record(0), record(1))  # both lost by batch; 2 is lost by validate, 3 is not validated yet
+    for second, expected in ((0, "is in no batch"), (1, "is in no batch"), (2, "was read by validate")):
+        world.window = Window(1000 * second, 1000 * (second + 1))
+        tally = world.balance()
+        (found,) = tally.problems
+        assert (found.id.split("/")[2], tally.received, tally.in_flight) == (str(second), 1, 0)
+        assert expected in found.what
+    world.window = Window(3000, None)
+    tally = world.balance()
+    assert (tally.received, tally.in_flight, tally.holds, tally.outside) == (1, 1, True, 3)
+    assert [item.id for item in tally.flying] == [f"{RAW}/0/3"]
+
+
+def test_a_second_answer_counts_for_the_window_of_its_record_wherever_it_lies() -> None:
+    world = done(2)
+    world.validate(record(0), record(1))
+    world.ack(0)
+    world.ack(1)
+    world.refuse(1, stage="dispatch")
+    world.window = Window(0, 1000)
+    assert world.balance().holds
+    world.window = Window(1000, 2000)
+    assert problem(world.balance()) == f"{RAW}/0/1/0: has two answers: dead-lettered and acknowledged"
+
+
+def test_a_replayed_record_belongs_to_the_window_of_its_first_life() -> None:
+    world = done(2)
+    world.refuse(0)
+    world.validate(record(1, passport=PASSPORT))
+    world.ack(1, passport=PASSPORT)
+    for window, counts in ((Window(0, 1000), "received=1 acknowledged=1"), (Window(1000, None), "received=0 ackn")):
+        world.window = window
+        tally = world.balance()
+        assert counts in str(tally)
+        assert tally.holds
+
+
+def test_an_answer_whose_record_has_no_known_time_is_in_every_window() -> None:
+    world = done(0)
+    world.sent.append(("sent_batch", {"batch_id": BATCH, "records": [record(3)]}))
+    world.window = Window(0, 1)
+    assert "was never received" in problem(world.balance())
+
+
+def test_a_record_in_an_open_window_of_batch_is_in_flight_in_its_own_span_alone() -> None:
+    world = done(2)
+    world.read_by["batch"] = 0
+    world.validate(record(0), record(1))
+    world.window = Window(1000, None)
+    tally = world.balance()
+    assert (tally.received, tally.in_flight, tally.outside, tally.holds) == (1, 1, 1, True)
+    assert [item.id for item in tally.flying] == [f"{RAW}/0/1/0"]
+
+
+def test_an_ack_without_a_record_belongs_where_the_ack_says_it_was_taken_in() -> None:
+    world = done(0)
+    world.ack(3)
+    world.window = Window(0, 3000)
+    assert world.balance().holds
+    world.window = Window(3000, None)
+    assert "was never received" in problem(world.balance())

@@ -73,6 +73,43 @@ def test_folders_are_read_whole_and_in_order(tmp_path: Path) -> None:
     assert [item.source for item in found] == ["a", "b/.hidden", "b/2", "b/c/1", "z"]
 
 
+def test_a_folder_behind_a_link_is_read_like_any_other(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "store" / "deep").mkdir(parents=True)
+    (tmp_path / "store" / "deep" / "one.json").write_bytes(READING)
+    inbox = tmp_path / "inbox"
+    (inbox / "today").mkdir(parents=True)
+    (inbox / "linked").symlink_to(tmp_path / "store")
+    (inbox / "today" / "file.json").symlink_to(tmp_path / "store" / "deep" / "one.json")
+    found = find_inputs([str(inbox)])
+    assert [item.source for item in found] == ["linked/deep/one.json", "today/file.json"]
+    (tmp_path / "way").symlink_to(inbox)
+    assert [item.source for item in find_inputs([str(tmp_path / "way")])] == [item.source for item in found]
+    assert len(cli("check", "cold-chain", inbox, "--json").rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (".", "links to a folder that it lies in"),
+        ("../inbox/deep/..", "links to a folder that it lies in"),
+        ("gone", "No such file"),
+        ("loop", "symbolic links"),
+    ],
+)
+def test_a_link_that_leads_in_a_circle_or_nowhere_is_named_and_nothing_is_read(
+    cli: Cli, tmp_path: Path, target: str, said: str
+) -> None:
+    (tmp_path / "inbox" / "deep").mkdir(parents=True)
+    (tmp_path / "inbox" / "one.json").write_bytes(READING)
+    (tmp_path / "inbox" / "loop").symlink_to(target)
+    for command in ("check", "publish"):
+        ran = cli(command, "cold-chain", tmp_path / "inbox", *(["--brokers", "127.0.0.1:1"] * (command == "publish")))
+        assert (ran.code, ran.out) == (2, "")
+        (line,) = ran.err.splitlines()
+        assert line.startswith(f"waybill: {tmp_path}/inbox/loop: ")
+        assert said in line
+
+
 @pytest.mark.cases
 def test_the_real_cold_chain_files_give_a_line_per_record(cli: Cli, cases: Path) -> None:
     folder = cases / "cold_chain"

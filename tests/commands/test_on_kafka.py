@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.commands.bench_kafka import Bench
 from tests.commands.conftest import Cli, Ran
 from tests.support import Names
 from waybill.demo import Answers
+from waybill.output import utc
 
 pytestmark = pytest.mark.kafka
 
@@ -278,6 +280,49 @@ def test_reconcile_names_a_second_answer_and_a_lost_one(ask: Ask, bench: Bench, 
     assert ran.code == 1
     assert f"BROKEN  {ids['a-three.json']}/" in ran.out
     assert "two answers" in ran.out
+
+
+def test_reconcile_counts_a_window_and_says_what_it_counted(ask: Ask, bench: Bench, tmp_path: Path) -> None:
+    ids = fill(ask, tmp_path)
+    taken_in = {f"{bench.pipeline.raw_topic}/{m.partition}/{m.offset}": m.timestamp for m in bench.messages("raw")}
+    before, after = min(taken_in.values()), max(taken_in.values()) + 1
+
+    def times(*moments: int) -> str:
+        return "/".join(utc(ms) or "" for ms in moments)
+
+    empty = times(before - 3_600_000, before)
+    ran = ask("reconcile", "demo", "--window", empty)
+    assert (ran.code, ran.out.splitlines()) == (0, [
+        f"window: from={utc(before - 3_600_000)} to={utc(before)} outside=4",
+        "conservation: received=0 acknowledged=0 dead=0 duplicate=0 in-flight=0",
+    ])  # fmt: skip
+    assert ask("reconcile", "demo", "--window", "1h").code == 3
+    assert ask("reconcile", "demo", "--window", empty, "--wait", "60").code == 0, "the rest is not waited for"
+
+    def work() -> None:
+        bench.validate()
+        bench.batch()
+        bench.dispatch()
+
+    worker = threading.Timer(1.0, work)  # while the command waits
+    worker.start()
+    ran = ask("reconcile", "demo", "--window", times(before, after), "--wait", "60", "--json")
+    worker.join()
+    assert (ran.code, ran.rows) == (0, [
+        {"kind": "conservation", "pipeline": "demo", "received": 6, "acknowledged": 3, "dead": 2, "duplicate": 1,
+         "in-flight": 0, "holds": True, "window": {"from": utc(before), "to": utc(after)}, "outside": 0},
+    ])  # fmt: skip
+    since = ask("reconcile", "demo", "--window", "1h")
+    assert since.out.splitlines()[0].endswith(" to=- outside=0")
+    assert since.out.splitlines()[-1] == ask("reconcile", "demo").out.strip()
+
+    ack = next(m for m in bench.messages("sent") if bench.codec.decode(m.value or b"")[1]["outcome"] == "delivered")
+    bench.write(Output("sent", ack.partition, ack.key, ack.value))
+    at = taken_in[ids["a-three.json"]]
+    ran = ask("reconcile", "demo", "--window", times(at, at + 1))
+    assert ran.code == 1, "a later second answer is this window's fault"
+    assert f"BROKEN  {ids['a-three.json']}/" in ran.out
+    assert ask("reconcile", "demo", "--window", empty).code == 0
 
 
 def test_reconcile_names_a_message_that_cannot_be_read(ask: Ask, bench: Bench) -> None:

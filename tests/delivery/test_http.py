@@ -89,6 +89,26 @@ def test_a_fault_then_a_retry_ends_in_one_effect(partner: Server, fault: str, ki
     assert [effect["key"] for effect in partner.partner.effects] == [envelope().idempotency_key]
 
 
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ("status:502", Kind.FAILED),
+        ("status:503", Kind.FAILED),
+        ("status:503,7", Kind.PAUSED),
+        ("status:500", Kind.UNKNOWN),
+        ("store_then_reset", Kind.UNKNOWN),
+    ],
+)
+def test_a_status_that_the_partner_declares_as_not_done_is_a_known_failure(
+    partner: Server, fault: str, kind: Kind
+) -> None:
+    declared = http(partner.url, not_done=[502, 503])
+    partner.partner.faults.append(fault)
+    first, second = deliver(declared, envelope(), envelope(attempt=2))
+    assert (first.kind, second.kind) == (kind, Kind.DELIVERED)
+    assert len(partner.partner.effects) == 1
+
+
 TOO_LATE = [
     ("hang", 0),
     ("store_then_hang", 1),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from streams.delivery.object_store import folder_of
 from topology.load import TopologyError, load_all, load_pipeline, pipeline_names
 from topology.model import HttpPartner, ObjectStorePartner
 from topology.yaml_file import MAX_BYTES
@@ -152,6 +153,56 @@ def test_a_wrong_value_from_a_variable_names_the_variable(write: Write, monkeypa
     monkeypatch.setenv("DEMO_URL", "http://127.0.0.1:9/x")
     clinic = load_pipeline(str(write(partners=partners))).partners["clinic"]
     assert clinic.url == "http://127.0.0.1:9/x"
+
+
+def test_a_default_may_hold_another_variable(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    partners = PARTNERS.replace("${DEMO_LAKE:-file:lake}", "${DEMO_LAKE:-file:${DEMO_HOME:-here}/lake}", 1)
+
+    def lake() -> str:
+        return load_pipeline(str(write(partners=partners))).partners["lake"].url
+
+    assert lake() == "file:here/lake"
+    monkeypatch.setenv("DEMO_HOME", "/data")
+    assert lake() == "file:/data/lake"
+    monkeypatch.setenv("DEMO_LAKE", "s3://lake")
+    assert lake() == "s3://lake"
+    needed = partners.replace("${DEMO_HOME:-here}", "${DEMO_GONE}")
+    assert load_pipeline(str(write(partners=needed))).partners["lake"].url == "s3://lake", "it is not asked for"
+    monkeypatch.delenv("DEMO_LAKE")
+    (line,) = mistakes(write(partners=needed))
+    assert line.startswith("partners.yaml:3: lake.url: environment variable DEMO_GONE is not set")
+
+
+@pytest.mark.parametrize("written", ["${A:-${B}", "${A:-${b-c}}", "${A:-${B:-${C}}}"])
+def test_a_default_that_holds_no_whole_variable_is_a_mistake(write: Write, written: str) -> None:
+    (line,) = mistakes(write(partners=PARTNERS.replace("${DEMO_LAKE:-file:lake}", written, 1)))
+    assert "has a ${ that is no variable" in line
+
+
+def test_a_variable_inside_a_default_is_named_and_may_be_a_secret(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEMO_TOKEN", "hunter2")
+    partners = PARTNERS.replace("http://127.0.0.1:8081/batches", "${DEMO_URL:-x:${DEMO_TOKEN}}", 1)
+    (line,) = mistakes(write(partners=partners))
+    assert "hunter2" not in line
+    assert line.endswith("(the value comes from variable DEMO_URL, which is not set and variable DEMO_TOKEN)")
+
+
+def test_the_lake_that_is_shipped_lies_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lake() -> Path | None:
+        return folder_of(load_pipeline("cold-chain").partners["lake"].url)
+
+    monkeypatch.delenv("WAYBILL_LAKE", raising=False)
+    monkeypatch.delenv("WAYBILL_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert lake() == tmp_path / ".waybill" / "lake"
+    monkeypatch.setenv("WAYBILL_HOME", str(tmp_path / "my home"))
+    assert lake() == tmp_path / "my home" / "lake"
+    monkeypatch.chdir("/")
+    assert lake() == tmp_path / "my home" / "lake", "a worker started elsewhere finds the same"
+    monkeypatch.setenv("WAYBILL_LAKE", "s3://lake")
+    assert lake() is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from waybill.context import Brokers, Folder, Json, MaybePipeline, find_brokers, load_some, require_cluster
-from waybill.output import Code, Fault, emit, finish, line, safe, say
+from waybill.moments import Window
+from waybill.moments import window as parse_window
+from waybill.output import Code, Fault, emit, event_utc, finish, line, safe, say
 
 if TYPE_CHECKING:
     from streams.stage import Message
@@ -32,29 +34,39 @@ def register(app: typer.Typer) -> None:
 def reconcile(
     name: MaybePipeline = None,
     wait: Annotated[float, typer.Option(min=0, help="seconds to wait for records in flight")] = 0.0,
+    window: Annotated[
+        str | None,
+        typer.Option(help="only records that the broker took in then: an age (24h), or FROM/TO as RFC 3339 times"),
+    ] = None,
     brokers: Brokers = None,
     folder: Folder = None,
     json: Json = False,
 ) -> None:
     """Check that every record received has exactly one answer, or can be named as still in flight.
 
+    With --window the answers of its records count wherever they lie; FROM is in the window, TO is not.
+
     Exit 1: a record is lost, has two answers, or has an answer and was never received; 3: records are in flight.
     """
     from waybill.books import Tally
 
+    within = None if window is None else parse_window(window, time.time_ns() // 1_000_000)
     cluster = find_brokers(brokers)
     pipelines = present(cluster, load_some(name, folder), named=name is not None)
     deadline = time.monotonic() + wait
-    for pipeline in pipelines if wait else ():
+    for pipeline in pipelines if wait and within is None else ():
         wait_until_quiet(cluster, pipeline, deadline)
-    tallies = [tally(cluster, pipeline) for pipeline in pipelines]
+    tallies = [answered(cluster, pipeline, within, deadline) for pipeline in pipelines]
     for result in tallies:
-        report(result, json)
+        report(result, json, within)
     if not json:
         total = Tally("")
         for result in tallies:
-            for count in ("received", "acknowledged", "dead", "duplicate", "in_flight"):
+            for count in ("received", "acknowledged", "dead", "duplicate", "in_flight", "outside"):
                 setattr(total, count, getattr(total, count) + getattr(result, count))
+        if within is not None:
+            bounds = " ".join(f"{name}={value or '-'}" for name, value in bounds_of(within).items())
+            line(f"window: {bounds} outside={total.outside}")
         line(str(total))
     finish(max((code_of(result) for result in tallies), key=[Code.FINE, Code.INCOMPLETE, Code.FOUND].index))
 
@@ -79,7 +91,24 @@ def present(brokers: str, pipelines: list[Pipeline], named: bool) -> list[Pipeli
     return found
 
 
-def report(result: Tally, json: bool) -> None:
+def bounds_of(window: Window) -> dict[str, str | None]:
+    """A window as text; None: without an end."""
+    return {"from": event_utc(window.start), "to": None if window.end is None else event_utc(window.end)}
+
+
+def answered(brokers: str, pipeline: Pipeline, window: Window | None, deadline: float) -> Tally:
+    """The books of a pipeline; with a window drawn again until none of its records is in flight, or the deadline
+    passes: the pipeline itself may never be quiet."""
+    while True:
+        began = time.monotonic()
+        result = tally(brokers, pipeline, window)
+        now = time.monotonic()
+        if window is None or not result.in_flight or now >= deadline:
+            return result
+        time.sleep(min(max(now - began, LOOK_SECONDS), deadline - now))
+
+
+def report(result: Tally, json: bool, window: Window | None = None) -> None:
     """Prints one pipeline's books: what is broken, what is in flight, the sum."""
     if json:
         for kind, items in (("problem", result.problems), ("in-flight", result.flying)):
@@ -92,6 +121,7 @@ def report(result: Tally, json: bool) -> None:
                 "pipeline": result.pipeline,
                 **{count.replace("_", "-"): getattr(result, count) for count in counts},
                 "holds": result.holds,
+                **({} if window is None else {"window": bounds_of(window), "outside": result.outside}),
             }
         )
         return
@@ -108,15 +138,15 @@ def _list(items: list[Named], word: str) -> None:
         line(f"{word}  … and {len(items) - SHOWN:,} more (--json names them all)")
 
 
-def tally(brokers: str, pipeline: Pipeline) -> Tally:
+def tally(brokers: str, pipeline: Pipeline, window: Window | None = None) -> Tally:
     """The books of a pipeline now; str() of it is the conservation line."""
     from waybill.reader import Decoder, Reader
 
     with Reader(brokers) as reader:
-        return draw(reader, Decoder(pipeline), pipeline)
+        return draw(reader, Decoder(pipeline), pipeline, window)
 
 
-def draw(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> Tally:
+def draw(reader: Reader, decoder: Decoder, pipeline: Pipeline, window: Window | None = None) -> Tally:
     """Reads the log in the order that `waybill.books` asks for."""
     from schemas.codec import WireError
     from waybill.books import Books
@@ -124,7 +154,7 @@ def draw(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> Tally:
     topic = pipeline.topic
     progress = progress_of(reader, decoder, pipeline)
     ends = {short: reader.ends(topic(short)) for short in ("dead-letter", "sent", "batched", "validated", "raw")}
-    books = Books(pipeline.pipeline, topic("raw"), topic("validated"), topic("batched"), progress)
+    books = Books(pipeline.pipeline, topic("raw"), topic("validated"), topic("batched"), progress, window)
 
     def each(short: str) -> Iterator[tuple[Message, str, dict[str, Any]]]:
         for message in reader.all(topic(short), ends[short]):
@@ -150,7 +180,7 @@ def draw(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> Tally:
                 members = (decoder.codec.decode(data)[1] for data in batch["records"])
                 books.batched(message.partition, message.offset, batch["batch_id"], members)
     for message in reader.all(topic("raw"), ends["raw"]):
-        books.raw(message.partition, message.offset)
+        books.raw(message.partition, message.offset, message.timestamp)
     return books.balance(complete=not any(ends["validated"].low.values()))
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from waybill.context import Brokers, Folder, Json, PipelineName, find_brokers, load, require_topics
+from waybill.moments import age, instant
 from waybill.output import Code, Fault, emit, event_utc, finish, flush, key_text, line, safe, utc
 
 if TYPE_CHECKING:
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
 TIMES = ("recorded_at", "event_time", "first_recorded_at", "last_recorded_at", "written_at", "admitted_at",
          "not_before", "first_attempt_at", "last_attempt_at", "stream_time", "at")  # fmt: skip
 """Fields in ms since epoch."""
-DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
-UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 PREVIEW = 160
 """Characters of a payload shown on a line."""
 
@@ -92,19 +89,14 @@ def moment(text: str) -> int:
     """RFC 3339 with its zone, or an age such as 90s, 10m, 2h, 1d: as ms since epoch. Raises Fault."""
     import time
 
-    age = DURATION.fullmatch(text)
-    if age:
-        return int(time.time() * 1000) - int(age[1]) * UNITS[age[2]]
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
+    back = age(text)
+    at = instant(text) if back is None else max(0, int(time.time() * 1000) - back)
+    if at is None:
         raise Fault(
             f"--from {text!r}: expected start, end, @OFFSET, an age such as 10m, or a time with its zone such as "
             "2026-03-02T08:00:00Z"
         )
-    return int(at.timestamp() * 1000)
+    return at
 
 
 def decoded(decoder: Decoder, full: str, short: str, message: Message) -> dict[str, Any]:

@@ -14,30 +14,27 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from schemas.packs.cold_chain.times import parse_offset
 from schemas.packs.cold_chain.units import UNITS
+from schemas.settings import Settings, Whole
 from schemas.wording import RulesBroken, did_you_mean
 
 Celsius = Annotated[Decimal, Field(ge=-274, le=1000, allow_inf_nan=False)]
 Profile = Literal["strict", "lenient", "schema"]
 
 
-class Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Alarm(Frozen):
+class Alarm(Settings):
     """Threshold and duration. `single`: one excursion lasts that long; `cumulative`: all of them together."""
 
     side: Literal["low", "high"] = Field(description="alarm below or above the limit; the limit itself is allowed")
     limit: Celsius = Field(description="°C")
-    minutes: int = Field(ge=0, description="duration that triggers; 0: at once")
+    minutes: Whole = Field(ge=0, description="duration that triggers; 0: at once")
     mode: Literal["single", "cumulative"] = "single"
 
 
-class Product(Frozen):
+class Product(Settings):
     """Temperature limits of a kind of goods. None: no limit on that side."""
 
     low: Celsius | None = Field(None, description="°C; below it is an excursion")
@@ -99,7 +96,7 @@ PRODUCTS: Mapping[str, Product] = {
 }
 
 
-class Source(Frozen):
+class Source(Settings):
     """What is known about a source that its records do not say themselves. The first rule that matches is used.
 
     A statement in the record or file wins over the rule."""
@@ -111,7 +108,7 @@ class Source(Frozen):
     timestamp_format: str | None = Field(None, description="strptime pattern, where times are not ISO 8601")
     product: str | None = Field(None, description="name of the limits")
     zone_id: str | None = Field(None, pattern=r"^[A-Z0-9\-]+$", description="storage zone")
-    logging_interval: int | None = Field(None, ge=1, le=86_400, description="seconds between readings")
+    logging_interval: Whole | None = Field(None, ge=1, le=86_400, description="seconds between readings")
     sentinels: tuple[Decimal, ...] = Field((), description="values as sent that mean a sensor fault, e.g. -127 and 85")
 
     @field_validator("unit")
@@ -149,7 +146,7 @@ class Source(Frozen):
 NO_SOURCE = Source(match="*")
 
 
-class Options(Frozen):
+class Options(Settings):
     """The pack's part of a pipeline file."""
 
     products: Mapping[str, Product] = Field(
@@ -158,10 +155,10 @@ class Options(Frozen):
     default_product: str = Field(UNSPECIFIED, description="of records whose product nobody names")
     sources: tuple[Source, ...] = ()
     activation_energy: Decimal = Field(Decimal("83.144"), gt=0, le=1000, description="ΔH of the MKT, kJ/mol")
-    stuck_readings: int = Field(30, ge=2, description="equal readings in a row that are flagged as stuck")
+    stuck_readings: Whole = Field(30, ge=2, description="equal readings in a row that are flagged as stuck")
     jump_c: Celsius = Field(Decimal(10), description="°C between neighbouring readings above which a jump is flagged")
-    max_bytes: int = Field(32 * 2**20, ge=1024, description="largest submission")
-    max_depth: int = Field(16, ge=2, le=200, description="deepest JSON nesting")
+    max_bytes: Whole = Field(32 * 2**20, ge=1024, description="largest submission")
+    max_depth: Whole = Field(16, ge=2, le=200, description="deepest JSON nesting")
 
     @model_validator(mode="after")
     def _known(self) -> Self:

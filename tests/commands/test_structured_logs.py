@@ -1,0 +1,180 @@
+"""What a worker logs about records and batches (OBS-01, OBS-07): a whole pipeline is run, its log lines are read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from schemas.codec import SingleObjectCodec
+from streams.delivery.http import HttpSink
+from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
+from streams.driver import AcceptingPartner, TopologyDriver
+from streams.runtime.observe import DEAD_LETTERS_LOGGED, Metrics, Observer
+from streams.runtime.runner import Step
+from tests.commands.conftest import Lines, Setup, Terminal
+from tests.delivery.worlds import canned_port, http, run
+from topology.load import load_pipeline
+
+ALWAYS = {"event", "level", "timestamp", "pipeline", "stage", "schema_version"}
+
+
+class Answers(AcceptingPartner):
+    """Gives the answers it is told, then takes everything."""
+
+    def __init__(self, *answers: Outcome) -> None:
+        super().__init__()
+        self.answers = list(answers)
+
+    def __call__(self, envelope: Envelope) -> Outcome:
+        return self.answers.pop(0) if self.answers else super().__call__(envelope)
+
+
+def driver(partner: AcceptingPartner | None = None) -> TopologyDriver:
+    """The shipped pipeline, observed as a worker is."""
+    pipeline = load_pipeline("cold-chain")
+    observers: dict[str, Observer] = {}
+
+    def observe(stage: str, step: Step) -> None:
+        if stage not in observers:
+            observers[stage] = Observer(
+                Metrics(), pipeline, stage, SingleObjectCodec(), made.pack.version, lambda: made.broker.now
+            )
+        observers[stage](step)
+
+    partners = {name: partner or AcceptingPartner() for name in pipeline.partner_names}
+    made = TopologyDriver(pipeline, partners, observe=observe)
+    return made
+
+
+def reading(minute: int, celsius: object = 4.5, sensor: str = "FRIDGE-01") -> bytes:
+    return orjson.dumps(
+        {"sensor_id": sensor, "timestamp_utc": f"2026-03-02T00:{minute:02}:00Z", "temperature_c": celsius,
+         "product": "refrigerator"}
+    )  # fmt: skip
+
+
+def named(lines: list[dict[str, Any]], event: str) -> list[dict[str, Any]]:
+    return [line for line in lines if line["event"] == event]
+
+
+def test_a_dead_letter_names_record_digest_place_and_how_long_it_took(lines: Lines) -> None:
+    world = driver()
+    world.publish("k", reading(0, "warm"))
+    world.broker.now += 1500  # between the broker's time and the worker's turn
+    world.run()
+    (line,) = named(lines(), "dead letter")
+    (letter,) = world.read("dead-letter")
+    assert line.keys() == ALWAYS | {"id", "digest", "site", "error_class", "codes", "latency_ms", "since_recorded_ms"}
+    assert (line["pipeline"], line["stage"], line["schema_version"]) == ("cold-chain", "validate", "cold_chain/1")
+    assert line["id"] == f"cold-chain.raw/{letter['raw_partition']}/{letter['raw_offset']}/0"
+    assert line["digest"] == letter["digest"].hex()
+    assert (line["codes"], line["level"]) == (["WRONG_TYPE"], "warning")
+    assert line["since_recorded_ms"] == 1500
+    assert line["latency_ms"] > 0
+
+
+def test_of_a_flood_of_dead_letters_some_are_named_and_all_are_counted(lines: Lines) -> None:
+    world = driver()
+    body = b"[" + b",".join(reading(minute, "warm") for minute in range(50)) + b"]"
+    for _ in range(2):
+        world.publish("k", body)
+        world.run()
+    found = lines()
+    assert len(named(found, "dead letter")) == 2 * DEAD_LETTERS_LOGGED
+    assert [line["count"] for line in named(found, "more dead letters")] == [50 - DEAD_LETTERS_LOGGED] * 2
+
+
+def test_a_delivery_names_batch_digest_attempt_and_how_long_it_took(lines: Lines) -> None:
+    partner = AcceptingPartner()
+    world = driver(partner)
+    world.publish("k", reading(0))
+    world.broker.now += 2000
+    world.publish("k", reading(1))
+    world.finish()
+    (line,) = named(lines(), "delivered")
+    (envelope,) = partner.attempts
+    assert line.keys() == ALWAYS | {
+        "batch", "digest", "partner", "attempt", "records", "answer", "latency_ms", "since_recorded_ms",
+    }  # fmt: skip
+    assert (line["stage"], line["level"], line["records"], line["attempt"]) == ("dispatch", "info", 2, 1)
+    assert (line["batch"], line["digest"]) == (envelope.batch_id.hex(), envelope.body_digest.hex())
+    assert line["since_recorded_ms"] == 2000, "of its oldest record"
+    assert line["latency_ms"] == 0, "time stood still in the attempt"
+
+
+def test_a_retry_carries_attempt_and_delay_and_the_attempt_after_it_its_own_time(lines: Lines) -> None:
+    world = driver(Answers(Outcome(OutcomeKind.FAILED, "refused"), Outcome(OutcomeKind.UNKNOWN, "no answer")))
+    world.publish("k", reading(0))
+    world.finish()
+    (first,) = named(lines(), "retry")
+    assert (first["level"], first["attempt"], first["unknown"], first["answer"]) == ("warning", 1, False, "refused")
+    assert first["delay_s"] >= 0
+    assert (first["latency_ms"], first["since_recorded_ms"]) == (0, 0)
+    world.advance(60)
+    (second,) = named(lines(), "retry")
+    assert (second["attempt"], second["unknown"], second["since_recorded_ms"]) == (2, True, 60_000)
+    world.advance(60)
+    (line,) = named(lines(), "delivered")
+    assert (line["attempt"], line["latency_ms"], line["since_recorded_ms"]) == (3, 0, 120_000)
+
+
+def test_a_batch_that_dies_is_an_error_with_the_same_fields(lines: Lines) -> None:
+    world = driver(Answers(Outcome(OutcomeKind.REFUSED, "422 no")))
+    world.publish("k", reading(0))
+    world.finish()
+    (line,) = named(lines(), "batch is dead")
+    assert (line["level"], line["attempt"], line["records"], line["answer"]) == ("error", 1, 1, "422 no")
+    assert ALWAYS | {"batch", "digest", "partner", "latency_ms", "since_recorded_ms"} <= line.keys()
+
+
+def test_a_clock_that_lags_behind_the_brokers_makes_no_negative_time(lines: Lines) -> None:
+    world = driver()
+    world.publish("k", reading(0, "warm"))
+    world.broker.now -= 5000
+    world.run()
+    assert named(lines(), "dead letter")[0]["since_recorded_ms"] == 0
+
+
+def test_no_line_holds_what_a_record_says(lines: Lines, setup: Setup) -> None:
+    stream = setup(verbose=True)
+    world = driver(Answers(Outcome(OutcomeKind.FAILED, "refused")))
+    for celsius in (4.5, 41.75, "SECRET-VALUE"):
+        world.publish("k", reading(0, celsius, sensor="PATIENT-4711"))
+    world.finish()
+    world.advance(60)
+    text = stream.getvalue()
+    for event in ("dead letter", "retry", "delivered", "committed"):
+        assert f'"event": "{event}"' in text
+    for content in ("PATIENT-4711", "SECRET-VALUE", "41.75", "refrigerator"):
+        assert content not in text
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_credentials_that_a_partner_echoes_are_blotted_out(setup: Setup, terminal: bool) -> None:
+    stream = setup(Terminal()) if terminal else setup()
+    said = b"token sesame-secret is wrong"
+    echo = b"HTTP/1.1 422 No\r\nContent-Length: %d\r\n\r\n" % len(said) + said
+
+    class Echo(AcceptingPartner):
+        def __call__(self, envelope: Envelope) -> Outcome:
+            async def send() -> Outcome:
+                sink = HttpSink(
+                    "p", http(f"http://127.0.0.1:{port}/", headers={"Authorization": "Bearer sesame-secret"})
+                )
+                try:
+                    return await sink.send(envelope)
+                finally:
+                    await sink.close()
+
+            return run(send())
+
+    with canned_port(echo) as port:
+        world = driver(Echo())
+        world.publish("k", reading(0))
+        world.finish()
+    text = stream.getvalue()
+    assert "batch is dead" in text
+    assert "token *** is wrong" in text
+    assert "sesame" not in text

@@ -55,7 +55,7 @@ class Batching(Settings):
         ge=1,
         description="records between the oldest open one and the newest; required with deterministic",
     )
-    max_reread_bytes: int = Field(
+    max_reread_bytes: Whole = Field(
         256 * 2**20,
         ge=2**20,
         description="bytes of messages between them; in force with max_reread",

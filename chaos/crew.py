@@ -164,7 +164,8 @@ class Crew:
 
     def run_once(self, number: int, options: Sequence[str], seconds: float) -> int | None:
         """A worker of its own that ends by itself: its exit code, or None where it did not end in time."""
-        slot = Slot(number, wanted=False)
+        before = len(list(self.logs.glob(f"worker-{number}-*.log")))
+        slot = Slot(number, wanted=False, starts=before)  # with a log of its own
         self._start(slot, options)
         process = slot.process
         assert process is not None
@@ -185,13 +186,26 @@ class Crew:
     @property
     def ready(self) -> list[int]:
         """Slots whose worker has restored its tables and turns its loops."""
-        with self._lock:
-            return [s.number for s in self._slots.values() if s.wanted and s.alive and s.said(READY)]
+        return self._heard(READY)
 
     def wait_ready(self, numbers: Collection[int] | None, seconds: float) -> bool:
-        """Waits until all of these slots (None: all that are to be filled) are ready; False where that takes longer."""
+        """Waits until all of these slots (None: all that are to be filled) are ready; False where that takes longer.
+
+        A worker that has never had a partition does not say that it is ready: not for more workers than partitions.
+        """
+        return self._wait(READY, numbers, seconds)
+
+    def wait_up(self, numbers: Collection[int] | None, seconds: float) -> bool:
+        """Waits until all of these have started their stages and hear signals; False where that takes longer."""
+        return self._wait(UP, numbers, seconds)
+
+    def _heard(self, event: str) -> list[int]:
+        with self._lock:
+            return [slot.number for slot in self._slots.values() if slot.wanted and slot.alive and slot.said(event)]
+
+    def _wait(self, event: str, numbers: Collection[int] | None, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
-        while not set(self.slots if numbers is None else numbers) <= set(self.ready):
+        while not set(self.slots if numbers is None else numbers) <= set(self._heard(event)):
             if time.monotonic() >= deadline:
                 return False
             time.sleep(LOOK_SECONDS)

@@ -149,7 +149,7 @@ class Stage:
                 over.set()
             publishing.result()
         self.publisher.flush()
-        crew.wait_ready(None, READY_SECONDS)  # the last fault may have killed some; they are to stop by themselves
+        crew.wait_up(None, READY_SECONDS)  # the last fault may have killed some; they are to stop by themselves
 
     def _course(self, crew: Crew, theme: str, faults: list[Planned]) -> None:
         """The faults of one theme, one after the other."""

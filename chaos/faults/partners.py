@@ -24,6 +24,8 @@ ONCE: dict[tuple[str, str], Sequence[str]] = {
     ("P8", "partner-refuses"): ["status:301", "status:413", "status:400", "status:422", "status:404"],
 }  # fmt: skip
 """Faults for single requests, by what they are called here."""
+LONG_SECONDS = 75.0
+"""For the first of them to be met: a partner that has refused the worker itself (401) is left alone for a minute."""
 ALL_SECONDS = 10.0
 """For the rest of them, once one was met."""
 
@@ -35,7 +37,7 @@ def until_used(scene: Scene, queue: deque[str], chosen: Sequence[str]) -> None:
     def left() -> int:
         return (Counter(queue.copy()) & Counter(chosen)).total()
 
-    scene.meets(lambda: left() < len(chosen))
+    scene.meets(lambda: left() < len(chosen), LONG_SECONDS)
     scene.until(lambda: not left(), ALL_SECONDS)
     met = len(chosen) - left()
     for one in (Counter(queue.copy()) & Counter(chosen)).elements():

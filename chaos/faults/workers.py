@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 from chaos.faults.registry import MEET_SECONDS, Act, Scene, fault
@@ -20,6 +20,13 @@ def _victim(scene: Scene) -> int:
     """Any that is ready; where none becomes ready, any."""
     scene.happened = scene.until(lambda: scene.crew.ready)
     return scene.chance.choice(scene.crew.ready or scene.crew.slots)
+
+
+def _joined(scene: Scene, slots: Collection[int]) -> bool:
+    """Waits until these workers are up, and for as long again as joining their groups takes at most."""
+    up = scene.crew.wait_up(slots, MEET_SECONDS)
+    scene.wait(scene.session)
+    return up
 
 
 @fault("K", "kill")
@@ -80,7 +87,7 @@ def _terminate(scene: Scene) -> Iterator[None]:
 def _freeze(scene: Scene) -> Iterator[None]:
     """Longer than the session: whoever it was works on as a zombie afterwards."""
     slots = scene.crew.slots
-    scene.crew.wait_ready(slots, MEET_SECONDS)  # who works on must be there, too
+    scene.crew.wait_up(slots, MEET_SECONDS)  # who works on must be there, too
     slot = _victim(scene)
     scene.happened &= len(slots) > 1
     scene.crew.freeze(slot)
@@ -93,7 +100,7 @@ def _add(scene: Scene) -> Iterator[None]:
     slot = max(scene.crew.slots, default=0) + 1
     scene.crew.add(slot)
     yield
-    scene.happened = scene.crew.wait_ready([slot], MEET_SECONDS)
+    scene.happened = _joined(scene, [slot])
 
 
 @fault("R2", "remove-worker", (3.0, 6.0))
@@ -125,6 +132,6 @@ def _crowd(scene: Scene) -> Iterator[None]:
     for slot in more:
         scene.crew.add(slot)
     yield
-    scene.happened = scene.crew.wait_ready(more, MEET_SECONDS)
+    scene.happened = _joined(scene, more)
     for slot in more:
         scene.crew.remove(slot)

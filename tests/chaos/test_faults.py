@@ -67,7 +67,7 @@ def test_faults_of_a_queue_happened_if_one_was_met_and_the_others_are_taken_away
 def test_faults_of_a_queue_that_nobody_met_did_not_happen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chaos.faults.partners.ALL_SECONDS", 0.05)
     queue, stage = deque(["a", "b"]), scene()
-    monkeypatch.setattr(stage, "meets", lambda condition: setattr(stage, "happened", stage.until(condition, 0.05)))
+    monkeypatch.setattr("chaos.faults.partners.LONG_SECONDS", 0.05)
     until_used(stage, queue, ["a", "b"])
     assert not stage.happened
     assert not queue
@@ -91,6 +91,6 @@ def test_a_worker_that_was_stopped_before_it_could_hear_is_told_apart(tmp_path: 
     with Crew(["-c", WORKER.format(events=[])], {}, tmp_path) as crew:
         crew.add(0)
         wait_for(lambda: crew.history, SECONDS, "the worker was started")
-        assert not crew.wait_ready([0], 0.2)
+        assert not crew.wait_up([0], 0.2)
         crew.stop()
     assert crew.exits == [Exit(0, -15, "early stop", False)]

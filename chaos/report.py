@@ -7,13 +7,16 @@ the workers ended, how long it took, and the checker's verdict.
 from __future__ import annotations
 
 import json
+import subprocess
 from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from chaos.crew import ROOT
 from chaos.faults import FAULTS
 from chaos.round import Result
 
@@ -28,7 +31,26 @@ Entry = dict[str, Any]
 
 def entry_of(result: Result) -> Entry:
     """What is kept of a round."""
-    return {"verdict": _short(result.verdict), "seconds": round(result.seconds, 1), **result.history}
+    return {
+        "commit": commit(),
+        "verdict": _short(result.verdict),
+        "seconds": round(result.seconds, 1),
+        **result.history,
+    }
+
+
+@cache
+def commit() -> str:
+    """What was played: the checkout's commit, with a `+` where it was changed; `unknown` outside a checkout."""
+    asked = ("rev-parse", "--short=9", "HEAD"), ("status", "--porcelain", "--untracked-files=no")
+    try:
+        found = [
+            subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+            for words in asked
+        ]
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found[0] + ("+" if found[1] else "")
 
 
 def entries(folder: Path) -> list[Entry]:
@@ -109,7 +131,8 @@ def _page(options: Namespace, everything: Sequence[Entry], pictured: bool) -> st
     summary = (
         f"`{command}`, {datetime.now(UTC):%Y-%m-%d}: {len(everything)} rounds, {len(failures)} failed, "
         f"{records:,} records, {starts:,} starts of workers, "
-        f"{sum(entry['seconds'] for entry in everything) / 3600:.1f} hours of rounds."
+        f"{sum(entry['seconds'] for entry in everything) / 3600:.1f} hours of rounds; "
+        f"commit {', '.join(sorted({entry['commit'] for entry in everything}))}."
     )
     what_else = (
         f"`{ROUNDS}` has each round's plan, what was done when, how the workers ended, and the checker's counts. "

@@ -144,6 +144,11 @@ class Runner:
         return dict(self._positions)
 
     @property
+    def joined(self) -> bool:
+        """Whether the group has given this member its partitions; there may be none for it."""
+        return self._token is not None
+
+    @property
     def held(self) -> frozenset[int]:
         """Partitions whose input the stage holds up."""
         return self._held

@@ -202,7 +202,7 @@ class StageThread(threading.Thread):
     def _watch(self, step: Any) -> None:
         runner = self.runner
         if runner is not None:
-            self._assigned_once = self._assigned_once or bool(runner.partitions)
+            self._assigned_once = self._assigned_once or runner.joined
             self._stand(runner)
         labels = (self.pipeline.pipeline, self.stage_name)
         self._worker.metrics.partitions.labels(*labels).set(len(runner.partitions) if runner else 0)

@@ -9,9 +9,10 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
+from schemas.packs.cold_chain.sample import sample
 from streams.runtime.admin import create_topics
 from tests.support import Names, wait_for
-from tests.system.judge import control_messages
+from tests.system.judge import Judge, control_messages
 from tests.system.plant import READY_SECONDS, STOP_SECONDS, Plant
 from topology.model import CONTROL_TOPIC
 from topology.topics import topic_specs
@@ -58,3 +59,17 @@ def test_ten_starts_and_stops(kafka: str, tmp_path: Path, names: Names, control:
         for _ in range(STARTS):
             worker = plant.worker().wait_ready()
             assert worker.stop(STOP_SECONDS) == 0
+
+
+def test_a_worker_that_gets_no_partition_is_ready_and_takes_over(kafka: str, tmp_path: Path, names: Names) -> None:
+    """More workers than partitions: the spare ones wait, and an orchestrator must not take them for broken."""
+    with Plant(kafka, tmp_path, names.prefix, partitions=1) as plant:
+        first = plant.worker(0).wait_ready()
+        spare = plant.worker(1).wait_ready()
+        load = list(sample(200))
+        plant.publish(load[:100])
+        wait_for(lambda: Judge(plant).answers(), READY_SECONDS, "the first works")
+        first.kill()
+        plant.publish(load[100:])
+        wait_for(lambda: len(Judge(plant).answers()) == len(load), READY_SECONDS, "the spare one goes on")
+        assert spare.stop() == 0

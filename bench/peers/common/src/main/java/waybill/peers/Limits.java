@@ -1,15 +1,17 @@
 package waybill.peers;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import java.io.Serializable;
 import java.util.HashMap;
-import java.util.Map;
 
 /** The limits of one product in °C, and what they make of a temperature. */
-public record Limits(double low, double high, double boundLow, double boundHigh, boolean judged) {
+public record Limits(double low, double high, double boundLow, double boundHigh, boolean judged)
+    implements Serializable {
 
-    /** Every product by name, out of {name: [low, high, lower bound, upper bound, judged]}; null: no limit. */
-    public static Map<String, Limits> of(JsonNode products) {
-        Map<String, Limits> found = new HashMap<>();
+    /** Every product by name, out of {name: [low, high, lower bound, upper bound, judged]}; null: no limit. A
+     * HashMap, so that it can be sent to where it is used. */
+    public static HashMap<String, Limits> of(JsonNode products) {
+        HashMap<String, Limits> found = new HashMap<>();
         products.fields().forEachRemaining(entry -> {
             JsonNode it = entry.getValue();
             double low = it.get(0).isNull() ? Double.NEGATIVE_INFINITY : it.get(0).asDouble();

@@ -95,11 +95,16 @@ final class Batch implements Processor<byte[], byte[], byte[], byte[]> {
         byte[] digests = window.digests();
         RecordHeaders headers = new RecordHeaders();
         headers.add(Names.DIGEST_HEADER, sha.digest(digests));
-        headers.add(Names.COUNT_HEADER, ByteBuffer.allocate(4).putInt(window.size()).array());
+        headers.add(Names.COUNT_HEADER, number(window.size()));
+        headers.add(Names.PARTITION_HEADER, number(context.taskId().partition()));
         byte[] key = window.group.getBytes(StandardCharsets.UTF_8);
         context.forward(new Record<>(key, bodies ? window.lines() : digests, time, headers), Names.BATCHED);
         tally.open.add(-window.size());
         tally.batches.add(1);
         window.cut();
+    }
+
+    private static byte[] number(int value) {
+        return ByteBuffer.allocate(4).putInt(value).array();
     }
 }

@@ -15,6 +15,7 @@ final class Names {
     static final String CODE_HEADER = "code";
     static final String DIGEST_HEADER = "digest";
     static final String COUNT_HEADER = "count";
+    static final String PARTITION_HEADER = "partition";
 
     private Names() {}
 }

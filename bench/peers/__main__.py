@@ -6,21 +6,23 @@ A figure means something only beside others of the same run; the report of `make
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from bench.peers import java
 from bench.peers.check import PARTITIONS, RAW, create_topics, make_job
-from bench.peers.java import JavaMeasurement, Peer
+from bench.peers.java import JavaMeasurement, Peer, PeerError
 from bench.world import fill, readings
 from waybill.broker import Broker
 
+# Flink writes its whole heap state at every checkpoint, so a second between them is what one would choose.
 RUNS: dict[str, tuple[Peer, dict[str, Any]]] = {
     "streams-memory": ("streams", {}),
     "streams-memory-2": ("streams", {"threads": 2}),
     "streams-rocksdb": ("streams", {"store": "rocksdb"}),
-    "flink": ("flink", {"commit_ms": 500}),
+    "flink": ("flink", {"commit_ms": 1_000}),
     "pipeline-memory": ("streams", {"job": "pipeline"}),
     "pipeline-rocksdb": ("streams", {"job": "pipeline", "store": "rocksdb"}),
     "pipeline-digests": ("streams", {"job": "pipeline", "bodies": False}),
@@ -46,6 +48,11 @@ def main() -> None:
     given.add_argument("--set", action="append", default=[], help="a number of the job, as name=number")
     options = given.parse_args()
     wanted = [name for name in options.only.split(",") if name] or list(RUNS)
+    try:
+        for peer in sorted({RUNS[name][0] for name in wanted}):
+            java.build(peer)
+    except PeerError as missing:
+        sys.exit(str(missing))
     changes = {name: int(value) for name, _, value in (one.partition("=") for one in options.set)}
     with tempfile.TemporaryDirectory(prefix="waybill-peers-") as scratch:
         broker = Broker(Path(scratch) / "broker")

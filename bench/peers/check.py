@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from bench.peers import java
-from bench.peers.java import Job, Peer
+from bench.peers.java import Job, Peer, PeerError
 from bench.world import SECONDS, cluster, fill, readings
 from schemas.pack import Record, Submission
 from schemas.packs import load_pack
@@ -410,6 +410,11 @@ def main() -> None:
     given.add_argument("--records", type=int, default=50_000, help="good readings (default: %(default)s)")
     given.add_argument("--only", default="", help="only runs whose name holds this")
     options = given.parse_args()
+    try:
+        java.build("streams")
+        java.build("flink")
+    except PeerError as missing:
+        sys.exit(str(missing))
     with tempfile.TemporaryDirectory(prefix="waybill-peers-") as scratch:
         broker = Broker(Path(scratch) / "broker")
         try:

@@ -19,6 +19,7 @@ public final class Meter {
         (OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
     private static final double NANO = 1e-9;
     private static final double TICKS = 100;
+    private static final String WORK = "work";
 
     private record Mark(long clock, long cpu, long records) {}
 
@@ -65,6 +66,9 @@ public final class Meter {
         line.put("cpu", (last.cpu - cpu) * NANO);
         Map<String, Double> spent = threads();
         threads.forEach((kind, before) -> spent.merge(kind, -before, Double::sum));
+        double helpers = spent.entrySet().stream()
+            .filter(entry -> !entry.getKey().equals(WORK)).mapToDouble(Map.Entry::getValue).sum();
+        spent.put(WORK, (last.cpu - cpu) * NANO - helpers); // and of threads that have ended
         spent.replaceAll((kind, seconds) -> Math.round(seconds * 1000) / 1000.0);
         line.set("threads", json.valueToTree(spent));
         line.put("transactions", transactions);
@@ -108,6 +112,6 @@ public final class Meter {
         if (name.startsWith("rocksdb")) {
             return "rocksdb";
         }
-        return "work";
+        return WORK;
     }
 }

@@ -6,6 +6,7 @@ A figure means something only beside others of the same run; the report of `make
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -54,6 +55,7 @@ def main() -> None:
     except PeerError as missing:
         sys.exit(str(missing))
     changes = {name: int(value) for name, _, value in (one.partition("=") for one in options.set)}
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # a broker must not stay behind
     with tempfile.TemporaryDirectory(prefix="waybill-peers-") as scratch:
         broker = Broker(Path(scratch) / "broker")
         try:

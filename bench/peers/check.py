@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -415,6 +416,7 @@ def main() -> None:
         java.build("flink")
     except PeerError as missing:
         sys.exit(str(missing))
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # a broker must not stay behind
     with tempfile.TemporaryDirectory(prefix="waybill-peers-") as scratch:
         broker = Broker(Path(scratch) / "broker")
         try:

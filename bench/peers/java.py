@@ -205,7 +205,11 @@ def measure(name: str, command: Sequence[str]) -> JavaMeasurement:
     """
     with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=complained)
-        status, used = process._wait(child)
+        try:
+            status, used = process._wait(child)
+        finally:
+            if child.returncode is None:  # we were told to end: so is it
+                child.kill()
         said.seek(0)
         complained.seek(0)
         lines = said.read().decode().splitlines()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.deployed import PartnerProcess, WorkerProcess, deploy, http_partner
+from bench.deployed import PIPELINE, PartnerProcess, WorkerProcess, deploy, http_partner
 from bench.process import ROOT
 from bench.report import Figure
 from bench.world import fill, read
@@ -25,8 +25,10 @@ from waybill.commands.run import free_port
 RAW = "bench.raw.outage"
 BATCH = 20
 """Records."""
-MOST = 1_000
-"""`max_unsettled`: batches."""
+PARKED = 1_000
+"""Batches that the partner's partition may have without an answer."""
+MOST = PARKED * PIPELINE["partitions"]
+"""`max_unsettled`: equal shares for all partitions, of which this one partner has one."""
 SETTINGS: dict[str, Any] = {
     "raw": {"topic": RAW},
     "batching": {"max_records": BATCH, "linger": 2},
@@ -84,7 +86,7 @@ def _outage(bootstrap: str, folder: Path, count: int, seconds: float) -> list[Fi
         worker = stack.enter_context(WorkerProcess(file, bootstrap))
         watch = Watch(worker)
         watch.until(lambda: _consumed(worker, "batch") >= count, "batch has taken all input")
-        watch.until(lambda: worker.metric("waybill_unsettled_batches") >= MOST, "the table is full")
+        watch.until(lambda: worker.metric("waybill_unsettled_batches") >= PARKED, "its share is full")
         before, held_at = worker.rss, _consumed(worker, "dispatch")
         watch.rest(seconds)
         held = _consumed(worker, "dispatch") == held_at
@@ -100,9 +102,9 @@ def _outage(bootstrap: str, folder: Path, count: int, seconds: float) -> list[Fi
     batches = sum(1 for _ in read(bootstrap, made.topic("batched")))
     return [
         Figure("memory partner-down input held up", float(held), "(1: not a batch was taken)"),
-        Figure("memory partner-down unsettled batches", unsettled, f"of at most {MOST:,}"),
+        Figure("memory partner-down unsettled batches", unsettled, f"of at most {PARKED:,}"),
         Figure("memory partner-down batches waiting in the log", waiting, "(markers counted)"),
-        Figure("memory partner-down when the table was full", before, "MiB"),
+        Figure("memory partner-down when its share was full", before, "MiB"),
         Figure(f"memory partner-down {seconds:g} s later", after, "MiB"),
         Figure("memory partner-down peak", down, "MiB"),
         Figure("memory partner-down peak with the way back", peak, "MiB"),

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,17 +110,26 @@ def tell(report: Report) -> None:
 
 def run(name: str, module: str, job: dict[str, Any]) -> Measurement:
     """Runs `python -m module` with a job (JSON) as its argument, to its end. Raises RuntimeError with what it said."""
+    said, cpu, peak = last_line(name, [sys.executable, "-m", module, json.dumps(job)])
+    return Measurement(name, Report(**said), cpu, peak)
+
+
+def last_line(name: str, command: Sequence[str]) -> tuple[dict[str, Any], float, float]:
+    """Runs a contender's command to its end: what it reports in its last line (JSON), and of the whole process its
+    processor seconds and peak MiB. Raises RuntimeError with what it said."""
     with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
-        command = [sys.executable, "-m", module, json.dumps(job)]
-        process = subprocess.Popen(command, stdout=said, stderr=complained, cwd=ROOT)
-        status, used = _wait(process)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=complained, cwd=ROOT)
+        try:
+            status, used = _wait(process)
+        finally:
+            if process.returncode is None:  # we were told to end: so is it
+                process.kill()
         said.seek(0)
         complained.seek(0)
         lines = said.read().decode().splitlines()
         if status != 0 or not lines:
             raise RuntimeError(f"{name} ended with {status}:\n{complained.read().decode()[-4000:]}")
-    report = Report(**json.loads(lines[-1]))
-    return Measurement(name, report, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    return json.loads(lines[-1]), used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
 def _wait(process: subprocess.Popen[bytes]) -> tuple[int, resource.struct_rusage]:

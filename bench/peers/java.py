@@ -198,22 +198,6 @@ def _finite(number: float) -> float | None:
 
 
 def measure(name: str, command: Sequence[str]) -> JavaMeasurement:
-    """Runs a command that ends with a report as its last line. Raises RuntimeError with what it said.
-
-    `bench.process.run` is this with a Python command and a plain Report: given `command` and the report's class as
-    arguments it could serve both, and this function would go.
-    """
-    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=complained)
-        try:
-            status, used = process._wait(child)
-        finally:
-            if child.returncode is None:  # we were told to end: so is it
-                child.kill()
-        said.seek(0)
-        complained.seek(0)
-        lines = said.read().decode().splitlines()
-        if status != 0 or not lines:
-            raise RuntimeError(f"{name} ended with {status}:\n{complained.read().decode()[-4000:]}")
-    report = JavaReport(**json.loads(lines[-1]))
-    return JavaMeasurement(name, report, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    """Runs a command that ends with a report as its last line. Raises RuntimeError with what it said."""
+    said, cpu, peak = process.last_line(name, command)
+    return JavaMeasurement(name, JavaReport(**said), cpu, peak)

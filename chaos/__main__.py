@@ -25,7 +25,7 @@ from chaos.broken import MODES, worker_module
 from chaos.brokers import Broker
 from chaos.faults import FAULTS
 from chaos.plan import Plan, plan
-from chaos.report import ROUNDS, entries, entry_of, failed, line, write
+from chaos.report import ROUNDS, entries, entry_of, failed, last_words, line, write
 from chaos.round import Result, run
 from waybill.broker import BrokerError
 
@@ -98,7 +98,8 @@ def _play(plans: Sequence[Plan], options: argparse.Namespace, report: Path) -> l
             if result.failed:
                 kept = report / made.name
                 shutil.copytree(folder, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns("home"))
-                print(f"kept: {kept}", file=sys.stderr)
+                shutil.copy(broker.log_file, kept / "broker.log")
+                print(f"kept: {kept}", *last_words(result, kept), sep="\n", file=sys.stderr)
             if not options.keep:
                 shutil.rmtree(folder)
             return result

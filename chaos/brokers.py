@@ -46,6 +46,11 @@ class Broker:
         assert self._proxy is not None, "this broker was made without a proxy"
         return self._proxy
 
+    @property
+    def log_file(self) -> Path:
+        """What the node has said since it was last started."""
+        return self._node.log_file
+
     def start(self) -> None:
         """Starts it, or starts it again; returns when it answers."""
         self._node.start()

@@ -7,6 +7,7 @@ the workers ended, how long it took, and the checker's verdict.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from argparse import Namespace
 from collections import defaultdict
@@ -22,6 +23,9 @@ from chaos.round import Result
 
 SHOWN = 5
 """Findings of one invariant that a page shows."""
+COMPLAINT = re.compile(r'"level": "(warning|error|critical)"|WARN|ERROR|Traceback|Error: ')
+COMPLAINTS = 6
+"""Lines of one log that are shown of a failed round."""
 
 ROUNDS, TABLE, PICTURE, PAGE = "rounds.jsonl", "faults.md", "timeline.png", "report.md"
 
@@ -81,6 +85,15 @@ def line(result: Result) -> str:
     counts = f"records={verdict['records']} batches={verdict['batches']}"
     broken = [entry["id"] for entry in verdict["invariants"] if entry["findings"]]
     return f"round {plan.number:3} {word:6} {result.seconds:5.1f} s  {counts}  {faults}  {' '.join(broken)}".rstrip()
+
+
+def last_words(result: Result, folder: Path) -> list[str]:
+    """Of a failed round: what was found, and the last complaints of its workers and its broker."""
+    lines = _findings(result.verdict)
+    for log in sorted(folder.glob("*.log")):
+        said = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines += [f"{log.name}: {text}" for text in [text for text in said if COMPLAINT.search(text)][-COMPLAINTS:]]
+    return lines
 
 
 def write(folder: Path, options: Namespace, played: Sequence[Result]) -> Path:

@@ -160,7 +160,7 @@ class Broker:
 
     @property
     def log_file(self) -> Path:
-        """Where Kafka's own messages go."""
+        """Where Kafka's own messages go; those of the start before lie beside it, in `broker.log.1`."""
         return self.home / "broker.log"
 
     def start(self) -> str:
@@ -181,6 +181,8 @@ class Broker:
             self._write_state(started)  # no pid yet: nobody may signal the one of the last start
             self._write_settings(started)
             self._format(java, classpath)
+            if self.log_file.exists():  # what it said before it died may be what somebody is looking for
+                self.log_file.replace(self.log_file.with_suffix(".log.1"))
             with self.log_file.open("wb") as log:
                 process = subprocess.Popen(
                     [

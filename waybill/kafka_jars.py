@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-KAFKA_VERSION = "4.3.0"
+KAFKA_VERSION = "4.2.1"  # not 4.3: it loses transaction markers (docs/adr/0011-kafka-4-2.md)
 SCALA_VERSION = "2.13"
 LOG4J_VERSION = "2.25.4"  # the one this Kafka depends on; the slf4j binding is not among its own dependencies
 JAVA_AT_LEAST = 17

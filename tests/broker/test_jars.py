@@ -19,7 +19,7 @@ folder.mkdir()
 if {fails!r}:
     print("[ERROR] could not resolve")
     sys.exit(1)
-(folder / "kafka_2.13-4.3.0.jar").write_text("jar")
+(folder / "kafka_2.13-4.2.1.jar").write_text("jar")
 """
 
 
@@ -88,5 +88,5 @@ def test_a_named_folder_is_used_and_checked(machine: Machine, tmp_path: Path, mo
     monkeypatch.setenv("WAYBILL_KAFKA_LIBS", str(tmp_path))
     with pytest.raises(BrokerUnavailable, match="WAYBILL_KAFKA_LIBS"):
         kafka_libs(lambda line: None)
-    (tmp_path / "kafka_2.13-4.3.0.jar").touch()
+    (tmp_path / "kafka_2.13-4.2.1.jar").touch()
     assert kafka_libs(lambda line: None) == tmp_path

@@ -5,32 +5,15 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from tests.conftest import missing
 from tests.support import make_topic, wait_for
 from waybill.broker import Broker, BrokerError, BrokerUnavailable
-from waybill.kafka_jars import find_java, kafka_libs
-
-REQUIRED = os.environ.get("CI") == "true" or os.environ.get("WAYBILL_REQUIRE_KAFKA") == "1"
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    """A broker of this test alone, not started; whatever the test does to it, it is stopped at the end."""
-    mine = Broker(tmp_path / "broker", brief=True)
-    try:
-        find_java()
-        kafka_libs(print)
-    except BrokerUnavailable as absent:
-        missing(str(absent), REQUIRED)
-    yield mine
-    mine.stop()
+from waybill.kafka_jars import find_java
 
 
 def values(bootstrap: str, topic: str, count: int) -> list[bytes]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
-from topology.model import Batching, ObjectStorePartner, Partner, PartnerRule, Pipeline
+from topology.model import EVENT_TOPICS, Batching, ObjectStorePartner, Partner, PartnerRule, Pipeline
 
 WIDTH = 100
+UNWRITTEN = ("review", "parked")
+"""Topics that every pipeline has for what is to come."""
 
 
 def describe(pipeline: Pipeline) -> str:
@@ -24,7 +26,7 @@ def describe(pipeline: Pipeline) -> str:
         f"  [validate]   unpack, validate, identify      group {p.group_id('validate')}",
         f"      ├──► {name('dead-letter')}   refused records, with every finding",
         f"      ▼    key: {', '.join(p.partition_by)}",
-        f"  {name('validated')} ◄────────────────────────────── releases, retains, replays",
+        f"  {name('validated')} ◄────────────────────────────── releases, retains",
         "      │",
         f"  [batch]      duplicates, windows, freeze     group {p.group_id('batch')}",
         f"      ├──► {name('sent')}   duplicates",
@@ -36,13 +38,13 @@ def describe(pipeline: Pipeline) -> str:
         f"  [dispatch]   write ahead, send, settle       group {p.group_id('dispatch')}",
         f"      ├──► {name('sent')}   delivered; one ack per {p.acks}",
         f"      ├──► {name('dead-letter')}   refused by the partner, or attempts used up",
-        f"      ├──► {name('review')}, {name('parked')}",
         f"      ├──► {name('validated')}   releases and retains",
         f"      │    table {name('delivery')}",
         "      ▼",
         *_partners(p),
         "",
         f"  every stage also writes {name('audit')} and table {name('heads')}",
+        f"  nothing is written yet to {' and '.join(map(name, UNWRITTEN))}",
         "",
         *_facts(p),
     ]
@@ -132,7 +134,7 @@ def _seconds(number: float) -> str:
 def describe_mermaid(pipeline: Pipeline) -> str:
     """The same graph for Mermaid (flowchart)."""
     p = pipeline
-    topics = ("validated", "batched", "sent", "dead-letter", "review", "parked", "audit")
+    topics = [short for short in EVENT_TOPICS if short not in UNWRITTEN]
     tables = ("idempotency", "windows", "delivery", "heads")
     lines = ["flowchart TD", f'  raw[/"{p.raw_topic}"/]']
     lines += [f'  {short.replace("-", "_")}[/"{p.topic(short)}"/]' for short in topics]
@@ -153,8 +155,6 @@ def describe_mermaid(pipeline: Pipeline) -> str:
         "  stage_dispatch <--> delivery",
         "  stage_dispatch -- delivered --> sent",
         "  stage_dispatch -- refused --> dead_letter",
-        "  stage_dispatch --> review",
-        "  stage_dispatch --> parked",
         '  stage_dispatch -- "releases, retains" --> validated',
     ]
     lines += [f"  stage_dispatch <--> partner_{place}" for place in range(len(p.partner_names))]

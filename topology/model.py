@@ -93,7 +93,9 @@ class Topic(Settings):
 
     topic: Name | None = Field(None, description="name of the raw topic; default <pipeline>.raw")
     timestamps: Literal["log-append", "create"] = Field(
-        "log-append", description="message.timestamp.type of raw; create is clamped to max_ahead (VA5)"
+        "log-append",
+        description="whose time counts: the broker's, or with `create` the publisher's, at most `max_ahead` ahead "
+        "(message.timestamp.type of raw; VA5)",
     )
     max_ahead: Number = Field(60.0, ge=0, description="seconds a create-time stamp may lie ahead of the worker's clock")
     retention: Number | None = Field(None, gt=0, description="seconds raw is kept; none: for ever")
@@ -111,7 +113,7 @@ class PartnerRule(Settings):
 class ObjectStorePartner(Settings):
     """A folder or bucket; objects are created, never overwritten (DEL-04, IDM-05)."""
 
-    kind: Literal["object-store"]
+    kind: Literal["object-store"] = Field(description="a folder or bucket")
     url: str = Field(description="file:///path, s3://bucket, az://container, gs://bucket; relative file:path allowed")
     prefix: str = Field("coldchain", pattern=r"^[A-Za-z0-9._/-]*$", description="first part of every object's path")
     options: dict[str, str] = Field(
@@ -125,9 +127,9 @@ class ObjectStorePartner(Settings):
 class HttpPartner(Settings):
     """An HTTP API that takes one batch per request."""
 
-    kind: Literal["http"]
+    kind: Literal["http"] = Field(description="an HTTP API")
     url: str = Field(pattern=r"^https?://", description="where a batch is sent")
-    method: Literal["POST", "PUT"] = "POST"
+    method: Literal["POST", "PUT"] = Field("POST", description="of each request; the batch is its body")
     headers: dict[str, str] = Field(default_factory=dict, description="sent with each request; ${ENV} is expanded")
     timeout: Number = Field(30.0, gt=0, description="seconds for one attempt (DEL-02), then its outcome is unknown")
     connections: Whole = Field(8, ge=1, le=1000, description="pooled connections of the one client")
@@ -165,7 +167,11 @@ BackoffPreset = Literal["documents", "inventory", "packets"]
 class Retry(Settings):
     """Attempts and waits of deliveries."""
 
-    backoff: BackoffPreset = Field("packets", description="waits between attempts (RTY-02..RTY-04)")
+    backoff: BackoffPreset = Field(
+        "packets",
+        description="waits between attempts: `documents` 2, 4, 8 s, then 10, each up to half a second longer; "
+        "`inventory` 2, 4, 8, … s; `packets` at random between 1 s and 2, 4, 8, … up to 30 s",
+    )
     attempts: Whole = Field(3, ge=1, le=100, description="attempts with a known failure before a dead letter (RTY-01)")
     unknown_attempts: Whole = Field(
         10,
@@ -183,8 +189,10 @@ class Pipeline(Settings):
     version: Whole = Field(1, ge=1, description="topology version, raised by every change")
     application: Name = Field("waybill", description="prefix of every topic but raw, and of the consumer groups")
     region: Name | None = Field(None, description="prefix of every topic, for data that must stay in a region")
-    pack: str = Field(description="rules of the domain")
-    profile: Profile = Field("strict", description="how strict validation is")
+    pack: str = Field(description="rules of the domain, by the name of an installed pack")
+    profile: Profile = Field(
+        "strict", description="how strict validation is; what each means stands in the pack's page"
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="the pack's own settings")
     raw: Topic = Field(default_factory=Topic)
     lanes: list[Literal["high", "standard", "low"]] = Field(
@@ -209,14 +217,18 @@ class Pipeline(Settings):
     partner: Name | PartnerRule = Field(description="where batches go")
     retry: Retry = Field(default_factory=Retry)
     claims: ClaimStore = Field(default_factory=ClaimStore)
-    ordering: Literal["group", "none"] = Field("group", description="whether a blocked batch holds its group")
+    ordering: Literal["group", "none"] = Field(
+        "group", description="whether a batch that waits for its partner holds back the later ones of its group"
+    )
     max_unsettled: Whole = Field(
         20_000,
         ge=1,
         description="batches without a final answer that a worker holds, about 2 KB each, in equal shares for its "
         "partitions; a partition whose share is full is not read on",
     )
-    acks: Literal["record", "batch"] = Field("record", description="one ack per record, or one per batch")
+    acks: Literal["record", "batch"] = Field(
+        "record", description="on `sent`: a message per delivered record, or one per batch that lists its records"
+    )
     deterministic: bool = Field(False, description="law 6: batches depend on content and recorded time alone")
     store: Literal["memory", "rocksdb"] = Field("memory", description="local store of the compacted tables")
     registry: str | None = Field(None, description="URL of a schema registry; none: Avro single-object encoding")

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+from typing import Any, Literal, get_args, get_origin
 
+from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from topology.model import (
@@ -45,15 +47,42 @@ def reference() -> str:
     """Markdown: one table per model, and the presets of `batching`."""
     parts = []
     for title, model in SECTIONS.items():
-        rows = ["| field | default | meaning |", "|---|---|---|"]
+        rows = ["| field | default | allowed | meaning |", "|---|---|---|---|"]
         for name, field in model.model_fields.items():
             if name not in HIDDEN:
                 default = _default(field.get_default(call_default_factory=True))
-                rows.append(f"| `{name}` | {default} | {field.description or 'see its own section'} |")
+                rows.append(f"| `{name}` | {default} | {_allowed(field)} | {field.description or 'see below'} |")
         parts.append(f"### {title}\n\n" + "\n".join(rows))
     presets = [f"| `{name}` | {p.max_records:,} | {p.linger:g} |" for name, p in BATCHING_PRESETS.items()]
     parts.append("### Presets of `batching`\n\n| preset | records | seconds |\n|---|---|---|\n" + "\n".join(presets))
     return "\n\n".join(parts) + "\n"
+
+
+def _allowed(field: FieldInfo) -> str:
+    """The words or the range that a field takes; empty where the meaning says it."""
+    words = _words(field.annotation)
+    if words:
+        return ", ".join(f"`{word}`" for word in words)
+    least, most = _bound(field, Ge, "ge"), _bound(field, Le, "le")
+    above = _bound(field, Gt, "gt")
+    if above is not None:
+        return f"above {above}" + (f", to {most}" if most is not None else "")
+    if least is not None:
+        return f"{least} to {most}" if most is not None else f"from {least}"
+    return f"to {most}" if most is not None else ""
+
+
+def _words(annotation: Any) -> list[str]:
+    if annotation is bool:
+        return ["true", "false"]
+    if get_origin(annotation) is Literal:
+        return [str(word) for word in get_args(annotation)]
+    return [word for inner in get_args(annotation) for word in _words(inner)]
+
+
+def _bound(field: FieldInfo, kind: type, name: str) -> str | None:
+    found = [getattr(mark, name) for mark in field.metadata if isinstance(mark, kind)]
+    return f"{found[0]:,}" if found else None
 
 
 def _default(value: object) -> str:
@@ -61,5 +90,10 @@ def _default(value: object) -> str:
         return "required"
     if isinstance(value, BaseModel):
         return "see below"
-    text = re.sub(r"^'(.*)'$", r"\1", repr(value))
-    return {"None": "none", "[]": "empty", "{}": "empty"}.get(text, f"`{text}`")
+    if value is None or value in ([], {}):
+        return "none" if value is None else "empty"
+    if isinstance(value, list):
+        return f"`[{', '.join(map(str, value))}]`"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{value:.15g}`" if isinstance(value, float) else f"`{value}`"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from waybill.context import HOME_VARIABLE
+from waybill.context import HOME_VARIABLE, client_settings
 from waybill.output import Fault, Meter, say
 from waybill.surroundings import Surroundings
 
@@ -94,7 +94,7 @@ def publish(bootstrap: str, pipeline: Pipeline, readings: int, seed: int) -> Non
     from schemas.packs.cold_chain.sample import sample
 
     producer = Producer(
-        {"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 20, "compression.type": "lz4"}
+        client_settings(bootstrap, **{"enable.idempotence": True, "linger.ms": 20, "compression.type": "lz4"})
     )
     meter = Meter(readings, "published")
     for number, (key, value) in enumerate(sample(readings, seed)):

@@ -124,6 +124,12 @@ def count(number: int, word: str) -> str:
     return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
 
 
+def finding_text(found: Mapping[str, str]) -> str:
+    """A finding on one line: its code, where, and what."""
+    where = f" {found['path']}" if found["path"] else ""
+    return f"{found['code']}{where}: {found['message']}"
+
+
 def key_text(key: str | None) -> str | None:
     """An idempotency key with its fields joined by a character that can be read and typed."""
     return None if key is None else key.replace(UNIT_SEPARATOR, KEY_SEPARATOR)

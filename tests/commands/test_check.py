@@ -45,6 +45,12 @@ def test_nothing_to_check_is_not_fine(cli: Cli, tmp_path: Path) -> None:
     assert cli("check", "cold-chain", tmp_path).code == 3
 
 
+def test_a_file_in_the_place_of_the_pipeline_is_told(cli: Cli) -> None:
+    ran = cli("check", "mine.csv")
+    assert ran.code == 2
+    assert "'mine.csv' was taken for the pipeline" in ran.err
+
+
 def test_stdin_is_a_submission(cli: Cli) -> None:
     ran = cli("check", "cold-chain", "-", "--json", stdin=READING)
     assert [(row["file"], row["outcome"]) for row in ran.rows] == [("-", "valid")]

@@ -85,7 +85,7 @@ def test_what_strangers_wrote_does_not_reach_the_terminal_as_control_characters(
     ran = cli("check", "cold-chain", tmp_path)
     assert "\x1b" not in ran.out + ran.err
     assert "\x07" not in ran.out + ran.err
-    assert "\\x1b[2Jb.json:0" in ran.out
+    assert "\\x1b[2Jb.json  record 0" in ran.out
 
 
 def test_a_file_name_that_is_no_utf8_is_shown_and_read(cli: Cli, tmp_path: Path) -> None:

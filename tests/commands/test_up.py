@@ -31,11 +31,13 @@ def test_a_web_port_that_is_taken_is_one_line(cli: Cli) -> None:
 def test_a_second_up_in_the_same_home_is_refused(cli: Cli, tmp_path: Path) -> None:
     lock = tmp_path / "home" / "up.lock"
     lock.parent.mkdir()
-    with lock.open("w") as held:
+    with lock.open("w") as held, socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # by the first one, too: not the port is what is wrong
+        taken.listen()
         held.write("4711")
         held.flush()
         fcntl.flock(held, fcntl.LOCK_EX)
-        ran = cli("up", "cold-chain", "--web-port", 0)
+        ran = cli("up", "cold-chain", "--web-port", taken.getsockname()[1])
     assert ran.code == 2
     assert "another `waybill up` (pid 4711)" in ran.err
 

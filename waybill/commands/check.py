@@ -10,7 +10,7 @@ import typer
 
 from waybill.context import Folder, Json, PipelineName, load, load_pack_of
 from waybill.inputs import STDIN, Input, find_inputs, read
-from waybill.output import Code, Fault, Ticker, count, emit, event_utc, finish, key_text, line, safe, say
+from waybill.output import Code, Fault, Ticker, count, emit, event_utc, finding_text, finish, key_text, line, safe, say
 
 if TYPE_CHECKING:
     from schemas.pack import Pack, Record, Refusal
@@ -26,7 +26,9 @@ def register(app: typer.Typer) -> None:
 
 def check(
     name: PipelineName,
-    paths: Annotated[list[str], typer.Argument(metavar="PATH…", help="files, folders (recursively), `-` for stdin")],
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="PATH…", help="files, folders (recursively), `-` for stdin")
+    ] = None,
     json: Json = False,
     fail: Annotated[bool, typer.Option("--fail", help="exit 1 if any record is refused")] = False,
     profile: Annotated[str | None, typer.Option(help=f"instead of the pipeline's: {', '.join(PROFILES)}")] = None,
@@ -36,8 +38,11 @@ def check(
 ) -> None:
     """Unpack and validate files without a broker: one line per record, refused ones included.
 
+    Records are counted from 0 in each file, as the last part of a record id is; they are no line numbers.
     Duplicates and conflicts are not judged here: they depend on what was admitted before.
     """
+    if not paths:
+        raise Fault(f"no files: `waybill check PIPELINE PATH…`, and {name!r} was taken for the pipeline")
     if profile is not None and profile not in PROFILES:
         raise Fault(f"no profile {profile!r}; allowed: {', '.join(PROFILES)}")
     pipeline = load(name, folder)
@@ -126,9 +131,8 @@ def _row(pipeline: Pipeline, item: Input, index: int, outcome: Record | Refusal,
 
 def text(row: dict[str, Any]) -> str:
     """A row as one line for a person."""
-    head = f"{safe(row['file'])}:{row['index']}  {row['outcome']:<7}"
-    said = "; ".join(f"{c['code']} {c['path']}: {c['message']}" if c["path"] else f"{c['code']}: {c['message']}"
-                     for c in row["codes"])  # fmt: skip
+    head = f"{safe(row['file'])}  record {row['index']}  {row['outcome']:<7}"
+    said = "; ".join(map(finding_text, row["codes"]))
     if row["outcome"] == "valid":
         body = f"{row['event_time']}  {key_text(row['key'])}  {row['group']}  {row['digest']}"
         return f"{head}  {safe(body)}" + (f"  ({safe(said)})" if said else "")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from waybill.context import Brokers, Folder, Json, MaybePipeline, find_brokers, load_some, pipeline_and_id
-from waybill.output import Code, Fault, count, emit, finish, key_text, line, safe, say, utc
+from waybill.output import Code, Fault, count, emit, finding_text, finish, key_text, line, safe, say, utc
 from waybill.tables import table
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def print_letter(whole: dict[str, Any]) -> None:
         text = key_text(value) if name == "key" else ",".join(value) if name == "codes" else value
         line(f"{name:<18} {safe(text.hex() if isinstance(text, bytes) else str(text))}")
     for finding in whole["findings"]:
-        line(f"finding            {finding['code']} {safe(finding['path'])}: {safe(finding['message'])}")
+        line(f"finding            {safe(finding_text(finding))}")
     if "original_hex" in whole:
         line(f"original (hex)     {whole['original_hex']}")
     elif whole["original"] is not None:

@@ -128,22 +128,23 @@ def up(
     names = pipelines or [str(topology_folder() / f"{name}.yaml") for name in pipeline_names()]
     for name in names:
         load_pipeline(name)  # a mistake is told before anything is started
-    for slot in range(workers if web_port else 0):
-        require_free(web_bind, web_port + slot)
-    with only_one(home() / "up.lock"), Surroundings(brokers, partner_sim) as around:
-        loaded = [load_pipeline(name) for name in names]
-        around.create_topics(loaded)
-        commands = []
-        for slot in range(workers):
-            command = [sys.executable, "-m", "waybill.main", "worker", "--brokers", around.bootstrap]
-            command += [word for name in names for word in ("--pipeline", name)]
-            command += ["--slot", str(slot), "--drain", str(drain), "--web-bind", web_bind, "--supervised"]
-            command += ["--web-port", str(web_port + slot if web_port else 0)] + (["--verbose"] if verbose else [])
-            commands.append(command)
-        supervisor = Supervisor(commands, say, around.tend)
-        code = supervisor.run(drain + 30)
-        for one in loaded:
-            around.say_what_is_left(one)
+    with only_one(home() / "up.lock"):
+        for slot in range(workers if web_port else 0):
+            require_free(web_bind, web_port + slot)
+        with Surroundings(brokers, partner_sim) as around:
+            loaded = [load_pipeline(name) for name in names]
+            around.create_topics(loaded)
+            commands = []
+            for slot in range(workers):
+                command = [sys.executable, "-m", "waybill.main", "worker", "--brokers", around.bootstrap]
+                command += [word for name in names for word in ("--pipeline", name)]
+                command += ["--slot", str(slot), "--drain", str(drain), "--web-bind", web_bind, "--supervised"]
+                command += ["--web-port", str(web_port + slot if web_port else 0)] + (["--verbose"] if verbose else [])
+                commands.append(command)
+            supervisor = Supervisor(commands, say, around.tend)
+            code = supervisor.run(drain + 30)
+            for one in loaded:
+                around.say_what_is_left(one)
     raise typer.Exit(code)
 
 

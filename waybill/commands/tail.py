@@ -39,6 +39,7 @@ def tail(
 ) -> None:
     """Read a topic, decoded, one message a line. Without --until-end it goes on until Ctrl-C.
 
+    Each partition in its order; between partitions there is none, as in Kafka.
     --from is `start` with --until-end, else `end`.
     """
     from topology.model import SHORT_NAMES

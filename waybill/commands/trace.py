@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from waybill.context import Brokers, Folder, Json, find_brokers, load_some, pipeline_and_id
-from waybill.output import KEY_SEPARATOR, Code, Fault, count, emit, event_utc, finish, key_text, line, safe, say, utc
+from waybill.output import (
+    KEY_SEPARATOR,
+    Code,
+    Fault,
+    count,
+    emit,
+    event_utc,
+    finding_text,
+    finish,
+    key_text,
+    line,
+    safe,
+    say,
+    utc,
+)
 
 if TYPE_CHECKING:
     from schemas.canonical import RawPosition
@@ -200,7 +214,7 @@ def as_words(step: Step) -> str:
         if value in (None, [], "", {}, False):
             continue
         if name == "findings" or name == "warnings":
-            value = "; ".join(f"{found['code']} {found['path']}: {found['message']}" for found in value)
+            value = "; ".join(map(finding_text, value))
         elif name == "headers" or name == "passport":
             value = " ".join(f"{key}={item}" for key, item in value.items())
         elif name == "key":

@@ -44,7 +44,12 @@ class Cluster:
             asked = self._client.list_offsets(
                 {where: spec}, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=REQUEST_SECONDS
             )
-            return int(asked[where].result().offset)
+            try:
+                return int(asked[where].result().offset)
+            except KafkaException as failed:
+                if failed.args[0].code() == KafkaError._NOENT:  # no leader: for now, or because the topic is gone
+                    self.topic_id(topic)
+                raise
 
         what = f"offsets of {topic}[{partition}]"
         # the end first: a log start moved up in between is still at or below it
@@ -157,6 +162,7 @@ PASSING = {
     KafkaError._TRANSPORT,
     KafkaError._ALL_BROKERS_DOWN,
     KafkaError._RESOLVE,
+    KafkaError._NOENT,
     KafkaError.REQUEST_TIMED_OUT,
     KafkaError.NOT_CONTROLLER,
     KafkaError.NOT_LEADER_FOR_PARTITION,

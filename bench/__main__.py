@@ -8,14 +8,16 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import isolation, latency, outage, report, restart
 from bench.contenders import Round, Sizes, prepare
-from bench.process import ROOT
+from bench.peers import beside
+from bench.peers.java import PeerError
+from bench.process import ROOT, Measurement
 from bench.report import Figure, Found
 from bench.world import readings
 from waybill.broker import Broker
@@ -35,7 +37,6 @@ class Extent:
 
 QUICK = Extent(Sizes(records=50_000, faust=5_000, rounds=1, latency_seconds=6), 1, 5, 30_000, 5, 100_000)
 FULL = Extent(Sizes(records=400_000, faust=50_000, rounds=3, latency_seconds=30), 3, 20, 300_000, 30, 1_000_000)
-PARTS = ("stages", "latency", "isolation", "partner-down", "restart")
 
 
 class Bench:
@@ -46,8 +47,9 @@ class Bench:
         self._parts = parts
         self._started = time.monotonic()
         self.found = Found()
+        self._filled = False
         most = max(extent.stages.records, extent.outage_records)
-        self.readings = readings(most if {"stages", "partner-down"} & set(parts) else min(most, 50_000))
+        self.readings = readings(most if {"stages", "peers", "partner-down"} & set(parts) else min(most, 50_000))
 
     def say(self, text: str) -> None:
         """Progress, for whoever waits."""
@@ -57,50 +59,86 @@ class Bench:
         """Raises contenders.Mismatch where contenders did not do the same work."""
         for part in self._parts:
             self.say(f"{part} begins")
-            {
-                "stages": self._stages, "latency": self._latency, "isolation": self._isolation,
-                "partner-down": self._outage, "restart": self._restart,
-            }[part]()  # fmt: skip
+            PARTS[part](self)
         return self.found
 
-    def _stages(self) -> None:
+    def stages(self) -> None:
+        """Each stage, and all of them, beside the roof and stock Faust."""
         sizes = self._extent.stages
-        prepare(self._bootstrap, self.readings[: sizes.records], sizes)
+        self._prepare()
         for number in range(sizes.rounds):
-            for one in Round(self._bootstrap, self._folder, sizes, number).contenders():
-                self.found.measured.setdefault(one.name, []).append(one)
-                self.say(f"{one.name}: {one.rate:,.0f} records/s, {one.cpu_per_million:.1f} CPU-s per million")
+            self._measure(Round(self._bootstrap, self._folder, sizes, number).contenders())
+
+    def peers(self) -> None:
+        """The jobs of the Java peers, where Java and Maven are there."""
+        sizes = self._extent.stages
+        try:
+            beside.build()
+        except PeerError as missing:
+            self.say(f"no peers in Java: {missing}")
+            return
+        self._prepare()
+        for number in range(sizes.rounds):
+            turn = Round(self._bootstrap, self._folder, sizes, sizes.rounds + number)
+            self._measure(beside.contenders(self._bootstrap, turn, sizes.records, number))
+
+    def _prepare(self) -> None:
+        """Fills the raw topics, once."""
+        if not self._filled:
+            prepare(self._bootstrap, self.readings[: self._extent.stages.records], self._extent.stages)
+        self._filled = True
+
+    def _measure(self, contenders: Iterator[Measurement]) -> None:
+        for one in contenders:
+            self.found.measured.setdefault(one.name, []).append(one)
+            self.say(f"{one.name}: {one.rate:,.0f} records/s, {one.cpu_per_million:.1f} CPU-s per million")
         self.found.ratios |= report.ratios(self.found.measured)
 
-    def _latency(self) -> None:
+    def latency(self) -> None:
+        """From raw to validated, at a steady pace."""
         seconds = self._extent.stages.latency_seconds
         self.found.waits = latency.measure(self._bootstrap, self._folder, self.readings, seconds)
 
-    def _isolation(self) -> None:
+    def isolation(self) -> None:
+        """A fast partner beside a dead one."""
         extent = self._extent
         rounds, seconds = extent.isolation_rounds, extent.isolation_seconds
         waits = isolation.measure(self._bootstrap, self._folder, self.readings, rounds, seconds)
         self.found.figures += [Figure(f"latency raw-to-sent p99 {phase}", wait, "ms") for phase, wait in waits.items()]
         self.found.ratios["isolation/p99"] = waits["beside-dead"] / waits["alone"]
 
-    def _outage(self) -> None:
+    def outage(self) -> None:
+        """A partner that is down while input comes at full speed."""
         extent = self._extent
         messages = self.readings[: extent.outage_records]
         self.found.figures += outage.measure(self._bootstrap, self._folder, messages, extent.outage_seconds)
 
-    def _restart(self) -> None:
+    def restart(self) -> None:
+        """A worker that restores its tables."""
         self.found.figures += restart.measure(self._bootstrap, self._folder, self._extent.keys)
+
+
+PARTS: dict[str, Callable[[Bench], None]] = {
+    "stages": Bench.stages,
+    "peers": Bench.peers,
+    "latency": Bench.latency,
+    "isolation": Bench.isolation,
+    "partner-down": Bench.outage,
+    "restart": Bench.restart,
+}
+LONG = {"peers"}
+"""Parts that a quick run leaves out."""
 
 
 def main() -> None:
     """Raises contenders.Mismatch where contenders did not do the same work."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer records, one round: under 3 minutes")
-    parser.add_argument("--only", default=",".join(PARTS), help=f"comma-separated parts; default: {', '.join(PARTS)}")
+    parser.add_argument("--only", help=f"comma-separated parts of {', '.join(PARTS)}; default: all; quick: no peers")
     parser.add_argument("--records", type=int, help="readings of each contender; default: 50,000 or 400,000")
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results", help="folder of results")
     given = parser.parse_args()
-    parts = given.only.split(",")
+    parts = given.only.split(",") if given.only else [part for part in PARTS if not given.quick or part not in LONG]
     if unknown := set(parts) - set(PARTS):
         parser.error(f"--only {', '.join(sorted(unknown))}: allowed are {', '.join(PARTS)}")
     extent = QUICK if given.quick else FULL

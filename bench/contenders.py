@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import world
 from bench.process import Measurement, run
-from bench.world import RAW, cluster, create, fill, pipeline, read
+from bench.world import RAW, cluster, create, fill, read
 from schemas.canonical import sha256
 from schemas.codec import SingleObjectCodec
 from topology.model import Pipeline
@@ -43,25 +44,29 @@ class Round:
     def __init__(self, bootstrap: str, folder: Path, sizes: Sizes, number: int) -> None:
         self._bootstrap, self._sizes = bootstrap, sizes
         self._folder, self._number = folder, number
-        self._alone, self._framed = self._pipeline("alone"), self._pipeline("framed")
-        self._whole, self._roof = self._pipeline("whole"), self._pipeline("roof")
+        self.pipelines: dict[str, Pipeline] = {}
+        """By name, each with topics of its own."""
+        self._alone, self._framed = self.pipeline("alone"), self.pipeline("framed")
+        self._whole, self._roof = self.pipeline("whole"), self.pipeline("roof")
 
-    def _pipeline(self, name: str) -> Pipeline:
+    def pipeline(self, name: str) -> Pipeline:
+        """A new one, with topics and a lake of its own."""
         lake = self._folder / f"lake-{self._number}-{name}"
         lake.mkdir()
-        made = pipeline(f"bench{self._number}-{name}", str(lake))
+        made = world.pipeline(f"bench{self._number}-{name}", str(lake))
         create(self._bootstrap, made)
+        self.pipelines[name] = made
         return made
 
     def contenders(self) -> Iterator[Measurement]:
         """Every contender once. Raises Mismatch."""
         records = self._sizes.records
-        yield self._ours("validate", self._alone, {"validate": records})
-        yield self._ours("batch", self._alone, {"batch": records})
+        yield self.ours("validate", self._alone, {"validate": records})
+        yield self.ours("batch", self._alone, {"batch": records})
         batches = sum(1 for _ in read(self._bootstrap, self._alone.topic("batched")))
-        yield self._ours("dispatch", self._alone, {"dispatch": batches})
-        yield self._ours("pipeline", self._whole, {"validate": records, "batch": records, "dispatch": None})
-        yield self._ours("validate-in-frame", self._framed, {"validate": records}, frame=True)
+        yield self.ours("dispatch", self._alone, {"dispatch": batches})
+        yield self.ours("pipeline", self._whole, {"validate": records, "batch": records, "dispatch": None})
+        yield self.ours("validate-in-frame", self._framed, {"validate": records}, frame=True)
         made = self._check()
         for name, stages in (("validate", STAGES[:1]), ("batch", STAGES[1:2]), ("pipeline", STAGES)):
             yield self._roof_of(f"roof-{name}", made, stages, batches)
@@ -69,10 +74,12 @@ class Round:
 
     def _job(self, made: Pipeline, **more: object) -> dict[str, object]:
         lake = str(self._folder / f"lake-{made.application.removeprefix('bench')}")
-        return {"bootstrap": self._bootstrap, "application": made.application, "raw": RAW, "lake": lake, **more}
+        job = {"bootstrap": self._bootstrap, "application": made.application, "raw": RAW, "lake": lake}
+        return job | {"store": made.store, "windows": True, "frame": False, **more}
 
-    def _ours(self, name: str, made: Pipeline, due: dict[str, int | None], frame: bool = False) -> Measurement:
-        job = self._job(made, records=self._sizes.records, due=due, frame=frame)
+    def ours(self, name: str, made: Pipeline, due: dict[str, int | None], **more: object) -> Measurement:
+        """Stages of the product over a pipeline; due: see bench.ours. Raises Mismatch."""
+        job = self._job(made, records=self._sizes.records, due=due, **more)
         measured = run(name, "bench.ours", job)
         if measured.report.redone:
             raise Mismatch(f"{name}: {measured.report.redone} transactions had to be done again")
@@ -84,7 +91,7 @@ class Round:
         """The roof over some stages; each writes what the product's stage wrote, and reads what that one read."""
         due = {"validate": self._sizes.records, "batch": self._sizes.records, "dispatch": batches}
         parts = {stage: {"due": due[stage], "counts": made[stage]} for stage in stages}
-        target = self._pipeline(name)
+        target = self.pipeline(name)
         job = self._job(self._alone, target=target.application, stages=parts, records=self._sizes.records)
         return run(name, "bench.roof", job)
 
@@ -129,7 +136,7 @@ class Round:
 
 def prepare(bootstrap: str, messages: list[tuple[str, bytes]], sizes: Sizes) -> None:
     """Creates and fills the raw topics."""
-    made = pipeline("bench", "/")
+    made = world.pipeline("bench", "/")
     spec = topic_specs(made)[0]
     cluster(bootstrap).create([spec, spec._replace(name=FAUST_RAW)])
     fill(bootstrap, RAW, messages, made.partitions)

@@ -28,10 +28,14 @@ from streams.runtime.frame import Frame
 from streams.runtime.kafka import KafkaLog
 from streams.runtime.observe import Metrics, Observer
 from streams.runtime.runner import Runner, Step
+from streams.runtime.stores import with_stores
 from streams.stage import Chunk, Work
-from topology.model import Pipeline
+from topology.model import Batching, Pipeline
 from waybill.commands.run import free_port
 from waybill.logs import configure
+
+NEVER = Batching(max_records=100_000, max_bytes=24 * 2**20, linger=86_400, idle=86_400, max_open_bytes=2**40)
+"""Windows that do not fill with a few hundred thousand small readings in groups of a day."""
 
 
 @dataclass
@@ -42,8 +46,12 @@ class Run:
     pipeline: Pipeline
     frame: Frame | None
     meter: Meter
+    stores: Path
+    """For `store: rocksdb`."""
     due: dict[str, int | None]
     """How many messages a stage must work before it is done; None: the stage before it has yet to say."""
+    ending: bool = True
+    """Whether windows that are open at the end are sealed."""
     metrics: Metrics = field(default_factory=Metrics)
     transactions: int = 0
     redone: int = 0
@@ -86,13 +94,14 @@ class StageRun(threading.Thread):
             if step.messages:
                 shared.meter.fetched(started)
                 self._worked += step.messages
-        runner.drain(ending=True)
+        runner.drain(ending=shared.ending)
         if self._stage_name == "batch" and "dispatch" in shared.due:
             shared.due["dispatch"] = self._batches
 
     def _build(self, log: KafkaLog) -> EngineExchange | None:
         made = self._shared.pipeline
         parts = Parts(made, self._codec, self._pack, Identity("0", "waybill/bench", self._pack.version))
+        parts = with_stores(parts, self._shared.stores)
         if self._stage_name != "dispatch":
             self._stage = parts.validate() if self._stage_name == "validate" else parts.batch()
             return None
@@ -122,15 +131,18 @@ class StageRun(threading.Thread):
 
 
 def main() -> None:
-    """Job: bootstrap, application, raw, lake, records, due (messages by stage, null: not known yet), frame."""
+    """Job: bootstrap, application, raw, lake, records, due (messages by stage, null: not known yet), frame; store, and
+    whether windows may fill (`windows`; else none is sealed)."""
     job = json.loads(sys.argv[1])
     configure(verbose=False)
     frame = None
     if job["frame"]:
         name = f"{job['application']}.{'-'.join(job['due'])}"
         frame = Frame(name, job["bootstrap"], Path(job["lake"]), "127.0.0.1", free_port())
-    made = pipeline(job["application"], job["lake"], job["raw"])
-    run = Run(job["bootstrap"], made, frame, Meter(), job["due"])
+    batching = {} if job["windows"] else {"batching": NEVER}
+    made = pipeline(job["application"], job["lake"], job["raw"], store=job["store"], **batching)
+    stores = Path(job["lake"]).with_suffix(".stores")
+    run = Run(job["bootstrap"], made, frame, Meter(), stores, job["due"], job["windows"])
     threads = [StageRun(run, stage) for stage in job["due"]]
     garbage.tune()
     if frame is None:

@@ -24,13 +24,12 @@ SECONDS = 300.0
 Pair = tuple[bytes | None, bytes | None]
 
 
-def pipeline(application: str, lake: str, raw: str = RAW) -> Pipeline:
-    """The shipped cold-chain pipeline with topics of its own, all batches to a local folder."""
+def pipeline(application: str, lake: str, raw: str = RAW, **more: Any) -> Pipeline:
+    """The shipped cold-chain pipeline with topics of its own, all batches to a local folder. more: other fields."""
     shipped = load_pipeline("cold-chain")
     store = ObjectStorePartner(kind="object-store", url=Path(lake).as_uri(), prefix="coldchain")
-    return shipped.model_copy(
-        update={"application": application, "raw": Topic(topic=raw), "partner": "lake", "partners": {"lake": store}}
-    )
+    changed = {"application": application, "raw": Topic(topic=raw), "partner": "lake", "partners": {"lake": store}}
+    return shipped.model_copy(update=changed | more)
 
 
 def create(bootstrap: str, made: Pipeline) -> None:

@@ -13,20 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from bench.peers import java
-from bench.peers.check import PARTITIONS, RAW, create_topics, make_job
-from bench.peers.java import JavaMeasurement, Peer, PeerError
+from bench.peers.beside import PEERS
+from bench.peers.check import RAW
+from bench.peers.java import PARTITIONS, JavaMeasurement, Peer, PeerError, create_topics, make_job
 from bench.world import fill, readings
 from waybill.broker import Broker
 
-# Flink writes its whole heap state at every checkpoint, so a second between them is what one would choose.
-RUNS: dict[str, tuple[Peer, dict[str, Any]]] = {
-    "streams-memory": ("streams", {}),
-    "streams-memory-2": ("streams", {"threads": 2}),
-    "streams-rocksdb": ("streams", {"store": "rocksdb"}),
-    "flink": ("flink", {"commit_ms": 1_000}),
-    "pipeline-memory": ("streams", {"job": "pipeline"}),
-    "pipeline-rocksdb": ("streams", {"job": "pipeline", "store": "rocksdb"}),
-    "pipeline-digests": ("streams", {"job": "pipeline", "bodies": False}),
+RUNS: dict[str, tuple[Peer, dict[str, Any]]] = PEERS | {
+    "streams-pipeline-rocksdb": ("streams", {"job": "pipeline", "store": "rocksdb"}),
+    "streams-pipeline-digests": ("streams", {"job": "pipeline", "bodies": False}),
 }
 
 

@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from bench.peers import java
-from bench.peers.java import Job, Peer, PeerError
-from bench.world import SECONDS, cluster, fill, readings
+from bench.peers.java import PARTITIONS, Job, Peer, PeerError, create_topics, make_job
+from bench.world import SECONDS, fill, readings
 from schemas.pack import Record, Submission
 from schemas.packs import load_pack
 from schemas.packs.cold_chain.judge import Rules
@@ -34,11 +34,9 @@ from schemas.packs.cold_chain.options import NO_SOURCE, Options
 from schemas.packs.cold_chain.reading import read_fast
 from schemas.packs.cold_chain.sample import sample
 from topology.load import load_pipeline
-from topology.topics import topic_specs
 from waybill.broker import Broker
 
 RAW = "peers.raw"
-PARTITIONS = 4
 NOT_PLAIN = "NOT_PLAIN"
 """What a peer says of a reading that the pack takes only the thorough way."""
 ODD = [
@@ -390,19 +388,6 @@ class Check:
             return [one.offset for one in consumer.committed(asked, 60)]
         finally:
             consumer.close()
-
-
-def make_job(bootstrap: str, name: str, raw: str, records: int, **more: Any) -> Job:
-    """A job with topics of its own, which are created."""
-    job = Job(bootstrap, name, raw, f"{name}.validated", f"{name}.dead", records, batched=f"{name}.batched", **more)
-    create_topics(bootstrap, [job.validated, job.dead_letter, job.batched])
-    return job
-
-
-def create_topics(bootstrap: str, names: list[str]) -> None:
-    """Topics with the settings of the product's event topics."""
-    spec = next(spec for spec in topic_specs(load_pipeline("cold-chain")) if spec.short == "validated")
-    cluster(bootstrap).create([spec._replace(name=name, partitions=PARTITIONS, replication=1) for name in names])
 
 
 def main() -> None:

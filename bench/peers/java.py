@@ -30,12 +30,16 @@ from typing import Any, Literal
 
 from bench import process
 from bench.process import Measurement, Report
+from bench.world import cluster
 from schemas.packs.cold_chain.judge import Rules
 from schemas.packs.cold_chain.options import Options
 from topology.load import load_pipeline
+from topology.topics import topic_specs
 from waybill.kafka_jars import BrokerUnavailable, find_java
 
 PEERS = Path(__file__).resolve().parent
+PARTITIONS = 4
+"""Of every topic of the peers, as of the product's."""
 TARGET = PEERS / "target"
 BUILD_SECONDS = 900.0
 Peer = Literal["streams", "flink"]
@@ -100,6 +104,19 @@ class Job:
     linger_ms: int = 100
     batch: int = 2_000
     bodies: bool = True
+
+
+def make_job(bootstrap: str, name: str, raw: str, records: int, **more: Any) -> Job:
+    """A job with topics of its own, which are created."""
+    job = Job(bootstrap, name, raw, f"{name}.validated", f"{name}.dead", records, batched=f"{name}.batched", **more)
+    create_topics(bootstrap, [job.validated, job.dead_letter, job.batched])
+    return job
+
+
+def create_topics(bootstrap: str, names: list[str]) -> None:
+    """Topics with the settings of the product's event topics."""
+    spec = next(spec for spec in topic_specs(load_pipeline("cold-chain")) if spec.short == "validated")
+    cluster(bootstrap).create([spec._replace(name=name, partitions=PARTITIONS, replication=1) for name in names])
 
 
 # ---- building --------------------------------------------------------------------------------------

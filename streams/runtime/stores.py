@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from rocksdict import WriteBatch
 
+from streams.pipeline import Parts
 from streams.runtime.restore import Origin
 from streams.runtime.rocks import META, Database
-from streams.stage import TableStore
-from streams.tables import MemoryRows as MemoryRowStore
+from streams.runtime.rocks_versions import RocksVersions
 
 ROW, END_OF_ROWS = b"r", b"s"
 """Rows lie under this prefix, so that no row key can be mistaken for META."""
@@ -66,13 +66,12 @@ class RocksRowStore:
         self.position, self.origin = position, origin
 
 
-def row_store(kind: Literal["memory", "rocksdb"], folder: Path | None, table: str, partition: int) -> TableStore:
-    """A store as the pipeline's `store:` asks. folder: of this slot and pipeline; needed for rocksdb."""
-    if kind == "memory":
-        return MemoryRowStore()
-    if folder is None:
-        raise ValueError("store: rocksdb needs a state folder")
-    return RocksRowStore(folder / f"{table}-{partition}")
-
-
-__all__ = ["MemoryRowStore", "RocksRowStore", "row_store"]
+def with_stores(parts: Parts, folder: Path) -> Parts:
+    """The parts with the local stores that the pipeline's `store:` asks for. folder: of this slot and pipeline."""
+    if parts.pipeline.store == "memory":
+        return parts
+    return replace(
+        parts,
+        versions=lambda partition: RocksVersions(folder / f"idempotency-{partition}"),
+        rows=lambda table, partition: RocksRowStore(folder / f"{table}-{partition}"),
+    )

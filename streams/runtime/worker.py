@@ -40,7 +40,7 @@ from streams.runtime.observe import Metrics, Observer
 from streams.runtime.parser import ParserProcess
 from streams.runtime.restore import Reader
 from streams.runtime.runner import Runner
-from streams.runtime.stores import row_store
+from streams.runtime.stores import with_stores
 from streams.runtime.topic_watch import TopicWatch
 from topology.model import Pipeline
 from topology.topics import check_cluster, topic_specs
@@ -219,14 +219,7 @@ class StageThread(threading.Thread):
         parts = Parts(
             pipeline, self.codec, self.pack, identity, ObjectClaims(pipeline.claims, settings.home / "claims")
         )
-        if pipeline.store == "rocksdb":
-            from streams.runtime.rocks_versions import RocksVersions
-
-            parts = replace(
-                parts,
-                versions=lambda partition: RocksVersions(home / f"idempotency-{partition}"),
-                rows=lambda table, partition: row_store("rocksdb", home, table, partition),
-            )
+        parts = with_stores(parts, home)
         if self.stage_name == "validate":
             self._parser = ParserProcess(self._build_pack, pipeline.parser)
             self._stage = replace(parts, unpack=self._parser.unpack).validate()

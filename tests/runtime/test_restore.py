@@ -16,14 +16,15 @@ from streams.runtime.clients import client_settings
 from streams.runtime.kafka import KafkaLog
 from streams.runtime.log import Fatal, LogGap
 from streams.runtime.restore import SLICE_ROWS, Reader
-from streams.runtime.stores import MemoryRowStore, RocksRowStore
+from streams.runtime.stores import RocksRowStore
+from streams.tables import MemoryRows
 from tests.runtime.world import DEADLINE, SHORT, World, out, started
 from tests.support import Names, wait_for
 
 pytestmark = pytest.mark.kafka
 
 
-class Spy(MemoryRowStore):
+class Spy(MemoryRows):
     """A store that remembers what it was given."""
 
     def __init__(self) -> None:
@@ -117,7 +118,7 @@ def test_tx1_a_table_is_read_to_the_high_watermark_past_an_open_transaction(
     world.publish("windows", [b"first"])
     foreign = open_row(world, "windows", b"theirs")
     world.publish("windows", [b"v", b"behind"])
-    table, store = world.pipeline.topic("windows"), MemoryRowStore()
+    table, store = world.pipeline.topic("windows"), MemoryRows()
     reader = readers(waiting=once(lambda: getattr(foreign, ending)(DEADLINE)))
     reader.catch_up(table, 0, store, 3600)
     rows = {b"0": b"v", b"1": b"behind"}
@@ -129,7 +130,7 @@ def test_tx1_an_open_transaction_beyond_all_patience_is_a_loud_stop(world: World
     foreign = open_row(world, "windows", b"theirs")
     try:
         with pytest.raises(Fatal, match="transaction of another producer"):
-            readers(patience=0.3).catch_up(world.pipeline.topic("windows"), 0, MemoryRowStore(), 3600)
+            readers(patience=0.3).catch_up(world.pipeline.topic("windows"), 0, MemoryRows(), 3600)
         with pytest.raises(Fatal, match="transaction of another producer"):
             readers(patience=0.3).read(world.pipeline.topic("windows"), 0, 0)
     finally:
@@ -159,11 +160,11 @@ def test_tx4_a_table_that_ends_in_markers_has_an_end(world: World, log: KafkaLog
     foreign = open_row(world, "windows", b"never")
     foreign.abort_transaction(DEADLINE)
     wait_for(lambda: world.high("windows") == 7, DEADLINE, "all markers are written")
-    store = MemoryRowStore()
+    store = MemoryRows()
     log.catch_up("windows", 0, store)
     assert dict(store.items()) == {b"b": b"2"}
     assert store.position == 7, "2 rows, marker, tombstone, marker, aborted row, marker"
-    log.catch_up("windows", 1, empty := MemoryRowStore())
+    log.catch_up("windows", 1, empty := MemoryRows())
     assert (dict(empty.items()), empty.position) == ({}, 0)
 
 
@@ -186,7 +187,7 @@ def test_tx4_a_compacted_table_has_an_end_and_its_gaps_no_message(kafka: str, na
         wait_for(compacted, DEADLINE, "the cleaner has removed rows")
         wait_for(lambda: world.high("windows") == 2 * written, DEADLINE, "the last marker is written")
         log = world.log()
-        store = MemoryRowStore()
+        store = MemoryRows()
         log.catch_up("windows", 0, store)
         assert dict(store.items()) == {b"same": b"%d" % (written - 1)}
         assert store.position == 2 * written
@@ -216,7 +217,7 @@ def test_tx4_what_this_log_committed_is_not_read_again(
     world: World, log: KafkaLog, tmp_path: Path, lasting: bool
 ) -> None:
     """After an abort a table of millions of rows would otherwise be read from its last restore on."""
-    store = RocksRowStore(tmp_path / "s") if lasting else MemoryRowStore()
+    store = RocksRowStore(tmp_path / "s") if lasting else MemoryRows()
     token = started(log).token
     log.catch_up("windows", 0, store)
     rows = [(b"a", b"1"), (b"b", b"2"), (b"c", b"3")]
@@ -276,7 +277,7 @@ def test_tx4_a_lasting_store_reads_on_in_another_process(world: World, log: Kafk
 def test_tx4_a_store_of_a_recreated_topic_is_rebuilt(
     world: World, log: KafkaLog, tmp_path: Path, lasting: bool
 ) -> None:
-    store = RocksRowStore(tmp_path / "s") if lasting else MemoryRowStore()
+    store = RocksRowStore(tmp_path / "s") if lasting else MemoryRows()
     world.publish("windows", [b"old"] * 3)
     log.catch_up("windows", 0, store)
     world.recreate("windows")
@@ -309,7 +310,7 @@ def test_t1_a_table_that_ends_before_what_was_read_is_a_loud_stop(
     world: World, log: KafkaLog, tmp_path: Path, lasting: bool
 ) -> None:
     """The cluster lost rows: what is left is a part, and the store may hold what nobody else knows."""
-    store = RocksRowStore(tmp_path / "s") if lasting else MemoryRowStore()
+    store = RocksRowStore(tmp_path / "s") if lasting else MemoryRows()
     world.publish("windows", [b"a", b"b", b"c"])
     log.catch_up("windows", 0, store)
     store.apply([(b"lost", b"x")], 99)
@@ -319,7 +320,7 @@ def test_t1_a_table_that_ends_before_what_was_read_is_a_loud_stop(
 
 
 def test_t1_a_store_that_was_not_read_from_here_is_rebuilt(world: World, log: KafkaLog) -> None:
-    store = MemoryRowStore()
+    store = MemoryRows()
     store.apply([(b"stray", b"x")], 99)
     world.publish("windows", [b"a"])
     log.catch_up("windows", 0, store)
@@ -328,11 +329,11 @@ def test_t1_a_store_that_was_not_read_from_here_is_rebuilt(world: World, log: Ka
 
 def test_t1_a_table_whose_beginning_is_gone_is_a_loud_stop(world: World, readers: Readers) -> None:
     """Compaction never moves the log start; whoever did has deleted rows."""
-    reader, table, store = readers(), world.pipeline.topic("batched"), MemoryRowStore()
+    reader, table, store = readers(), world.pipeline.topic("batched"), MemoryRows()
     world.publish("batched", [b"a", b"b", b"c"])
     reader.catch_up(table, 0, store, 3600)
     world.cut("batched", 2)
-    for held in (store, MemoryRowStore()):
+    for held in (store, MemoryRows()):
         with pytest.raises(LogGap, match=r"batched\[0\]: it begins at 2: rows of this table were deleted"):
             reader.catch_up(table, 0, held, 3600)
 

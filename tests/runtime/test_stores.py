@@ -14,15 +14,16 @@ from hypothesis import strategies as st
 
 from streams.runtime.log import Fatal
 from streams.runtime.restore import Origin
-from streams.runtime.stores import RocksRowStore, row_store
+from streams.runtime.stores import RocksRowStore
 from streams.stage import TableStore
+from streams.tables import MemoryRows
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(params=["memory", "rocksdb"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> TableStore:
-    return row_store(request.param, tmp_path, "heads", 0)
+    return MemoryRows() if request.param == "memory" else RocksRowStore(tmp_path / "heads-0")
 
 
 def test_a_new_store_stands_at_zero(store: TableStore) -> None:
@@ -63,9 +64,9 @@ KEYS = st.binary(max_size=3) | st.sampled_from([b"meta", b"r", b"s", b"\xff"])
 def test_both_stores_hold_the_same(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[bytes, bytes | None]]
 ) -> None:
-    memory = row_store("memory", None, "heads", 0)
-    rocks = row_store("rocksdb", tmp_path_factory.mktemp("rocks"), "heads", 0)
-    for one in (memory, rocks):
+    memory, rocks = MemoryRows(), RocksRowStore(tmp_path_factory.mktemp("rocks") / "heads-0")
+    stores: list[TableStore] = [memory, rocks]
+    for one in stores:
         one.apply(rows, len(rows))
     assert dict(rocks.items()) == dict(memory.items())
     assert rocks.position == memory.position
@@ -133,8 +134,3 @@ def test_a_damaged_store_starts_anew(tmp_path: Path) -> None:
     again = RocksRowStore(tmp_path / "s")
     assert (dict(again.items()), again.position) == ({}, 0)
     again.close()
-
-
-def test_rocksdb_needs_a_folder() -> None:
-    with pytest.raises(ValueError, match="folder"):
-        row_store("rocksdb", None, "heads", 0)

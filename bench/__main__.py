@@ -14,13 +14,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import isolation, latency, outage, report, restart
-from bench.contenders import Round, Sizes, prepare
+from bench.contenders import FAUST_RAW, Round, Sizes, prepare
 from bench.peers import beside
 from bench.peers.java import PeerError
 from bench.process import ROOT, Measurement
 from bench.report import Figure, Found
-from bench.world import readings
+from bench.world import RAW, readings
 from waybill.broker import Broker
+
+PEERS_RAW = "bench.raw.peers"
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Extent:
     """How much is measured."""
 
     stages: Sizes
+    peers: int
+    """Records; many, because a JVM spends much of the first million on compiling."""
     isolation_rounds: int
     isolation_seconds: float
     outage_records: int
@@ -35,8 +39,8 @@ class Extent:
     keys: int
 
 
-QUICK = Extent(Sizes(records=50_000, faust=5_000, rounds=1, latency_seconds=6), 1, 5, 30_000, 5, 100_000)
-FULL = Extent(Sizes(records=400_000, faust=50_000, rounds=3, latency_seconds=30), 3, 20, 300_000, 30, 1_000_000)
+QUICK = Extent(Sizes(50_000, faust=5_000, rounds=1, latency_seconds=6), 50_000, 1, 5, 30_000, 5, 100_000)
+FULL = Extent(Sizes(200_000, faust=25_000, rounds=2, latency_seconds=30), 400_000, 3, 20, 300_000, 30, 1_000_000)
 
 
 class Bench:
@@ -47,9 +51,8 @@ class Bench:
         self._parts = parts
         self._started = time.monotonic()
         self.found = Found()
-        self._filled = False
-        most = max(extent.stages.records, extent.outage_records)
-        self.readings = readings(most if {"stages", "peers", "partner-down"} & set(parts) else min(most, 50_000))
+        needed = {"stages": extent.stages.records, "peers": extent.peers, "partner-down": extent.outage_records}
+        self.readings = readings(max(50_000, *(needed.get(part, 0) for part in parts)))
 
     def say(self, text: str) -> None:
         """Progress, for whoever waits."""
@@ -65,28 +68,24 @@ class Bench:
     def stages(self) -> None:
         """Each stage, and all of them, beside the roof and stock Faust."""
         sizes = self._extent.stages
-        self._prepare()
+        prepare(self._bootstrap, RAW, self.readings[: sizes.records])
+        prepare(self._bootstrap, FAUST_RAW, self.readings[: sizes.faust], "none")  # aiokafka reads no lz4 here
         for number in range(sizes.rounds):
             self._measure(Round(self._bootstrap, self._folder, sizes, number).contenders())
 
     def peers(self) -> None:
         """The jobs of the Java peers, where Java and Maven are there."""
-        sizes = self._extent.stages
+        extent = self._extent
+        sizes = replace(extent.stages, records=extent.peers)
         try:
             beside.build()
         except PeerError as missing:
             self.say(f"no peers in Java: {missing}")
             return
-        self._prepare()
+        prepare(self._bootstrap, PEERS_RAW, self.readings[: sizes.records])
         for number in range(sizes.rounds):
-            turn = Round(self._bootstrap, self._folder, sizes, sizes.rounds + number)
+            turn = Round(self._bootstrap, self._folder, sizes, sizes.rounds + number, PEERS_RAW)
             self._measure(beside.contenders(self._bootstrap, turn, sizes.records, number))
-
-    def _prepare(self) -> None:
-        """Fills the raw topics, once."""
-        if not self._filled:
-            prepare(self._bootstrap, self.readings[: self._extent.stages.records], self._extent.stages)
-        self._filled = True
 
     def _measure(self, contenders: Iterator[Measurement]) -> None:
         for one in contenders:
@@ -135,7 +134,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer records, one round: under 3 minutes")
     parser.add_argument("--only", help=f"comma-separated parts of {', '.join(PARTS)}; default: all; quick: no peers")
-    parser.add_argument("--records", type=int, help="readings of each contender; default: 50,000 or 400,000")
+    parser.add_argument(
+        "--records",
+        type=int,
+        help="readings of each contender; default: 50,000; 200,000 and 400,000 for the Java peers",
+    )
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results", help="folder of results")
     given = parser.parse_args()
     parts = given.only.split(",") if given.only else [part for part in PARTS if not given.quick or part not in LONG]
@@ -144,7 +147,7 @@ def main() -> None:
     extent = QUICK if given.quick else FULL
     if given.records:
         sizes = replace(extent.stages, records=given.records, faust=min(extent.stages.faust, given.records))
-        extent = replace(extent, stages=sizes)
+        extent = replace(extent, stages=sizes, peers=given.records)
     where = report.machine()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # a broker must not stay behind
     with _broker() as (bootstrap, folder):
@@ -168,7 +171,7 @@ def _broker() -> Iterator[tuple[str, Path]]:
 def _settings(extent: Extent, parts: list[str], messages: list[tuple[str, bytes]]) -> dict[str, object]:
     return {
         "parts": ", ".join(parts),
-        "records": extent.stages.records,
+        "records, and of the Java peers' jobs": f"{extent.stages.records:,}, {extent.peers:,}",
         "rounds": extent.stages.rounds,
         "mean record, bytes": round(sum(len(value) for _, value in messages) / len(messages)),
         "pace of the latency run, records/s": latency.PACE,

@@ -41,8 +41,8 @@ class Sizes:
 class Round:
     """Topics of its own in a shared broker; the raw topics are filled once."""
 
-    def __init__(self, bootstrap: str, folder: Path, sizes: Sizes, number: int) -> None:
-        self._bootstrap, self._sizes = bootstrap, sizes
+    def __init__(self, bootstrap: str, folder: Path, sizes: Sizes, number: int, raw: str = RAW) -> None:
+        self._bootstrap, self._sizes, self.raw = bootstrap, sizes, raw
         self._folder, self._number = folder, number
         self.pipelines: dict[str, Pipeline] = {}
         """By name, each with topics of its own."""
@@ -74,7 +74,7 @@ class Round:
 
     def _job(self, made: Pipeline, **more: object) -> dict[str, object]:
         lake = str(self._folder / f"lake-{made.application.removeprefix('bench')}")
-        job = {"bootstrap": self._bootstrap, "application": made.application, "raw": RAW, "lake": lake}
+        job = {"bootstrap": self._bootstrap, "application": made.application, "raw": self.raw, "lake": lake}
         return job | {"store": made.store, "windows": True, "frame": False, **more}
 
     def ours(self, name: str, made: Pipeline, due: dict[str, int | None], **more: object) -> Measurement:
@@ -134,10 +134,8 @@ class Round:
         return counts
 
 
-def prepare(bootstrap: str, messages: list[tuple[str, bytes]], sizes: Sizes) -> None:
-    """Creates and fills the raw topics."""
+def prepare(bootstrap: str, raw: str, messages: list[tuple[str, bytes]], packed: str = "lz4") -> None:
+    """Creates and fills a raw topic."""
     made = world.pipeline("bench", "/")
-    spec = topic_specs(made)[0]
-    cluster(bootstrap).create([spec, spec._replace(name=FAUST_RAW)])
-    fill(bootstrap, RAW, messages, made.partitions)
-    fill(bootstrap, FAUST_RAW, messages[: sizes.faust], made.partitions, "none")  # aiokafka reads no lz4 here
+    cluster(bootstrap).create([topic_specs(made)[0]._replace(name=raw)])
+    fill(bootstrap, raw, messages, made.partitions, packed)

@@ -63,7 +63,7 @@ class Meter:
     """Used inside a contender."""
 
     def __init__(self) -> None:
-        self._cpu, self._client = _own_cpu(), _client_threads()
+        self._cpu, self._client = _own_cpu(), client_threads()
         self.first: float | None = None
         self.last = 0.0
 
@@ -81,7 +81,7 @@ class Meter:
         if self.first is None:
             raise SystemExit("nothing was read: is the topic filled?")
         total = _own_cpu() - self._cpu
-        client = _client_threads() - self._client
+        client = client_threads() - self._client
         threads = {"python": round(total - client, 3), "client": round(client, 3)}
         return Report(records, self.last - self.first, total, threads, **more)
 
@@ -91,11 +91,15 @@ def _own_cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _client_threads() -> float:
+def client_threads(tasks: Path = Path("/proc/self/task")) -> float:
     """Processor seconds of librdkafka's threads that are alive (Linux; elsewhere 0)."""
     spent, tick = 0, os.sysconf("SC_CLK_TCK")
-    for stat in Path("/proc/self/task").glob("*/stat"):
-        name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+    for stat in tasks.glob("*/stat"):
+        try:
+            text = stat.read_text()
+        except (FileNotFoundError, ProcessLookupError):  # it has ended since it was listed
+            continue
+        name, _, rest = text.partition("(")[2].rpartition(")")
         if name.startswith("rdk:"):
             numbers = rest.split()
             spent += int(numbers[11]) + int(numbers[12])

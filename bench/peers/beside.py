@@ -1,4 +1,4 @@
-"""The jobs of the Java peers, done by the product and by each of them over the bench's raw topic.
+"""The jobs of the Java peers, done by the product and by each of them over one raw topic.
 
 What they write must be the same, or there is nothing to compare; `bench.peers.check` looks deeper, with bad, repeated
 and unusual readings.
@@ -13,7 +13,7 @@ from bench.contenders import Mismatch, Round
 from bench.peers import java
 from bench.peers.java import JavaMeasurement, Peer
 from bench.process import Measurement
-from bench.world import RAW, read
+from bench.world import read
 from schemas.canonical import sha256
 from schemas.codec import SingleObjectCodec
 
@@ -48,7 +48,7 @@ def contenders(bootstrap: str, turn: Round, records: int, number: int) -> Iterat
     codec, written = SingleObjectCodec(), turn.pipelines["job-validate"].topic("validated")
     digests = {codec.decode(value or b"")[1]["digest"] for _, value in read(bootstrap, written)}
     for name, (peer, more) in PEERS.items():
-        job = java.make_job(bootstrap, f"{name}-{number}", RAW, records, **more)
+        job = java.make_job(bootstrap, f"{name}-{number}", turn.raw, records, **more)
         measured = java.run(name, peer, job)
         _compare(measured, digests, [value or b"" for _, value in read(bootstrap, job.validated)], job.job)
         yield measured

@@ -8,7 +8,7 @@ from typing import Any
 
 from chaos.checker.evidence import Evidence, LedgerLine, Message
 from chaos.checker.facts import Decoded, Place
-from tests.chaos.altered import Finder, content, instead, ledger, without
+from tests.chaos.altered import Finder, content, instead, ledger, topics, without
 
 Alteration = Callable[[Evidence, Finder], Evidence]
 NAMES = ("raw_partition", "raw_offset", "raw_index")
@@ -124,6 +124,40 @@ def block(**changes: Any) -> Alteration:
         return instead(evidence, "audit", first.at, data)
 
     return alter
+
+
+def acknowledged(**changes: Any) -> Alteration:
+    """Another ack of a delivered record, or of the batch it was acknowledged with."""
+
+    def alter(evidence: Evidence, find: Finder) -> Evidence:
+        ack = find.facts.answers[find.of("delivered")][0]
+        whole = Decoded(ack.at, "sent" if ack.whole is ack.value else "sent_batch", ack.whole)
+        if ack.whole is not ack.value and changes.keys() <= ack.value.keys():
+            records = [r | changes if r is ack.value else r for r in ack.whole["records"]]
+            return instead(evidence, "sent", ack.at, find.encoded(whole, records=records))
+        return instead(evidence, "sent", ack.at, find.encoded(whole, **changes))
+
+    return alter
+
+
+def under_another_key(given: str) -> Alteration:
+    """The message of an answer under another message key."""
+
+    def alter(evidence: Evidence, find: Finder) -> Evidence:
+        at, short = find.facts.answers[find.of(given)][0].at, "dead-letter" if given.startswith("dead") else "sent"
+        return topics(evidence, short, lambda found: [m._replace(key=b"another") if m == at else m for m in found])
+
+    return alter
+
+
+def found_fault(code: str) -> dict[str, Any]:
+    """The findings of a dead letter: one, with a code of its own."""
+    return {"findings": [{"code": code, "path": "", "message": ""}]}
+
+
+def first_record(**changes: Any) -> Alteration:
+    """Another first record in a body."""
+    return at_partner(lambda b: {"records": [b["records"][0] | changes, *b["records"][1:]]})
 
 
 def last_byte(message: Message) -> bytes:

@@ -126,6 +126,16 @@ def block(**changes: Any) -> Alteration:
     return alter
 
 
+def head(stage: str, /, **changes: Any) -> Alteration:
+    """Another last row of a head."""
+
+    def alter(evidence: Evidence, find: Finder) -> Evidence:
+        row = [m for m in find.facts.decoded("heads") if m.name and m.value["stage"] == stage][-1]
+        return instead(evidence, "heads", row.at, find.encoded(row, **changes))
+
+    return alter
+
+
 def acknowledged(**changes: Any) -> Alteration:
     """Another ack of a delivered record, or of the batch it was acknowledged with."""
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from chaos.checker.facts import Answer, Facts, Place, place
+from chaos.checker.laws.heads import heads
 from chaos.checker.verdict import Verdict
 from chaos.checker.versions import decide
 
 
 def hold(verdict: Verdict, facts: Facts) -> None:
-    """Derives each table from the topics and compares it with its rows. Heads are held against the audit (I8)."""
+    """Derives each table from the topics and compares it with its rows. Heads are held against the audit, too (I8)."""
     _idempotency(verdict, facts)
     _windows(verdict, facts)
     _delivery(verdict, facts)
+    heads(verdict, facts)
 
 
 def _idempotency(verdict: Verdict, facts: Facts) -> None:

@@ -115,13 +115,15 @@ def fewer_in_array(evidence: Evidence, find: Finder) -> Evidence:
     return replace(evidence, manifest=[shorter if s is several else s for s in evidence.manifest])
 
 
-def block(**changes: Any) -> Alteration:
-    """Another audit block."""
+def block(stage: str, /, number: int = 0, **changes: Any) -> Alteration:
+    """Another audit block of a stage, of those that read something; `number` counts them. A change may be a function
+    of the block."""
 
     def alter(evidence: Evidence, find: Finder) -> Evidence:
-        first = next(b for b in find.facts.blocks if b.value["entries"])
-        data = find.encoded(Decoded(first.at, "block", first.value), **changes)
-        return instead(evidence, "audit", first.at, data)
+        chosen = [b for b in find.facts.blocks if b.chain == (stage, 0) and b.value["first_offset"] is not None][number]
+        values = {name: change(chosen.value) if callable(change) else change for name, change in changes.items()}
+        data = find.encoded(Decoded(chosen.at, "block", chosen.value), **values)
+        return instead(evidence, "audit", chosen.at, data)
 
     return alter
 

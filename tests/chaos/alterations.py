@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from chaos.checker.evidence import Evidence, LedgerLine, Message
+from chaos.checker.evidence import Evidence, LedgerLine, Message, StoredObject
 from chaos.checker.facts import Decoded, Place
 from tests.chaos.altered import Finder, content, instead, ledger, topics, without
 
@@ -170,6 +170,56 @@ def found_fault(code: str) -> dict[str, Any]:
 def first_record(**changes: Any) -> Alteration:
     """Another first record in a body."""
     return at_partner(lambda b: {"records": [b["records"][0] | changes, *b["records"][1:]]})
+
+
+def an_hour_early(kind: str) -> Alteration:
+    """Lines of the ledger, or objects of the store, from before anything was written ahead."""
+
+    def alter(evidence: Evidence, find: Finder) -> Evidence:
+        assert all(stored.time for stored in evidence.objects), "the evidence tells no times"
+        objects = [o._replace(time=(o.time or 0) - 3600 * (kind == "object")) for o in evidence.objects]
+        lines = [x._replace(time=(x.time or 0) - 3600 * (kind == x.kind)) for x in evidence.ledger]
+        return replace(ledger(evidence, *lines), objects=objects)
+
+    return alter
+
+
+def effect_first(evidence: Evidence, find: Finder) -> Evidence:
+    """An effect before the attempt that made it."""
+    batch = find.effect("http").batch
+    (effect,) = (line for line in evidence.ledger if (line.kind, line.key) == ("effect", batch))
+    return ledger(evidence, effect, *(line for line in evidence.ledger if line is not effect))
+
+
+def moved(before: str, after: str) -> Alteration:
+    """Objects in other folders."""
+
+    def alter(evidence: Evidence, find: Finder) -> Evidence:
+        objects = [o._replace(path=o.path.replace(before, after)) for o in evidence.objects]
+        return replace(evidence, objects=objects)
+
+    return alter
+
+
+def foreign(path: str) -> Alteration:
+    """An object more."""
+
+    def alter(evidence: Evidence, find: Finder) -> Evidence:
+        stored = StoredObject("lake", path, "00" * 32, 1, b"", None)
+        return replace(evidence, objects=[*evidence.objects, stored])
+
+    return alter
+
+
+def only_metadata(evidence: Evidence, find: Finder) -> Evidence:
+    """Metadata whose objects are gone."""
+    return replace(evidence, objects=[o for o in evidence.objects if o.path.endswith(".meta.json")])
+
+
+def in_a_bucket(evidence: Evidence, find: Finder) -> Evidence:
+    """Metadata as objects where the store would keep them with the object."""
+    partners = evidence.round.partners | {"lake": evidence.round.partners["lake"] | {"folder": False}}
+    return replace(evidence, round=replace(evidence.round, partners=partners))
 
 
 def last_byte(message: Message) -> bytes:

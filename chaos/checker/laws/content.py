@@ -7,6 +7,7 @@ from typing import Any
 
 from chaos.checker.facts import Answer, Effect, Facts, Place, digest_of, place
 from chaos.checker.formats import payload_digest, unlike
+from chaos.checker.laws.lake import placed
 from chaos.checker.laws.routing import routed
 from chaos.checker.laws.told import told
 from chaos.checker.verdict import Verdict
@@ -33,6 +34,7 @@ def fidelity(facts: Facts, verdict: Verdict) -> None:
         _body(verdict, facts, effect)
     routed(facts, verdict)
     told(facts, verdict)
+    placed(facts, verdict)
 
 
 def _raw(verdict: Verdict, facts: Facts) -> None:

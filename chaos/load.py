@@ -2,7 +2,8 @@
 
 Equal seeds give equal messages. Every record carries its correlation id as `zone_id`, a number that rises with each new
 reading of its sensor, and the SHA-256 of the bytes it was published as. A sensor's messages all carry its name as key,
-so they lie on one partition of `raw` in the order in which they were made.
+so they lie on one partition of `raw` in the order in which they were made. Of a bad record the manifest says which
+fields are wrong: what must be found in it.
 """
 
 from __future__ import annotations
@@ -95,8 +96,9 @@ class Load:
         self._count += 1
         number = f"{self._prefix}-{self._count:06}"
         if kind == "bad":
-            data = self._bad(sensor, number, element)
-            return data, {"id": number, "kind": kind, "sha256": sha256(data or b"").hexdigest()}
+            data, wrong = self._bad(sensor, number, element)
+            digest = sha256(data or b"").hexdigest()
+            return data, {"id": number, "kind": kind, "sha256": digest, "wrong": list(wrong)}
         if kind == "duplicate":
             value = self._chance.choice(sensor.past[-5:])
         elif kind == "conflict":
@@ -142,35 +144,37 @@ class Load:
             records.append({"index": index, **record})
         return Sent(sensor.name, b"[" + b",".join(parts) + b"]", "array", records)
 
-    def _bad(self, sensor: _Sensor, number: str, element: bool) -> bytes | None:
-        """A reading that must be refused; as an element of an array it still is well-formed JSON by itself."""
+    def _bad(self, sensor: _Sensor, number: str, element: bool) -> tuple[bytes | None, tuple[str, ...]]:
+        """A reading that must be refused, and the paths of the fields that are wrong in it (empty: the whole); as an
+        element of an array it still is well-formed JSON by itself."""
         value = {
             "sensor_id": sensor.name, "timestamp_utc": "2026-03-02T00:00:00Z", "temperature_c": 5.0,
             "zone_id": number, "product": sensor.product,
         }  # fmt: skip
         whole = json.dumps(value, separators=(",", ":")).encode()
-        elements: list[bytes] = [
-            whole.replace(b"00:00:00Z", b"00:00:00"),
-            whole.replace(b"5.0", b'"warm"'),
-            whole.replace(b"5.0", b"-300.5"),
-            whole.replace(b'"product"', b'"produce"'),
-            whole.replace(b'"zone_id":"R', b'"zone_id":"r'),
-            whole.replace(sensor.name.encode(), b"S"),
+        elements: list[tuple[bytes, tuple[str, ...]]] = [
+            (whole.replace(b"00:00:00Z", b"00:00:00"), ("timestamp_utc",)),
+            (whole.replace(b"5.0", b'"warm"'), ("temperature_c",)),
+            (whole.replace(b"5.0", b"-300.5"), ("temperature_c",)),
+            (whole.replace(b'"product"', b'"produce"'), ("produce",)),
+            (whole.replace(b'"zone_id":"R', b'"zone_id":"r'), ("zone_id",)),
+            (whole.replace(sensor.name.encode(), b"S"), ("sensor_id",)),
+            (whole.replace(b"5.0", b'"warm"').replace(b'"zone_id":"R', b'"zone_id":"r'), ("temperature_c", "zone_id")),
         ]
         if element:
             return self._chance.choice(elements)
-        messages: list[bytes | None] = [
+        messages: list[tuple[bytes | None, tuple[str, ...]]] = [
             *elements,
-            whole[: self._chance.randrange(1, len(whole) - 1)],
-            whole.replace(b"5.0", b"NaN"),
-            whole.replace(b"5.0", b"1e400"),
-            whole.replace(b'"zone_id"', b'"sensor_id"'),
-            whole.replace(b"00:00:00Z", b"\\ud800"),
-            whole.replace(b"product", b"pro\x00duct"),
-            b"\xff\xfe" + number.encode(),
-            b"[" * 5000 + number.encode(),
-            b"%PDF-1.7 " + number.encode(),
-            b"",
-            None,
+            (whole[: self._chance.randrange(1, len(whole) - 1)], ("",)),
+            (whole.replace(b"5.0", b"NaN"), ("temperature_c",)),
+            (whole.replace(b"5.0", b"1e400"), ("temperature_c",)),
+            (whole.replace(b'"zone_id"', b'"sensor_id"'), ("sensor_id",)),
+            (whole.replace(b"00:00:00Z", b"\\ud800"), ("timestamp_utc",)),
+            (whole.replace(b"product", b"pro\x00duct"), ("",)),
+            (b"\xff\xfe" + number.encode(), ("",)),
+            (b"[" * 5000 + number.encode(), ("",)),
+            (b"%PDF-1.7 " + number.encode(), ("",)),
+            (b"", ("",)),
+            (None, ("",)),
         ]
         return self._chance.choice(messages)

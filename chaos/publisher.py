@@ -48,7 +48,7 @@ class Publisher:
         """Refused messages in a row."""
         with self._lock:
             for value in values:
-                self._send(Sent("flood", value, "bad", [{"index": 0, "id": "", "kind": "bad"}]))
+                self._send(Sent("flood", value, "bad", [{"index": 0, "id": "", "kind": "bad", "wrong": [""]}]))
 
     def recent(self, count: int) -> list[str]:
         """Ids of the last readings that the broker took."""

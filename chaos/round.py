@@ -29,7 +29,7 @@ from chaos.store import Store
 from chaos.timeline import Timeline, timeline
 from streams.runtime.admin import create_topics
 from topology.load import load_pipeline
-from topology.model import SHORT_NAMES, Pipeline
+from topology.model import SHORT_NAMES, ObjectStorePartner, Pipeline
 from topology.topics import topic_specs
 from waybill.partner_sim import Partner, Server
 
@@ -196,9 +196,10 @@ class Stage:
             "on_conflict": pipeline.on_conflict,
             "acks": pipeline.acks,
             "ordering": pipeline.ordering,
-            "partners": {name: {"kind": partner.kind} for name, partner in pipeline.partners.items()},
+            "partners": partners(pipeline),
             "routing": routing(pipeline),
             "group_by": list(pipeline.group_by),
+            "idempotency": list(pipeline.idempotency),
             "unknown_attempts": pipeline.retry.unknown_attempts,
             "harmed": self._harmed(),
             "deadline_met": seconds <= REST_SECONDS,
@@ -235,8 +236,18 @@ class Stage:
         """What lies in the folder that is the lake; nothing there has versions."""
         for path in sorted(self._lake.rglob("*")):
             if path.is_file():
-                name = path.relative_to(self._lake).as_posix()
-                yield {"path": name, "sha256": sha256(path.read_bytes()).hexdigest(), "versions": 1}
+                name, written = path.relative_to(self._lake).as_posix(), path.stat().st_mtime
+                yield {"path": name, "sha256": sha256(path.read_bytes()).hexdigest(), "versions": 1, "time": written}
+
+
+def partners(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
+    """What the checker must know of each partner."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, partner in pipeline.partners.items():
+        found[name] = {"kind": partner.kind}
+        if isinstance(partner, ObjectStorePartner):
+            found[name] |= {"prefix": partner.prefix, "folder": partner.url.startswith("file:")}
+    return found
 
 
 def routing(pipeline: Pipeline) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import boto3
 from moto.server import ThreadedMotoServer
@@ -84,7 +85,12 @@ class Store(Door):
 
     def dump(self, folder: Path) -> list[dict[str, Any]]:
         """Copies the newest version of every object into the folder, under its own path. One entry per object, by
-        path: `path`, `sha256` (hex), `versions` (how often it was written or deleted)."""
+        path: `path`, `sha256` (hex), `versions` (how often it was written or deleted), `time` (seconds since epoch when
+        a write to it first came through the gate; None: never)."""
+        asked: dict[str, float] = {}
+        for each in self.gate.requests:
+            if each["method"] == "PUT":
+                asked.setdefault(unquote(each["path"]).removeprefix(f"/{self.bucket}/"), each["time"])
         versions: Counter[str] = Counter()
         for page in self.client.get_paginator("list_object_versions").paginate(Bucket=self.bucket):
             versions.update(entry["Key"] for kind in ("Versions", "DeleteMarkers") for entry in page.get(kind, []))
@@ -95,7 +101,8 @@ class Store(Door):
                 target = folder / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(body)
-                found.append({"path": path, "sha256": hashlib.sha256(body).hexdigest(), "versions": versions[path]})
+                digest, written = hashlib.sha256(body).hexdigest(), asked.get(path)
+                found.append({"path": path, "sha256": digest, "versions": versions[path], "time": written})
         return sorted(found, key=lambda each: each["path"])
 
 

@@ -38,6 +38,8 @@ class Record(NamedTuple):
     """Of the record's own bytes as published, hex."""
     value: dict[str, Any] | None
     """The published JSON fields; None where there are none."""
+    wrong: tuple[str, ...] = ()
+    """Of a bad record: the paths that findings must name, those of the fields that are wrong; `""` is the whole."""
 
 
 class Submission(NamedTuple):
@@ -74,6 +76,8 @@ class LedgerLine(NamedTuple):
     """Ids of the records that this line added; None: not told, an effect then added all."""
     well: bool = True
     """Of an attempt: whether the partner did as it should, and at once."""
+    time: float | None = None
+    """When the partner wrote it down, seconds since epoch; None: not told."""
 
 
 class StoredObject(NamedTuple):
@@ -84,6 +88,8 @@ class StoredObject(NamedTuple):
     sha256: str
     versions: int
     body: bytes
+    time: float | None = None
+    """When it was first written, or asked to be, seconds since epoch; None: not told."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +108,13 @@ class Round:
     acks: str
     ordering: str
     partners: dict[str, dict[str, Any]]
+    """`kind` of each; of an object store also the `prefix` of its paths, and whether it is a `folder`, in which
+    metadata lie beside the objects."""
     routing: dict[str, Any]
     """Which partner a record is for: `map` from the value of its field `by`, else `default`."""
     group_by: list[str]
+    idempotency: list[str]
+    """Fields that make a record's key, in their order."""
     unknown_attempts: int
     """How many attempts a batch has beyond its budget while nobody knows what came of them."""
     harmed: list[str]
@@ -132,6 +142,8 @@ class Admin:
     """High watermarks."""
     stable: dict[str, dict[int, int]]
     """Last stable offsets."""
+    topic_ids: dict[str, str]
+    """Kafka's ids of the topics."""
     schemas: dict[str, Any]
     """The Avro schemas that the topics were written with, by name."""
 
@@ -146,7 +158,7 @@ class Evidence:
     bodies: dict[str, bytes]
     objects: list[StoredObject]
     topics: dict[str, list[Message]] = field(default_factory=dict)
-    admin: Admin = field(default_factory=lambda: Admin({}, {}, {}, {}))
+    admin: Admin = field(default_factory=lambda: Admin({}, {}, {}, {}, {}))
 
 
 def load_round(folder: Path) -> Round:
@@ -207,7 +219,7 @@ def _submission(line: dict[str, Any]) -> Submission:
     records = tuple(
         Record(
             r["index"], r["id"], r.get("sequence"), r.get("kind", line["kind"]), r.get("time"), r.get("sha256"),
-            r.get("value"),
+            r.get("value"), tuple(r.get("wrong", ())),
         )
         for r in line["records"]
     )  # fmt: skip
@@ -224,6 +236,7 @@ def _ledger(line: dict[str, Any]) -> LedgerLine:
         line.get("attempt"),
         None if records is None else tuple(records),
         line.get("fault", "none") == "none" and not line.get("slow"),
+        line["time"],
     )
 
 
@@ -232,7 +245,7 @@ def _objects(path: Path) -> list[StoredObject]:
     for line in _lines(path):
         partner, name = line["partner"], line["path"]
         body = (path.parent / "objects" / partner / name).read_bytes()
-        found.append(StoredObject(partner, name, line["sha256"], line["versions"], body))
+        found.append(StoredObject(partner, name, line["sha256"], line["versions"], body, line["time"]))
     return found
 
 
@@ -252,7 +265,7 @@ def _admin(path: Path) -> Admin:
         name: {key: _numbered(rows.items()) for key, rows in found[name].items()}
         for name in ("committed", "high", "stable")
     }
-    return Admin(**by_partition, schemas=found["schemas"])
+    return Admin(**by_partition, topic_ids=found["topic_ids"], schemas=found["schemas"])
 
 
 def _numbered(rows: Iterable[tuple[str, int]]) -> dict[int, int]:

@@ -39,6 +39,9 @@ class Answer(NamedTuple):
     value: dict[str, Any]
     batch: str | None
     """Id of the batch it is about, hex."""
+    at: Message
+    whole: dict[str, Any]
+    """The message that says it, which may answer several records."""
 
 
 class Batch(NamedTuple):
@@ -63,6 +66,8 @@ class Effect(NamedTuple):
     """Place in the partner's order of arrival; None for object stores."""
     added: tuple[str, ...] | None = None
     """Ids of the records that came with it, if a part of the batch had been taken before."""
+    time: float | None = None
+    """Of an object: when it was first written, or asked to be, seconds since epoch; None: not told."""
 
 
 class Block(NamedTuple):
@@ -159,14 +164,14 @@ class Facts:
         return [answer for topic, answer in self._answers() if topic != self.round.raw]
 
     def _answers(self) -> Iterator[tuple[str, Answer]]:
-        for _, name, message in self.decoded("sent"):
+        for at, name, message in self.decoded("sent"):
             batch = message["batch_id"].hex() if message.get("batch_id") else None
             for record in message["records"] if name == "sent_batch" else [message]:
-                yield record["raw_topic"], Answer(record.get("outcome", "delivered"), record, batch)
-        for _, name, message in self.decoded("dead-letter"):
+                yield record["raw_topic"], Answer(record.get("outcome", "delivered"), record, batch, at, message)
+        for at, name, message in self.decoded("dead-letter"):
             if name == "dead_letter":
                 batch = message["batch_id"].hex() if message["batch_id"] else None
-                yield message["raw_topic"], Answer(f"dead in {message['stage']}", message, batch)
+                yield message["raw_topic"], Answer(f"dead in {message['stage']}", message, batch, at, message)
 
     def outcome(self, where: Place) -> str | None:
         """The record's answer, if it has exactly one."""
@@ -222,7 +227,7 @@ class Facts:
         for stored in self.evidence.objects:
             match = OBJECT.fullmatch(stored.path.rpartition("/")[2])
             if match is not None:  # metadata beside an object is no effect
-                effect = Effect(match[1], stored.partner, stored.sha256, stored.body, None)
+                effect = Effect(match[1], stored.partner, stored.sha256, stored.body, None, time=stored.time)
                 found += [effect] * stored.versions
         return found
 
@@ -251,12 +256,12 @@ class Facts:
         return dict(found)
 
     @cached_property
-    def write_aheads(self) -> dict[tuple[str, int, int], list[dict[str, Any]]]:
+    def write_aheads(self) -> dict[tuple[str, int, int], list[Message]]:
         """Rows `in_flight` in the delivery topic, by batch, life and attempt."""
-        found: dict[tuple[str, int, int], list[dict[str, Any]]] = defaultdict(list)
-        for _, name, row in self.decoded("delivery"):
+        found: dict[tuple[str, int, int], list[Message]] = defaultdict(list)
+        for at, name, row in self.decoded("delivery"):
             if name == "delivery" and row["state"] == "in_flight":
-                found[row["batch_id"].hex(), row["life"], row["attempt"]].append(row)
+                found[row["batch_id"].hex(), row["life"], row["attempt"]].append(at)
         return found
 
     # ---- the audit ---------------------------------------------------------------------------------

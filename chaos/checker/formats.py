@@ -23,6 +23,12 @@ def batch_id(batched: Mapping[str, Any], members: Iterable[Mapping[str, Any]]) -
     return sha256(ascii_json(manifest)).digest()
 
 
+def object_folder(prefix: str, date: str) -> str:
+    """Where an object store keeps the batches of a date, YYYY-MM-DD."""
+    year, month, day = date.split("-")
+    return "/".join(part for part in (*prefix.split("/"), f"year={year}", f"month={month}", f"day={day}") if part)
+
+
 def next_head(head: bytes, entry: Mapping[str, Any]) -> bytes:
     """The content chain's head after an entry: SHA-256 of the head before it and the entry as JSON."""
     names = ("action", "code", *RAW)

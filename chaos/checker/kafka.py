@@ -14,6 +14,7 @@ from confluent_kafka import (
     IsolationLevel,
     KafkaError,
     KafkaException,
+    TopicCollection,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
@@ -34,11 +35,12 @@ def collect(brokers: str, ran: Round) -> tuple[dict[str, list[Message]], Admin]:
             {short: _ends(admin, ran.topic(short), ran.partitions, isolation) for short in shorts}
             for isolation in (IsolationLevel.READ_UNCOMMITTED, IsolationLevel.READ_COMMITTED)
         )
+        ids = {short: _id(admin, ran.topic(short)) for short in shorts}
         committed = {stage: _committed(brokers, ran, stage) for stage in ran.groups}
         topics = {short: _read(brokers, ran.topic(short), stable[short]) for short in shorts}
     except KafkaException as error:
         raise Unreadable(f"{brokers}: {error.args[0].str()}") from error
-    return topics, Admin(committed, high, stable, shipped_schemas())
+    return topics, Admin(committed, high, stable, ids, shipped_schemas())
 
 
 def read_topic(brokers: str, topic: str, partitions: int) -> list[Message]:
@@ -62,6 +64,12 @@ def _ends(admin: Any, topic: str, partitions: int, isolation: Any) -> dict[int, 
             if not moving or time.monotonic() >= deadline:
                 raise Unreadable(f"{topic}: {error.args[0].str()}") from error
             time.sleep(0.1)
+
+
+def _id(admin: Any, topic: str) -> str:
+    """Kafka's id of a topic."""
+    asked = admin.describe_topics(TopicCollection([topic]), request_timeout=SECONDS / 4)
+    return str(asked[topic].result(SECONDS).topic_id)
 
 
 def _committed(brokers: str, ran: Round, stage: str) -> dict[int, int]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import fastavro
 
-from chaos.checker.evidence import Admin, Evidence, LedgerLine, Message
+from chaos.checker.evidence import Evidence, LedgerLine, Message
 from chaos.checker.facts import Decoded, Effect, Facts, Place
 from chaos.checker.judge import hold
 from chaos.checker.wire import Reader
@@ -52,8 +52,8 @@ def admin(evidence: Evidence, name: str, key: str, partition: int, by: int) -> E
     """An offset moved."""
     rows: dict[str, dict[int, int]] = getattr(evidence.admin, name)
     moved = rows | {key: rows[key] | {partition: rows[key][partition] + by}}
-    changed: Admin = replace(evidence.admin, **{name: moved})
-    return replace(evidence, admin=changed)
+    changes: dict[str, Any] = {name: moved}
+    return replace(evidence, admin=replace(evidence.admin, **changes))
 
 
 def published(evidence: Evidence, where: Place, **changes: Any) -> Evidence:

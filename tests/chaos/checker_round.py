@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import Producer
 
 from chaos.load import Load, Sent
-from chaos.round import routing
+from chaos.round import partners, routing
 from tests.system.plant import Plant
 from topology.model import SHORT_NAMES
 
@@ -79,9 +79,10 @@ def write(plant: Plant, folder: Path, seed: int, sent: list[Sent]) -> None:
         "on_conflict": pipeline.on_conflict,
         "acks": pipeline.acks,
         "ordering": pipeline.ordering,
-        "partners": {name: {"kind": partner.kind} for name, partner in pipeline.partners.items()},
+        "partners": partners(pipeline),
         "routing": routing(pipeline),
         "group_by": list(pipeline.group_by),
+        "idempotency": list(pipeline.idempotency),
         "unknown_attempts": pipeline.retry.unknown_attempts,
         "harmed": [],
         "deadline_met": True,
@@ -97,10 +98,11 @@ def write(plant: Plant, folder: Path, seed: int, sent: list[Sent]) -> None:
     for key, body in plant.partner.bodies.items():
         (folder / "bodies" / key).write_bytes(body)
     with (folder / "objects.jsonl").open("w") as lines:
-        for path in sorted(plant.lake.rglob("*.json")):
+        for path in sorted(path for path in plant.lake.rglob("*") if path.is_file()):
             name, data = str(path.relative_to(plant.lake)), path.read_bytes()
             copy = folder / "objects" / "lake" / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(data)
-            line = {"partner": "lake", "path": name, "sha256": sha256(data).hexdigest(), "versions": 1}
+            about = {"sha256": sha256(data).hexdigest(), "versions": 1, "time": path.stat().st_mtime}
+            line = {"partner": "lake", "path": name, **about}
             lines.write(json.dumps(line) + "\n")

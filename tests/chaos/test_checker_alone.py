@@ -64,6 +64,7 @@ def test_messages_of_a_former_schema_are_read_under_its_name() -> None:
         ("manifest.jsonl", '{"partition": 0}\n', "'records' is missing"),
         ("manifest.jsonl", "\nnot json\n", "line 2"),
         ("ledger.jsonl", None, "ledger.jsonl"),
+        ("ledger.jsonl", '{"kind": "attempt", "key": "k"}\n', "'time' is missing"),
         ("topics.jsonl.gz", None, "topics.jsonl.gz"),
         ("topics.jsonl.gz", "plain", "topics.jsonl.gz"),
     ],
@@ -75,8 +76,8 @@ def test_unreadable_input_is_one_line_and_exit_2(
         "seed": 1, "application": "a", "pipeline": "p", "raw": "r", "topics": {}, "partitions": 1, "groups": {},
         "inputs": {}, "on_conflict": "conflict", "acks": "record", "ordering": "group",
         "partners": {"clinic": {"kind": "http"}}, "routing": {"by": None, "map": {}, "default": "clinic"},
-        "group_by": [], "unknown_attempts": 1, "harmed": [], "deadline_met": True, "drained": True, "restarts": {},
-        "max_restarts": 1, "exits": [],
+        "group_by": [], "idempotency": [], "unknown_attempts": 1, "harmed": [], "deadline_met": True,
+        "drained": True, "restarts": {}, "max_restarts": 1, "exits": [],
     }  # fmt: skip
     (tmp_path / "round.json").write_text(json.dumps(ran))
     (tmp_path / "manifest.jsonl").write_text("")

@@ -2,198 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from chaos.checker.evidence import Evidence, LedgerLine, Message
-from chaos.checker.facts import Decoded, Place
-from tests.chaos.altered import Finder, content, found, instead, ledger, more, topics, without
+from chaos.checker.evidence import Evidence
+from tests.chaos.alterations import (
+    Alteration,
+    acknowledged,
+    an_hour_early,
+    answer,
+    at_partner,
+    attempts,
+    batched,
+    block,
+    dead_batch,
+    delivery,
+    effect_first,
+    effect_key,
+    elsewhere,
+    ends,
+    fewer_in_array,
+    first_record,
+    foreign,
+    found_fault,
+    given_up,
+    head,
+    in_a_bucket,
+    killed_untried,
+    last_byte,
+    moved,
+    named_by_duplicate,
+    naming,
+    of_batch,
+    of_chain,
+    only_metadata,
+    raw_altered,
+    rows_gone,
+    under_another_key,
+    unpublished,
+    validated,
+)
+from tests.chaos.altered import Finder, found, instead, ledger, more, published, topics, without
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
-
-Alteration = Callable[[Evidence, Finder], Evidence]
-NAMES = ("raw_partition", "raw_offset", "raw_index")
-
-
-def answer(given: str, /, **changes: Any) -> Alteration:
-    """Another answer to a record."""
-
-    def alter(evidence: Evidence, find: Finder) -> Evidence:
-        short = "sent" if given == "duplicate" else "dead-letter"
-        message = find.message(short, find.of(given))
-        return instead(evidence, short, message.at, find.encoded(message, **changes))
-
-    return alter
-
-
-def validated(**changes: Any) -> Alteration:
-    """Another message on `validated`."""
-
-    def alter(evidence: Evidence, find: Finder) -> Evidence:
-        message = find.message("validated", find.of("delivered"))
-        return instead(evidence, "validated", message.at, find.encoded(message, **changes))
-
-    return alter
-
-
-def batched(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Alteration:
-    """Another frozen batch."""
-
-    def alter(evidence: Evidence, find: Finder) -> Evidence:
-        message = find.facts.decoded("batched")[0]
-        return instead(evidence, "batched", message.at, find.encoded(message, **change(message.value)))
-
-    return alter
-
-
-def delivery(state: str, **changes: Any) -> Alteration:
-    """Another row of the delivery table."""
-
-    def alter(evidence: Evidence, find: Finder) -> Evidence:
-        row = find.row("delivery", state)
-        return instead(evidence, "delivery", row.at, find.encoded(row, **changes))
-
-    return alter
-
-
-def at_partner(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Alteration:
-    """Another body."""
-    return lambda evidence, find: content(evidence, find.effect("http").batch, change)
-
-
-def naming(other: Callable[[Finder], Place]) -> Alteration:
-    """A duplicate of another record."""
-
-    def alter(evidence: Evidence, find: Finder) -> Evidence:
-        ack = find.message("sent", find.of("duplicate"))
-        named = ack.value["duplicate_of"] | dict(zip(NAMES, other(find), strict=True))
-        return instead(evidence, "sent", ack.at, find.encoded(ack, duplicate_of=named))
-
-    return alter
-
-
-def rows_gone(short: str, about: Callable[[Finder], Callable[[Decoded], bool]]) -> Alteration:
-    """Messages of a topic that are not there."""
-
-    def alter(evidence: Evidence, find: Finder) -> Evidence:
-        chosen = about(find)
-        return without(evidence, short, *(m.at for m in find.facts.decoded(short) if m.name and chosen(m)))
-
-    return alter
-
-
-def of_batch(state: str | None = None) -> Callable[[Finder], Callable[[Decoded], bool]]:
-    """Chooses the delivery rows of one delivered batch."""
-
-    def about(find: Finder) -> Callable[[Decoded], bool]:
-        batch = find.effect("http").batch
-        return lambda m: m.value["batch_id"].hex() == batch and state in (None, m.value["state"])
-
-    return about
-
-
-def of_chain(find: Finder) -> Callable[[Decoded], bool]:
-    """Chooses heads or blocks of one chain."""
-    return lambda m: (m.value["stage"], m.value["partition"]) == ("validate", 0)
-
-
-def unpublished(evidence: Evidence, where: Place) -> Evidence:
-    """A manifest without a submission."""
-    left = [s for s in evidence.manifest if (s.partition, s.offset) != where[:2]]
-    return replace(evidence, manifest=left)
-
-
-def named_by_duplicate(find: Finder) -> Place:
-    """The record that a duplicate names."""
-    other = find.facts.answers[find.of("duplicate")][0].value["duplicate_of"]
-    return other["raw_partition"], other["raw_offset"], other["raw_index"]
-
-
-def fewer_in_array(evidence: Evidence, find: Finder) -> Evidence:
-    """A manifest that has one record less in a submission of several."""
-    several = next(s for s in evidence.manifest if s.kind == "array")
-    shorter = several._replace(records=several.records[:-1])
-    return replace(evidence, manifest=[shorter if s is several else s for s in evidence.manifest])
-
-
-def block(**changes: Any) -> Alteration:
-    """Another audit block."""
-
-    def alter(evidence: Evidence, find: Finder) -> Evidence:
-        first = next(b for b in find.facts.blocks if b.value["entries"])
-        data = find.encoded(Decoded(first.at, "block", first.value), **changes)
-        return instead(evidence, "audit", first.at, data)
-
-    return alter
-
-
-def last_byte(message: Message) -> bytes:
-    """The same bytes but for the last."""
-    data = message.value or b""
-    return data[:-1] + bytes([data[-1] ^ 1])
-
-
-def raw_altered(evidence: Evidence, find: Finder) -> Evidence:
-    """Other bytes on raw than were published."""
-    partition, offset, _ = find.of("delivered")
-    message = find.facts.raw[partition, offset]
-    return instead(evidence, "raw", message, (message.value or b"").replace(b":", b": ", 1))
-
-
-def attempts(change: Callable[[Any], list[Any]]) -> Alteration:
-    """Other attempts in the ledger, where they belong to one delivered batch."""
-
-    def alter(evidence: Evidence, find: Finder) -> Evidence:
-        batch = find.effect("http").batch
-        lines = [change(x) if (x.kind, x.key) == ("attempt", batch) else [x] for x in evidence.ledger]
-        return ledger(evidence, *(line for some in lines for line in some))
-
-    return alter
-
-
-def effect_key(evidence: Evidence, find: Finder) -> Evidence:
-    """An effect under a key that nobody knows."""
-    at = next(number for number, line in enumerate(evidence.ledger) if line.kind == "effect")
-    lines = list(evidence.ledger)
-    lines[at] = lines[at]._replace(key="ab" * 32)
-    return ledger(evidence, *lines)
-
-
-def dead_batch(find: Finder) -> str:
-    """A batch that a partner refused."""
-    return find.facts.answers[find.of("dead in dispatch")][0].batch or ""
-
-
-def given_up(evidence: Evidence, find: Finder) -> Evidence:
-    """The partner took the batch of a dead letter at once."""
-    batch = dead_batch(find)
-    lines = [x._replace(well=True) if (x.kind, x.key) == ("attempt", batch) else x for x in evidence.ledger]
-    last = next(x for x in reversed(lines) if (x.kind, x.key) == ("attempt", batch))
-    return ledger(evidence, *lines, last._replace(kind="effect"))
-
-
-def killed_untried(evidence: Evidence, find: Finder) -> Evidence:
-    """A dead letter without any attempt."""
-    batch = dead_batch(find)
-    rows = [m.at for m in find.facts.decoded("delivery") if m.name and m.value["batch_id"].hex() == batch]
-    return without(evidence, "delivery", *rows)
-
-
-def elsewhere(evidence: Evidence, find: Finder) -> Evidence:
-    """What one partner has, at the other."""
-    effect = find.effect("object-store")
-    line = LedgerLine("effect", effect.batch, effect.digest, 1, 1, None)
-    return ledger(evidence, *evidence.ledger, line)
-
-
-def ends(evidence: Evidence, **changes: Any) -> Evidence:
-    """A process that ended otherwise."""
-    exits = [evidence.round.exits[0] | changes, *evidence.round.exits[1:]]
-    return replace(evidence, round=replace(evidence.round, exits=exits))
-
 
 CHECKS: list[tuple[str, str, Alteration]] = [
     ("I1", "acknowledged, but not in the batch that the partner has",
@@ -212,6 +64,53 @@ CHECKS: list[tuple[str, str, Alteration]] = [
     ("I3", "dead in dispatch, but no attempt was made", killed_untried),
     ("I3", "dead in dispatch, but the last attempt did not reach clinic, which was there",
      lambda e, f: ledger(e, *(x for x in e.ledger if x.kind != "attempt" or x.key != dead_batch(f)))),
+    ("I3", "the dead letter finds fault with [], wrong is ['", answer("dead in validate", findings=[])),
+    ("I3", "wrong is ['', 'zone_id']",
+     lambda e, f: published(e, f.of("dead in validate"), wrong=("", "zone_id"))),
+    ("I3", "the dead letter finds fault with [], wrong is ['']", answer("dead in batch", findings=[])),
+    ("I3", "the dead letter finds fault with [], wrong is ['']", answer("dead in dispatch", findings=[])),
+    ("I3", "dead in batch for ANOTHER, where", answer("dead in batch", **found_fault("ANOTHER"))),
+    ("I3", "dead in dispatch for ANOTHER, for which no round gives cause",
+     answer("dead in dispatch", **found_fault("ANOTHER"))),
+    ("I3", "is told as WARNING_DEVIATION dlq", answer("dead in validate", error_class="WARNING_DEVIATION")),
+    ("I3", "is told as RECOVERABLE_TIMEOUT regulatory", answer("dead in batch", error_class="RECOVERABLE_TIMEOUT")),
+    ("I3", "PARTNER_REFUSED is told as COMPLIANCE_BLOCK", answer("dead in dispatch", error_class="COMPLIANCE_BLOCK")),
+    ("I3", "is told as FATAL_SCHEMA_MISMATCH operations", answer("dead in validate", route="operations")),
+    ("I3", "is told as COMPLIANCE_BLOCK dlq", answer("dead in batch", route="dlq")),
+    ("I3", "is told as FATAL_SCHEMA_MISMATCH log", answer("dead in dispatch", route="log")),
+    ("I3", "it is FATAL_SCHEMA_MISMATCH dlq schema_violation", answer("dead in dispatch", reason="conflict")),
+    ("I3", "PARTNER_REFUSED, and yet outcome_unknown is True", answer("dead in dispatch", outcome_unknown=True)),
+    ("I4", "validated under the key another, its fields say", validated(key="another")),
+    ("I4", "validated under the event_time 1, its fields say", validated(event_time=1)),
+    ("I4", "validated under the recorded_at 1, its fields say", validated(recorded_at=1)),
+    ("I4", "validated under the count 99, its fields say 1", validated(count=99)),
+    ("I4", "at a partner under the key another, its fields say", first_record(key="another")),
+    ("I4", "at a partner under the event_time 1, its fields say", first_record(event_time=1)),
+    ("I4", "the answer lies under the message key b'another'", under_another_key("delivered")),
+    ("I4", "the answer lies under the message key b'another'", under_another_key("duplicate")),
+    ("I4", "the answer lies under the message key b'another'", under_another_key("dead in validate")),
+    ("I4", "the answer lies under the message key b'another'", under_another_key("dead in batch")),
+    ("I4", "the answer lies under the message key b'another'", under_another_key("dead in dispatch")),
+    ("I4", "the answer's key is 'another', not 'SENSOR", answer("duplicate", key="another")),
+    ("I4", "the answer's key is 'another', not None", answer("dead in validate", key="another")),
+    ("I4", "the answer's key is None, not 'SENSOR", answer("dead in batch", key=None)),
+    ("I4", "the answer's key is 'another', not 'SENSOR", answer("dead in dispatch", key="another")),
+    ("I4", "the answer's count is 99, not", acknowledged(count=99)),
+    ("I4", "the answer's count is 99, not", answer("duplicate", count=99)),
+    ("I4", "the answer's count is 99, not", answer("dead in dispatch", count=99)),
+    ("I4", "the answer's event_time is 1, not", answer("duplicate", event_time=1)),
+    ("I4", "the answer's recorded_at is 1, not", answer("duplicate", recorded_at=1)),
+    ("I4", "the answer's recorded_at is 1, not", answer("dead in validate", recorded_at=1)),
+    ("I4", "the answer's warnings is [{", acknowledged(warnings=found_fault("ANOTHER")["findings"])),
+    ("I4", "the answer's partner is 'nobody', not", acknowledged(partner="nobody")),
+    ("I4", "the answer's partner is 'nobody', not None", answer("duplicate", partner="nobody")),
+    ("I4", "the answer's partner is 'nobody', not None", answer("dead in validate", partner="nobody")),
+    ("I4", "the answer's partner is 'nobody', not", answer("dead in batch", partner="nobody")),
+    ("I4", "the answer's partner is None, not", answer("dead in dispatch", partner=None)),
+    ("I4", "the answer's attempts is 1, not 0", answer("dead in batch", attempts=1)),
+    ("I4", "the answer's canonical is False, not True", answer("dead in dispatch", canonical=False)),
+    ("I4", "lies in cc/year=2020/month=", moved("year=2026", "year=2020")),
+    ("I4", "lies in elsewhere/year=", moved("cc/", "elsewhere/")),
     ("I4", "validated under the partner nobody, its fields say", validated(partner="nobody")),
     ("I4", "validated under the group another, its fields say", validated(group="another")),
     ("I4", "validated under the date 2026-01-01, its fields say", validated(date="2026-01-01")),
@@ -239,11 +138,43 @@ CHECKS: list[tuple[str, str, Alteration]] = [
      batched(lambda b: {"records": [b["records"][0].replace(b"reading", b"readinh"), *b["records"][1:]]})),
     ("I6", "below dispatch's committed offset, but without a row", rows_gone("delivery", of_batch())),
     ("I6", "the delivery row says otherwise than its batch", delivery("sent", group="another")),
+    ("I6", "the answer's answer is 'another', its row says", acknowledged(answer="another")),
+    ("I6", "the answer's answer is None, its row says", answer("dead in dispatch", answer=None)),
+    ("I6", "the answer's attempts is 9, its row says 1", answer("dead in dispatch", attempts=9)),
+    ("I6", "the answer's outcome_unknown is True, its row says", answer("dead in dispatch", outcome_unknown=True)),
+    ("I6", "the head's committed is 1, not", head("batch", committed=1)),
+    ("I6", "the head's committed is -1, not", head("validate", committed=-1)),
+    ("I6", "the head's input_topic_id is 'another', not", head("dispatch", input_topic_id="another")),
+    ("I6", "the head's tables is [], not", head("batch", tables=[])),
+    ("I6", "the head's tables is [{'table': 'delivery', 'topic_id': 'another'}], not",
+     head("dispatch", tables=[{"table": "delivery", "topic_id": "another"}])),
+    ("I6", "the head's incarnation is 1, not 0", head("validate", incarnation=1)),
+    ("I6", "the head's next_index is 3, not 0", head("validate", next_index=3)),
+    ("I6", "the head's stream_time is 1, not", head("validate", stream_time=1)),
+    ("I6", "the head's stream_time is 1, not", head("batch", stream_time=1)),
+    ("I6", "the head's stream_time is 1, not 0", head("dispatch", stream_time=1)),
+    ("I6", "the head's sources is [], not", head("batch", sources=[])),
+    ("I8", "its pipeline is another, not cc", block("validate", pipeline="another")),
+    ("I8", "its input_topic is another, not raw", block("validate", input_topic="another")),
+    ("I8", "its input_topic is raw, not validated", block("batch", input_topic="raw")),
+    ("I8", "its input_topic is raw, not batched", block("dispatch", input_topic="raw")),
+    ("I8", "read 1 to ", block("validate", first_offset=1)),
+    ("I8", "read 1 to ", block("batch", first_offset=1)),
+    ("I8", "read 1 to ", block("dispatch", first_offset=1)),
+    ("I8", "read 0 to ", block("validate", last_offset=lambda b: b["last_offset"] - 1)),
+    ("I8", "read 0 to ", block("batch", last_offset=lambda b: b["last_offset"] - 1)),
+    ("I8", "read 0 to -1, where the input goes on at 0", block("dispatch", last_offset=-1)),
+    ("I8", "comes to processed_through 1000000, the head", block("dispatch", -1, last_offset=10**6)),
+    ("I8", "and has entries", block("validate", first_offset=None)),
+    ("I8", "commits offset", block("validate", next_offset=lambda b: b["next_offset"] - 1)),
+    ("I8", "commits offset 1000000 after reading to", block("batch", next_offset=10**6)),
+    ("I8", "comes to committed 1, the head written with it says", block("batch", next_offset=1)),
+    ("I8", "commits offset None after reading to", block("dispatch", next_offset=None)),
     ("I8", "its checksum is wrong",
      lambda e, f: instead(e, "audit", f.facts.blocks[0].at, last_byte(f.facts.blocks[0].at))),
     ("I8", "a chain without a row in heads", rows_gone("heads", of_chain)),
     ("I8", "a head without any audit block", rows_gone("audit", of_chain)),
-    ("I8", "its entries do not lead to its head", block(head=bytes(32))),
+    ("I8", "its entries do not lead to its head", block("validate", head=bytes(32))),
     ("I8", "audited under another digest than answered", answer("duplicate", digest=bytes(32))),
     ("I8", "audited under another code than answered",
      answer("dead in batch", findings=[{"code": "ANOTHER", "path": "", "message": ""}])),
@@ -265,6 +196,14 @@ CHECKS: list[tuple[str, str, Alteration]] = [
      lambda e, f: topics(topics(e, "sent", lambda messages: []), "dead-letter", lambda messages: [])),
     ("I11", "an attempt without number", attempts(lambda line: [line._replace(attempt=None)])),
     ("I11", "an effect without an attempt", attempts(lambda line: [])),
+    ("I11", "effect before its attempt", effect_first),
+    ("I11", "sent before it was written ahead", an_hour_early("attempt")),
+    ("I11", "written before its attempt was written ahead", an_hour_early("object")),
+    ("I11", "lake holds what belongs to no batch: cc/notes.txt", foreign("cc/notes.txt")),
+    ("I11", "lake holds what belongs to no batch: cc/year=2026/month=03/day=02/batch_" + "ab" * 32,
+     foreign(f"cc/year=2026/month=03/day=02/batch_{'ab' * 32}.json")),
+    ("I11", "lake holds what belongs to no batch: cc/year=", only_metadata),
+    ("I11", ".meta.json", in_a_bucket),
     ("I11", "an effect of a batch that was never written ahead", rows_gone("delivery", of_batch("in_flight"))),
 ]  # fmt: skip
 

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -68,6 +69,17 @@ def held(store: Store, folder: Path) -> list[tuple[str, str, int]]:
 
 
 OURS = [(envelope().path, sha256(BODY).hexdigest(), 1)]
+
+
+def test_the_dump_says_when_an_object_was_first_asked_for(store: Store, tmp_path: Path) -> None:
+    begun = time.time()
+    store.gate.play(["status:500"])
+    deliver(store, envelope())
+    failed = time.time()
+    deliver(store, envelope(attempt=2))
+    (entry,) = store.dump(tmp_path)
+    assert begun <= entry["time"] <= failed
+
 
 WRITE_FAULTS = [
     # fault of the write, outcome of the attempt that meets it, objects it left behind

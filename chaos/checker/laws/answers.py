@@ -8,7 +8,7 @@ from typing import Any
 
 from chaos.checker.evidence import Record
 from chaos.checker.facts import Answer, Facts, Place
-from chaos.checker.laws.deaths import deaths
+from chaos.checker.laws.deaths import deaths, letters
 from chaos.checker.verdict import Verdict
 from chaos.checker.versions import Decisions, decide
 
@@ -56,6 +56,7 @@ def one_answer(facts: Facts, verdict: Verdict) -> None:
         for answer in answers:
             _right(verdict, facts, decisions, where, answer)
     _admitted_once(verdict, facts)
+    letters(facts, verdict)
     deaths(facts, verdict)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from chaos.checker.facts import Block, Facts, Place, digest_of, place
 from chaos.checker.formats import GENESIS, next_head
+from chaos.checker.laws.spans import spans
 from chaos.checker.verdict import Verdict
 
 STEPS = {
@@ -32,6 +33,7 @@ def audit(facts: Facts, verdict: Verdict) -> None:
         chains[block.chain].append(block)
     for chain in sorted(chains.keys() | facts.heads.keys()):
         _chain(verdict, facts, chain, chains.get(chain, []))
+        spans(verdict, facts, chain, chains.get(chain, []))
     _paths(verdict, facts)
     _attempts(verdict, facts)
 

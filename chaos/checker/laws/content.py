@@ -7,7 +7,9 @@ from typing import Any
 
 from chaos.checker.facts import Answer, Effect, Facts, Place, digest_of, place
 from chaos.checker.formats import payload_digest, unlike
+from chaos.checker.laws.lake import placed
 from chaos.checker.laws.routing import routed
+from chaos.checker.laws.told import told
 from chaos.checker.verdict import Verdict
 
 
@@ -31,6 +33,8 @@ def fidelity(facts: Facts, verdict: Verdict) -> None:
     for effect in facts.effects:
         _body(verdict, facts, effect)
     routed(facts, verdict)
+    told(facts, verdict)
+    placed(facts, verdict)
 
 
 def _raw(verdict: Verdict, facts: Facts) -> None:

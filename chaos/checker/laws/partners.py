@@ -9,10 +9,13 @@ from itertools import pairwise
 
 from chaos.checker.facts import Batch, Facts, Place
 from chaos.checker.formats import batch_id
+from chaos.checker.laws.lake import explained
 from chaos.checker.verdict import Verdict
 
 Line = tuple[int, str]
 """What order is promised for: a partition of `validated` and a group."""
+TICK = 0.02
+"""Seconds by which the time of a file may lie behind the clock: it is that of the system's last tick."""
 
 
 def one_effect(facts: Facts, verdict: Verdict) -> None:
@@ -128,21 +131,37 @@ def written_ahead(facts: Facts, verdict: Verdict) -> None:
     A worker that was fenced cannot write ahead any more, so what it still sends is explained by a row from before, or
     found here. An attempt that the partner put off gives its number back, so one number may be written ahead again.
     Partners are sent POST, which the HTTP client never repeats by itself.
+
+    Rows bear the broker's time, ledgers the partner's; a round has one clock for both. What is sent between the write
+    of a row and the commit of its transaction is not told apart from what is sent after it.
     """
-    attempts = [line for line in facts.evidence.ledger if line.kind == "attempt"]
     seen: Counter[tuple[str, int, int]] = Counter()
-    for line in attempts:
+    for line in facts.evidence.ledger:
         ids = [line.key, f"life {line.life} attempt {line.attempt}"]
-        if not verdict.expect(line.life is not None and line.attempt is not None, "an attempt without number", ids):
+        if line.life is None or line.attempt is None:
+            verdict.expect(False, f"an {line.kind} without number", ids)
             continue
-        number = line.key, line.life or 0, line.attempt or 0
+        number = line.key, line.life, line.attempt
+        if line.kind != "attempt":
+            verdict.expect(seen[number] > 0, f"{line.kind} before its attempt", ids)
+            continue
         seen[number] += 1
-        allowed = len(facts.write_aheads.get(number, []))
-        words = "an attempt that was not written ahead" if not allowed else f"sent {seen[number]} times"
-        verdict.expect(seen[number] <= allowed, words, ids)
-    tried = {line.key for line in attempts}
+        rows = facts.write_aheads.get(number, [])
+        words = "an attempt that was not written ahead" if not rows else f"sent {seen[number]} times"
+        if verdict.expect(seen[number] <= len(rows), words, ids):
+            row = sorted(row.timestamp for row in rows)[seen[number] - 1]
+            verdict.expect(not _before(line.time, row), "sent before it was written ahead", ids)
+    tried = {line.key for line in facts.evidence.ledger if line.kind == "attempt"}
     for effect in facts.effects:
         if effect.order is not None:
             verdict.expect(effect.batch in tried, "an effect without an attempt", [effect.batch])
-        ahead = any(key[0] == effect.batch for key in facts.write_aheads)
-        verdict.expect(ahead, "an effect of a batch that was never written ahead", [effect.batch])
+        rows = [row for number, rows in facts.write_aheads.items() if number[0] == effect.batch for row in rows]
+        verdict.expect(bool(rows), "an effect of a batch that was never written ahead", [effect.batch])
+        early = rows and _before(effect.time, min(row.timestamp for row in rows), TICK)
+        verdict.expect(not early, "written before its attempt was written ahead", [effect.batch])
+    explained(facts, verdict)
+
+
+def _before(time: float | None, row: int, tolerated: float = 0.0) -> bool:
+    """Whether a partner's time is earlier than that of a row, in ms."""
+    return time is not None and time + tolerated < row / 1000

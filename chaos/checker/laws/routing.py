@@ -1,53 +1,50 @@
-"""I4, beside the bytes: a record goes where its fields say, under the group and the date they say."""
+"""I4, beside the bytes: a record goes where its fields say, under the key, group, date and times they say."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from chaos.checker.facts import Facts, Place, place
+from chaos.checker.facts import Effect, Facts, Place, place
+from chaos.checker.published import said
 from chaos.checker.verdict import Verdict
 
-NAMES = ("partner", "group", "date")
-
-
-@lru_cache(maxsize=1)
-def destinations(facts: Facts) -> dict[Place, dict[str, str]]:
-    """Partner, group and date of every good record, from what was published."""
-    ran, found = facts.round, {}
-    for where, record in facts.published.items():
-        if record.kind != "bad" and record.value is not None:
-            fields = {name: str(value) for name, value in record.value.items()}
-            moment = datetime.fromisoformat(fields["timestamp_utc"]).astimezone(UTC)
-            found[where] = {
-                "partner": ran.routing["map"].get(fields.get(ran.routing["by"]), ran.routing["default"]),
-                "group": "|".join(_escaped(fields[name]) for name in ran.group_by) or "all",
-                "date": moment.date().isoformat(),
-            }
-    return found
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|")
+LINE = ("partner", "group", "date")
+OWN = ("key", "event_time")
 
 
 def routed(facts: Facts, verdict: Verdict) -> None:
-    """Every place that says whom a record is for says the same."""
+    """Every place that says whom a record is for says the same, and so does every place that says when it was."""
     for message in facts.validated:
-        _expect(verdict, facts, place(message.value), message.value, "validated")
+        names = (*LINE, *OWN, "count", "recorded_at")
+        _expect(verdict, facts, place(message.value), message.value, names, "validated")
     for batch in facts.batches:
         for where in batch.places:
-            _expect(verdict, facts, where, batch.value, "in a batch", batch.id)
+            _expect(verdict, facts, where, batch.value, LINE, "in a batch", batch.id)
     for effect in facts.effects:
-        content = facts.contents[effect.batch] or {}
-        for where in facts.batch[effect.batch].places if effect.batch in facts.batch else ():
-            _expect(verdict, facts, where, content | {"partner": effect.partner}, "at a partner", effect.batch)
+        _at_partner(verdict, facts, effect)
 
 
-def _expect(verdict: Verdict, facts: Facts, where: Place, found: Mapping[str, Any], at: str, *ids: str) -> None:
-    wanted = destinations(facts).get(where)
-    for name in NAMES if wanted is not None else ():
-        words = f"{at} under the {name} {found.get(name)}, its fields say {wanted[name]}" if wanted else ""
-        verdict.expect(wanted is not None and found.get(name) == wanted[name], words, (*facts.ids(where), *ids))
+def _at_partner(verdict: Verdict, facts: Facts, effect: Effect) -> None:
+    content = facts.contents[effect.batch] or {"records": []}
+    bodies = {record["id"]: record for record in content["records"]}
+    for where in facts.batch[effect.batch].places if effect.batch in facts.batch else ():
+        _expect(verdict, facts, where, content | {"partner": effect.partner}, LINE, "at a partner", effect.batch)
+        if (found := bodies.get(facts.record_id(where))) is not None:
+            _expect(verdict, facts, where, found, OWN, "at a partner", effect.batch)
+
+
+def _expect(
+    verdict: Verdict,
+    facts: Facts,
+    where: Place,
+    found: Mapping[str, Any],
+    names: Iterable[str],
+    at: str,
+    *ids: str,
+) -> None:
+    wanted = said(facts).get(where, {})
+    for name in names:
+        if name in wanted:
+            words = f"{at} under the {name} {found.get(name)}, its fields say {wanted[name]}"
+            verdict.expect(found.get(name) == wanted[name], words, (*facts.ids(where), *ids))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from chaos.checker.facts import Facts, Place, place
+from typing import Any
+
+from chaos.checker.facts import Answer, Facts, Place, place
+from chaos.checker.laws.heads import heads
 from chaos.checker.verdict import Verdict
 from chaos.checker.versions import decide
 
 
 def hold(verdict: Verdict, facts: Facts) -> None:
-    """Derives each table from the topics and compares it with its rows. Heads are held against the audit (I8)."""
+    """Derives each table from the topics and compares it with its rows. Heads are held against the audit, too (I8)."""
     _idempotency(verdict, facts)
     _windows(verdict, facts)
     _delivery(verdict, facts)
+    heads(verdict, facts)
 
 
 def _idempotency(verdict: Verdict, facts: Facts) -> None:
@@ -67,14 +71,24 @@ def _delivery(verdict: Verdict, facts: Facts) -> None:
         wanted = {"sent": "delivered", "dead": "dead in dispatch"}.get(row["state"])
         for where in batch.places:
             got = answered.get((name, where))
-            words = f"the row says {row['state']}, the record's answer {got}"
-            verdict.expect(got == wanted, words, (*facts.ids(where), name))
+            outcome = got.outcome if got is not None else None
+            words = f"the row says {row['state']}, the record's answer {outcome}"
+            if verdict.expect(outcome == wanted, words, (*facts.ids(where), name)) and got is not None:
+                _told(verdict, row, got, (*facts.ids(where), name))
 
 
-def _answered(facts: Facts) -> dict[tuple[str, Place], str]:
-    """Outcome of every answer that names a batch."""
+def _told(verdict: Verdict, row: dict[str, Any], answer: Answer, ids: tuple[str, ...]) -> None:
+    """An answer tells of the delivery what the row does that was written with it."""
+    for name, of_row in (("answer", "answer"), ("attempts", "attempt"), ("outcome_unknown", "unknown")):
+        if name in answer.whole:
+            words = f"the answer's {name} is {answer.whole[name]!r}, its row says {row[of_row]!r}"
+            verdict.expect(answer.whole[name] == row[of_row], words, ids)
+
+
+def _answered(facts: Facts) -> dict[tuple[str, Place], Answer]:
+    """Every answer that names a batch."""
     return {
-        (answer.batch, where): answer.outcome
+        (answer.batch, where): answer
         for where, answers in facts.answers.items()
         for answer in answers
         if answer.batch is not None

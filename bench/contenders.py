@@ -74,8 +74,7 @@ class Round:
 
     def _job(self, made: Pipeline, **more: object) -> dict[str, object]:
         lake = str(self._folder / f"lake-{made.application.removeprefix('bench')}")
-        job = {"bootstrap": self._bootstrap, "application": made.application, "raw": self.raw, "lake": lake}
-        return job | {"store": made.store, "windows": True, "frame": False, **more}
+        return {"bootstrap": self._bootstrap, "application": made.application, "raw": self.raw, "lake": lake, **more}
 
     def ours(self, name: str, made: Pipeline, due: dict[str, int | None], **more: object) -> Measurement:
         """Stages of the product over a pipeline; due: see bench.ours. Raises Mismatch."""

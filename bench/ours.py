@@ -131,9 +131,9 @@ class StageRun(threading.Thread):
 
 
 def main() -> None:
-    """Job: bootstrap, application, raw, lake, records, due (messages by stage, null: not known yet), frame; store, and
-    whether windows may fill (`windows`; else none is sealed)."""
-    job = json.loads(sys.argv[1])
+    """Job: bootstrap, application, raw, lake, records, due (messages by stage, null: not known yet); maybe frame,
+    store, and whether windows may fill (`windows`; else none is sealed)."""
+    job = {"frame": False, "store": "memory", "windows": True} | json.loads(sys.argv[1])
     configure(verbose=False)
     frame = None
     if job["frame"]:

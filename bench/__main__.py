@@ -40,7 +40,7 @@ class Extent:
 
 
 QUICK = Extent(Sizes(50_000, faust=5_000, rounds=1, latency_seconds=6), 50_000, 1, 5, 30_000, 5, 100_000)
-FULL = Extent(Sizes(200_000, faust=25_000, rounds=2, latency_seconds=30), 400_000, 3, 20, 300_000, 30, 1_000_000)
+FULL = Extent(Sizes(200_000, faust=25_000, rounds=2, latency_seconds=30), 400_000, 2, 20, 100_000, 30, 500_000)
 
 
 class Bench:

@@ -139,6 +139,7 @@ def main() -> None:
         type=int,
         help="readings of each contender; default: 50,000; 200,000 and 400,000 for the Java peers",
     )
+    parser.add_argument("--keys", type=int, help="idempotency keys of the restarts, in place of what is usual")
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results", help="folder of results")
     given = parser.parse_args()
     parts = given.only.split(",") if given.only else [part for part in PARTS if not given.quick or part not in LONG]
@@ -148,6 +149,8 @@ def main() -> None:
     if given.records:
         sizes = replace(extent.stages, records=given.records, faust=min(extent.stages.faust, given.records))
         extent = replace(extent, stages=sizes, peers=given.records)
+    if given.keys:
+        extent = replace(extent, keys=given.keys)
     where = report.machine()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # a broker must not stay behind
     with _broker() as (bootstrap, folder):

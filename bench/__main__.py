@@ -39,7 +39,7 @@ class Extent:
     keys: int
 
 
-QUICK = Extent(Sizes(50_000, faust=5_000, rounds=1, latency_seconds=6), 50_000, 1, 5, 30_000, 5, 100_000)
+QUICK = Extent(Sizes(30_000, faust=5_000, rounds=1, latency_seconds=6), 30_000, 1, 5, 30_000, 5, 50_000)
 FULL = Extent(Sizes(200_000, faust=25_000, rounds=2, latency_seconds=30), 400_000, 2, 20, 100_000, 30, 500_000)
 
 
@@ -125,7 +125,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "partner-down": Bench.outage,
     "restart": Bench.restart,
 }
-LONG = {"peers"}
+LONG = {"peers", "partner-down"}
 """Parts that a quick run leaves out."""
 
 
@@ -133,11 +133,13 @@ def main() -> None:
     """Raises contenders.Mismatch where contenders did not do the same work."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer records, one round: under 3 minutes")
-    parser.add_argument("--only", help=f"comma-separated parts of {', '.join(PARTS)}; default: all; quick: no peers")
+    parser.add_argument(
+        "--only", help=f"comma-separated parts of {', '.join(PARTS)}; default: all; quick: without the long ones"
+    )
     parser.add_argument(
         "--records",
         type=int,
-        help="readings of each contender; default: 50,000; 200,000 and 400,000 for the Java peers",
+        help="readings of each contender, in place of what is usual",
     )
     parser.add_argument("--keys", type=int, help="idempotency keys of the restarts, in place of what is usual")
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results", help="folder of results")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import isolation, latency, outage, report, restart
-from bench.contenders import FAUST_RAW, Round, Sizes, prepare
+from bench.contenders import FAUST_RAW, Round, Sizes, Turn, prepare
 from bench.peers import beside
 from bench.peers.java import PeerError
 from bench.process import ROOT, Measurement
@@ -75,17 +75,15 @@ class Bench:
 
     def peers(self) -> None:
         """The jobs of the Java peers, where Java and Maven are there."""
-        extent = self._extent
-        sizes = replace(extent.stages, records=extent.peers)
+        records, rounds = self._extent.peers, self._extent.stages.rounds
         try:
             beside.build()
         except PeerError as missing:
             self.say(f"no peers in Java: {missing}")
             return
-        prepare(self._bootstrap, PEERS_RAW, self.readings[: sizes.records])
-        for number in range(sizes.rounds):
-            turn = Round(self._bootstrap, self._folder, sizes, sizes.rounds + number, PEERS_RAW)
-            self._measure(beside.contenders(self._bootstrap, turn, sizes.records, number))
+        prepare(self._bootstrap, PEERS_RAW, self.readings[:records])
+        for number in range(rounds, 2 * rounds):  # those before are of the stages
+            self._measure(beside.contenders(Turn(self._bootstrap, self._folder, records, number, PEERS_RAW)))
 
     def _measure(self, contenders: Iterator[Measurement]) -> None:
         for one in contenders:
@@ -136,11 +134,7 @@ def main() -> None:
     parser.add_argument(
         "--only", help=f"comma-separated parts of {', '.join(PARTS)}; default: all; quick: without the long ones"
     )
-    parser.add_argument(
-        "--records",
-        type=int,
-        help="readings of each contender, in place of what is usual",
-    )
+    parser.add_argument("--records", type=int, help="readings of each contender, in place of what is usual")
     parser.add_argument("--keys", type=int, help="idempotency keys of the restarts, in place of what is usual")
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results", help="folder of results")
     given = parser.parse_args()

@@ -38,32 +38,50 @@ class Sizes:
     latency_seconds: float
 
 
-class Round:
-    """Topics of its own in a shared broker; the raw topics are filled once."""
+class Turn:
+    """Pipelines of its own, with topics and lakes, over a raw topic in a shared broker that is filled once."""
 
-    def __init__(self, bootstrap: str, folder: Path, sizes: Sizes, number: int, raw: str = RAW) -> None:
-        self._bootstrap, self._sizes, self.raw = bootstrap, sizes, raw
-        self._folder, self._number = folder, number
-        self.pipelines: dict[str, Pipeline] = {}
-        """By name, each with topics of its own."""
-        self._alone, self._framed = self.pipeline("alone"), self.pipeline("framed")
-        self._whole, self._roof = self.pipeline("whole"), self.pipeline("roof")
+    def __init__(self, bootstrap: str, folder: Path, records: int, number: int, raw: str) -> None:
+        """records: messages of the raw topic. number: unlike that of any other turn on this broker."""
+        self.bootstrap, self.records, self.number, self.raw = bootstrap, records, number, raw
+        self.folder = folder
 
     def pipeline(self, name: str) -> Pipeline:
-        """A new one, with topics and a lake of its own."""
-        lake = self._folder / f"lake-{self._number}-{name}"
+        """A new one."""
+        lake = self.folder / f"lake-{self.number}-{name}"
         lake.mkdir()
-        made = world.pipeline(f"bench{self._number}-{name}", str(lake))
-        create(self._bootstrap, made)
-        self.pipelines[name] = made
+        made = world.pipeline(f"bench{self.number}-{name}", str(lake))
+        create(self.bootstrap, made)
         return made
+
+    def job(self, made: Pipeline, **more: object) -> dict[str, object]:
+        """What every contender over this pipeline is told."""
+        lake = str(self.folder / f"lake-{made.application.removeprefix('bench')}")
+        return {"bootstrap": self.bootstrap, "application": made.application, "raw": self.raw, "lake": lake, **more}
+
+    def ours(self, name: str, made: Pipeline, due: dict[str, int | None], **more: object) -> Measurement:
+        """Stages of the product over a pipeline; due: see bench.ours. Raises Mismatch."""
+        job = self.job(made, records=self.records, due=due, **more)
+        measured = run(name, "bench.ours", job)
+        if measured.report.redone:
+            raise Mismatch(f"{name}: {measured.report.redone} transactions had to be done again")
+        return measured
+
+
+class Round(Turn):
+    """The stages, alone and together, beside the roof and stock Faust."""
+
+    def __init__(self, bootstrap: str, folder: Path, sizes: Sizes, number: int) -> None:
+        super().__init__(bootstrap, folder, sizes.records, number, RAW)
+        self._faust_records = sizes.faust
+        self._alone, self._framed, self._whole = map(self.pipeline, ("alone", "framed", "whole"))
 
     def contenders(self) -> Iterator[Measurement]:
         """Every contender once. Raises Mismatch."""
-        records = self._sizes.records
+        records = self.records
         yield self.ours("validate", self._alone, {"validate": records})
         yield self.ours("batch", self._alone, {"batch": records})
-        batches = sum(1 for _ in read(self._bootstrap, self._alone.topic("batched")))
+        batches = sum(1 for _ in read(self.bootstrap, self._alone.topic("batched")))
         yield self.ours("dispatch", self._alone, {"dispatch": batches})
         yield self.ours("pipeline", self._whole, {"validate": records, "batch": records, "dispatch": None})
         yield self.ours("validate-in-frame", self._framed, {"validate": records}, frame=True)
@@ -72,48 +90,36 @@ class Round:
             yield self._roof_of(f"roof-{name}", made, stages, batches)
         yield self._faust()
 
-    def _job(self, made: Pipeline, **more: object) -> dict[str, object]:
-        lake = str(self._folder / f"lake-{made.application.removeprefix('bench')}")
-        return {"bootstrap": self._bootstrap, "application": made.application, "raw": self.raw, "lake": lake, **more}
-
-    def ours(self, name: str, made: Pipeline, due: dict[str, int | None], **more: object) -> Measurement:
-        """Stages of the product over a pipeline; due: see bench.ours. Raises Mismatch."""
-        job = self._job(made, records=self._sizes.records, due=due, **more)
-        measured = run(name, "bench.ours", job)
-        if measured.report.redone:
-            raise Mismatch(f"{name}: {measured.report.redone} transactions had to be done again")
-        return measured
-
     def _roof_of(
         self, name: str, made: dict[str, dict[str, int]], stages: tuple[str, ...], batches: int
     ) -> Measurement:
         """The roof over some stages; each writes what the product's stage wrote, and reads what that one read."""
-        due = {"validate": self._sizes.records, "batch": self._sizes.records, "dispatch": batches}
+        due = {"validate": self.records, "batch": self.records, "dispatch": batches}
         parts = {stage: {"due": due[stage], "counts": made[stage]} for stage in stages}
         target = self.pipeline(name)
-        job = self._job(self._alone, target=target.application, stages=parts, records=self._sizes.records)
+        job = self.job(self._alone, target=target.application, stages=parts, records=self.records)
         return run(name, "bench.roof", job)
 
     def _faust(self) -> Measurement:
-        target = f"bench{self._number}.faust.validated"
+        target = f"bench{self.number}.faust.validated"
         spec = next(spec for spec in topic_specs(self._alone) if spec.short == "validated")
-        cluster(self._bootstrap).create([spec._replace(name=target)])
-        job = self._job(self._alone, target=target, records=self._sizes.faust) | {"raw": FAUST_RAW}
+        cluster(self.bootstrap).create([spec._replace(name=target)])
+        job = self.job(self._alone, target=target, records=self._faust_records) | {"raw": FAUST_RAW}
         measured = run("faust-validate", "bench.faust_peer", job)
-        theirs = [sha256(value or b"") for _, value in read(self._bootstrap, target)]
-        if len(theirs) != self._sizes.faust or not set(theirs) <= self._digests:
-            raise Mismatch(f"Faust's {len(theirs)} payloads are not the first {self._sizes.faust} of the product's")
+        theirs = [sha256(value or b"") for _, value in read(self.bootstrap, target)]
+        if len(theirs) != self._faust_records or not set(theirs) <= self._digests:
+            raise Mismatch(f"Faust's {len(theirs)} payloads are not the first {self._faust_records} of the product's")
         return measured
 
     # ---- what was written ------------------------------------------------------------------------
 
     def _check(self) -> dict[str, dict[str, int]]:
         """Messages by stage and topic, after a look that every run of the product answered every record."""
-        codec, records = SingleObjectCodec(), self._sizes.records
+        codec, records = SingleObjectCodec(), self.records
         found: dict[str, set[bytes]] = {}
         for made, short in ((self._alone, "validated"), (self._whole, "validated"), (self._whole, "sent")):
             name = made.topic(short)
-            found[name] = {codec.decode(value or b"")[1]["digest"] for _, value in read(self._bootstrap, name)}
+            found[name] = {codec.decode(value or b"")[1]["digest"] for _, value in read(self.bootstrap, name)}
         self._digests = found[self._alone.topic("validated")]
         if any(digests != self._digests for digests in found.values()) or len(self._digests) != records:
             raise Mismatch(f"of {records} records: { ({name: len(digests) for name, digests in found.items()}) }")
@@ -122,12 +128,12 @@ class Round:
     def _written(self) -> dict[str, dict[str, int]]:
         counts: dict[str, dict[str, int]] = {}
         for stage, shorts in WRITES.items():
-            counts[stage] = {s: sum(1 for _ in read(self._bootstrap, self._alone.topic(s))) for s in shorts}
+            counts[stage] = {s: sum(1 for _ in read(self.bootstrap, self._alone.topic(s))) for s in shorts}
         for stage, short in (("validate", "validated"), ("batch", "idempotency"), ("dispatch", "sent")):
-            if counts[stage][short] != self._sizes.records:
+            if counts[stage][short] != self.records:
                 raise Mismatch(f"{stage} wrote {counts[stage][short]} messages to {short}")
         for short in ("audit", "heads"):
-            for key, _ in read(self._bootstrap, self._alone.topic(short)):
+            for key, _ in read(self.bootstrap, self._alone.topic(short)):
                 stage = (key or b"").decode().partition("/")[0]
                 counts[stage][short] = counts[stage].get(short, 0) + 1
         return counts

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from bench.contenders import Mismatch, Round
+from bench.contenders import Mismatch, Turn
 from bench.peers import java
 from bench.peers.java import JavaMeasurement, Peer
 from bench.process import Measurement
@@ -40,17 +40,17 @@ def build() -> None:
         java.build(peer)
 
 
-def contenders(bootstrap: str, turn: Round, records: int, number: int) -> Iterator[Measurement]:
+def contenders(turn: Turn) -> Iterator[Measurement]:
     """Each once, the product first. Raises Mismatch."""
+    made = {name: turn.pipeline(name) for name in OURS}
     for name, more in OURS.items():
-        made = turn.pipeline(name)
-        yield turn.ours(name, made, {"validate": records, "batch": records}, **more)
-    codec, written = SingleObjectCodec(), turn.pipelines["job-validate"].topic("validated")
-    digests = {codec.decode(value or b"")[1]["digest"] for _, value in read(bootstrap, written)}
+        yield turn.ours(name, made[name], {"validate": turn.records, "batch": turn.records}, **more)
+    codec, written = SingleObjectCodec(), made["job-validate"].topic("validated")
+    digests = {codec.decode(value or b"")[1]["digest"] for _, value in read(turn.bootstrap, written)}
     for name, (peer, more) in PEERS.items():
-        job = java.make_job(bootstrap, f"{name}-{number}", turn.raw, records, **more)
+        job = java.make_job(turn.bootstrap, f"{name}-{turn.number}", turn.raw, turn.records, **more)
         measured = java.run(name, peer, job)
-        _compare(measured, digests, [value or b"" for _, value in read(bootstrap, job.validated)], job.job)
+        _compare(measured, digests, [value or b"" for _, value in read(turn.bootstrap, job.validated)], job.job)
         yield measured
 
 

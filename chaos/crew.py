@@ -6,6 +6,7 @@ What is done to them on purpose and what they did by themselves is written down 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BACK_OFF = 0.3
 """Seconds between a death and the next start."""
 LOOK_SECONDS = 0.05
+EVENT = re.compile(rb'"event": "([^"]*)"')
 UP = "frame started"
 """The first event that a worker logs: it has its signal handlers and has reached the brokers by then."""
 READY = "ready"
@@ -47,6 +49,8 @@ class Slot:
     """Of the running process."""
     heard: set[str] = field(default_factory=set)
     """Events that it is known to have logged."""
+    read: int = 0
+    """How much of its log is known, bytes."""
     ended_by: str = ""
     """What was done to the running process that may end it; see `Exit.by`."""
 
@@ -57,8 +61,11 @@ class Slot:
 
     def said(self, event: str) -> bool:
         """Whether the running process has logged this event."""
-        if event not in self.heard and f'"event": "{event}"'.encode() in self.log.read_bytes():
-            self.heard.add(event)
+        with self.log.open("rb") as log:  # only what is new: this is asked twenty times a second
+            log.seek(self.read)
+            lines = log.read().rpartition(b"\n")[0]
+        self.read += len(lines)
+        self.heard.update(found.decode() for found in EVENT.findall(lines))
         return event in self.heard
 
 
@@ -260,6 +267,7 @@ class Crew:
         self._note("started", slot, failpoint=slot.failpoint)
         slot.failpoint, slot.meets, slot.ended_by = "", slot.failpoint, ""
         slot.heard.clear()
+        slot.read = 0
 
     def _stop(self, slot: Slot) -> None:
         process = slot.process

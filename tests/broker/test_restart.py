@@ -14,7 +14,7 @@ from waybill.broker import Broker
 
 PARTITIONS = 12
 PRODUCERS = 8
-RESTARTS = 3
+RESTARTS = 2
 TRIES, INIT_SECONDS = 3, 25
 
 

@@ -28,7 +28,7 @@ from tests.chaos.altered import (
     without,
 )  # fmt: skip
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.kafka
 
 
 def test_a_sound_round_has_no_finding_and_everything_worth_judging(evidence: Evidence) -> None:

@@ -45,7 +45,7 @@ from tests.chaos.alterations import (
 )
 from tests.chaos.altered import Finder, found, instead, ledger, more, published, topics, without
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.kafka
 
 CHECKS: list[tuple[str, str, Alteration]] = [
     ("I1", "acknowledged, but not in the batch that the partner has",

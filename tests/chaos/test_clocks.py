@@ -62,7 +62,6 @@ def faked_worker(plant: Plant, clock: Clock, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(600)
 def test_c1_a_worker_whose_clock_jumps_under_load_loses_and_doubles_nothing(
     kafka: str, tmp_path: Path, names: Names, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

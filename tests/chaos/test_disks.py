@@ -150,7 +150,6 @@ def rocks_plant(kafka: str, folder: Path, names: Names) -> Plant:
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(600)
 def test_d1_a_full_disk_under_the_stores_ends_the_worker_loudly_and_loses_nothing(
     kafka: str, tmp_path: Path, names: Names, disk: Disk
 ) -> None:
@@ -173,7 +172,6 @@ def test_d1_a_full_disk_under_the_stores_ends_the_worker_loudly_and_loses_nothin
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(600)
 def test_d1_read_only_stores_refuse_a_start_and_lose_nothing(
     kafka: str, tmp_path: Path, names: Names, disk: Disk
 ) -> None:
@@ -193,7 +191,6 @@ def test_d1_read_only_stores_refuse_a_start_and_lose_nothing(
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(600)
 def test_d2_stores_damaged_between_two_runs_lose_nothing_and_double_nothing(
     kafka: str, tmp_path: Path, names: Names
 ) -> None:
@@ -218,7 +215,6 @@ def test_d2_stores_damaged_between_two_runs_lose_nothing_and_double_nothing(
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("fault", ["full", "read-only"])
 def test_d1_a_lake_without_room_keeps_or_answers_every_record(
     kafka: str, tmp_path: Path, names: Names, disk: Disk, fault: str

@@ -11,7 +11,7 @@ from tests.support import Names
 from tests.system.judge import Judge, judge
 from tests.system.plant import Plant, died_of_kill
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.kafka
 
 STEPS = ("after-fetch", "after-process", "mid-produce", "before-offsets", "before-commit", "after-commit")
 SENDING = ("before-send", "after-send")

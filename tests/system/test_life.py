@@ -18,7 +18,7 @@ from tests.system.judge import Judge, judge, place
 from tests.system.plant import DRAIN_SECONDS, READY_SECONDS, STOP_SECONDS, Plant
 from waybill.partner_sim import Partner
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.kafka
 
 
 def reading(sensor: str, celsius: float) -> tuple[str, bytes]:

@@ -17,7 +17,7 @@ from tests.system.plant import READY_SECONDS, STOP_SECONDS, Plant
 from topology.model import CONTROL_TOPIC
 from topology.topics import topic_specs
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.kafka
 STARTS = 10
 MESSAGES = 2_000
 

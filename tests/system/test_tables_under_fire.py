@@ -18,7 +18,7 @@ from tests.system.judge import CODEC, STAGES, Entry, Judge, judge
 from tests.system.meddling import add_partition, configure, cut, forget_offsets, recreate, set_offsets, write
 from tests.system.plant import DRAIN_SECONDS, READY_SECONDS, Plant, Worker
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.kafka
 
 EXIT_USAGE = 2
 OUTPUTS = ("validated", "batched", "sent", "dead-letter", "audit")

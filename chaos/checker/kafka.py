@@ -24,6 +24,14 @@ from chaos.checker.wire import shipped_schemas
 
 SECONDS = 120.0
 """For one topic to be read, and for one question: a broker that has just been restarted."""
+MOVING = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+}
+"""A partition whose leader is not settled: asked again, though the client does not call these retriable."""
 
 
 def collect(brokers: str, ran: Round) -> tuple[dict[str, list[Message]], Admin]:
@@ -60,8 +68,7 @@ def _ends(admin: Any, topic: str, partitions: int, isolation: Any) -> dict[int, 
         try:
             return {tp.partition: future.result(SECONDS).offset for tp, future in asked.items()}
         except KafkaException as error:
-            moving = error.args[0].code() in (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
-            if not moving or time.monotonic() >= deadline:
+            if error.args[0].code() not in MOVING or time.monotonic() >= deadline:
                 raise Unreadable(f"{topic}: {error.args[0].str()}") from error
             time.sleep(0.1)
 

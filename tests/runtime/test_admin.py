@@ -15,32 +15,44 @@ from tests.support import Names, make_topic
 pytestmark = pytest.mark.kafka
 
 
-class Leaderless:
-    """An admin client to which, the first few times, no partition has a leader."""
+class Moving:
+    """An admin client to which, the first few times, a partition's leader is on the move."""
 
-    def __init__(self, client: Any, times: int) -> None:
-        self._client, self.left = client, times
+    def __init__(self, client: Any, times: int, error: KafkaError) -> None:
+        self._client, self.left, self._error = client, times, error
 
     def list_offsets(self, asked: dict[Any, Any], **more: Any) -> Any:
         if not self.left:
             return self._client.list_offsets(asked, **more)
         self.left -= 1
         answer: Future[Any] = Future()
-        answer.set_exception(KafkaException(KafkaError(KafkaError._NOENT, "No leaders found")))
+        answer.set_exception(KafkaException(self._error))
         return dict.fromkeys(asked, answer)
 
     def describe_topics(self, *asked: Any, **more: Any) -> Any:
         return self._client.describe_topics(*asked, **more)
 
 
-def test_a_partition_without_a_leader_is_asked_again(kafka: str, names: Names) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        KafkaError(KafkaError._NOENT, "No leaders found"),
+        KafkaError(KafkaError.LEADER_NOT_AVAILABLE),
+        KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION),
+        KafkaError(KafkaError.FENCED_LEADER_EPOCH),
+        KafkaError(KafkaError.UNKNOWN_LEADER_EPOCH),
+        KafkaError(KafkaError.OFFSET_NOT_AVAILABLE),
+    ],
+    ids=KafkaError.name,
+)
+def test_a_partition_whose_leader_moves_is_asked_again(kafka: str, names: Names, error: KafkaError) -> None:
     topic = names("t")
     make_topic(kafka, topic)
     cluster = Cluster({"bootstrap.servers": kafka})
-    leaderless = Leaderless(cluster._client, times=2)
-    cluster._client = leaderless
+    moving = Moving(cluster._client, 2, error)
+    cluster._client = moving
     assert cluster.bounds(topic, 0) == (0, 0)
-    assert leaderless.left == 0
+    assert moving.left == 0
 
 
 def test_a_topic_that_is_gone_is_said_at_once(kafka: str, names: Names) -> None:

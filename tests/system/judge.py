@@ -21,6 +21,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from audit.block import Chain, read_block
 from audit.verify import End, verify
+from chaos.checker.kafka import MOVING
 from schemas.codec import SingleObjectCodec
 from tests.support import wait_for
 from tests.system.plant import Plant
@@ -29,7 +30,7 @@ from topology.model import CONTROL_TOPIC
 CODEC = SingleObjectCodec()
 STAGES = {"validate": "raw", "batch": "validated", "dispatch": "batched"}
 READ_SECONDS = 60.0
-MOVING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART}
+NOT_YET = MOVING | {KafkaError.UNKNOWN_TOPIC_OR_PART}
 """A partition that has no leader yet: asked again, though the client does not call it retriable."""
 
 Place = tuple[int, int, int]
@@ -64,7 +65,7 @@ class Judge:
             try:
                 return {tp.partition: future.result(READ_SECONDS).offset for tp, future in asked.items()}
             except KafkaException as early:  # a topic that was made a moment ago
-                if not early.args[0].retriable() and early.args[0].code() not in MOVING:
+                if not early.args[0].retriable() and early.args[0].code() not in NOT_YET:
                     raise
                 return None
 

@@ -274,7 +274,8 @@ class Crew:
         if process is None or process.poll() is not None:
             return
         self._note("stopped", slot)
-        slot.ended_by = "stop" if slot.said(UP) else "early stop"
+        if not slot.ended_by:  # else it is about to die of a kill
+            slot.ended_by = "stop" if slot.said(UP) else "early stop"
         process.send_signal(signal.SIGCONT)
         process.terminate()
         wait_for(lambda: process.poll() is not None, STOP_SECONDS, f"worker {slot.number} ends after SIGTERM")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chaos.crew import Crew, Exit
+from chaos.crew import Crew, Exit, Slot
 from chaos.faults import FAULTS, Scene
 from chaos.faults.partners import until_used
 from chaos.plan import plan
@@ -94,3 +94,30 @@ def test_a_worker_that_was_stopped_before_it_could_hear_is_told_apart(tmp_path: 
         assert not crew.wait_up([0], 0.2)
         crew.stop()
     assert crew.exits == [Exit(0, -15, "early stop", False)]
+
+
+class Dying:
+    """A process that has been killed, and is not gone before it is also told to stop."""
+
+    pid, stdin = 1, None
+    returncode: int | None = None
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def kill(self) -> None: ...
+
+    def send_signal(self, _: int) -> None: ...
+
+    def terminate(self) -> None:
+        self.returncode = -9
+
+
+def test_a_killed_worker_that_is_also_told_to_stop_ended_by_the_kill(tmp_path: Path) -> None:
+    dying: Any = Dying()
+    crew = Crew([], {}, tmp_path)
+    (tmp_path / "log").touch()
+    crew._slots[0] = Slot(0, process=dying, log=tmp_path / "log")
+    assert crew.kill(0)
+    crew.remove(0)
+    assert crew.exits == [Exit(0, -9, "kill", False)]

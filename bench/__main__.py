@@ -16,7 +16,6 @@ from pathlib import Path
 from bench import isolation, latency, outage, report, restart
 from bench.contenders import FAUST_RAW, Round, Sizes, Turn, prepare
 from bench.peers import beside
-from bench.peers.java import PeerError
 from bench.process import ROOT, Measurement
 from bench.report import Figure, Found
 from bench.world import RAW, readings
@@ -74,16 +73,17 @@ class Bench:
             self._measure(Round(self._bootstrap, self._folder, sizes, number).contenders())
 
     def peers(self) -> None:
-        """The jobs of the Java peers, where Java and Maven are there."""
+        """The jobs of the peers, beside those of them that can be had here."""
         records, rounds = self._extent.peers, self._extent.stages.rounds
-        try:
-            beside.build()
-        except PeerError as missing:
-            self.say(f"no peers in Java: {missing}")
+        missing = beside.missing()
+        for peer, why in missing.items():
+            self.say(f"no peer {peer}: {why}")
+        if len(missing) == len({peer for peer, _ in beside.PEERS.values()}):
             return
         prepare(self._bootstrap, PEERS_RAW, self.readings[:records])
         for number in range(rounds, 2 * rounds):  # those before are of the stages
-            self._measure(beside.contenders(Turn(self._bootstrap, self._folder, records, number, PEERS_RAW)))
+            turn = Turn(self._bootstrap, self._folder, records, number, PEERS_RAW)
+            self._measure(beside.contenders(turn, missing))
 
     def _measure(self, contenders: Iterator[Measurement]) -> None:
         for one in contenders:
@@ -170,7 +170,7 @@ def _broker() -> Iterator[tuple[str, Path]]:
 def _settings(extent: Extent, parts: list[str], messages: list[tuple[str, bytes]]) -> dict[str, object]:
     return {
         "parts": ", ".join(parts),
-        "records, and of the Java peers' jobs": f"{extent.stages.records:,}, {extent.peers:,}",
+        "records, and of the peers' jobs": f"{extent.stages.records:,}, {extent.peers:,}",
         "rounds": extent.stages.rounds,
         "mean record, bytes": round(sum(len(value) for _, value in messages) / len(messages)),
         "pace of the latency run, records/s": latency.PACE,

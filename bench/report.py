@@ -29,6 +29,7 @@ RATIOS = {
     "validate/kafka-streams-cold": ("job-validate", STREAMS, WHOLE),
     "validate/kafka-streams-rocksdb": ("job-validate-rocksdb", ("streams-validate-rocksdb",), WARM),
     "validate/flink": ("job-validate", ("flink-validate",), WARM),
+    "validate/quix": ("job-validate-rocksdb", ("quix-validate",), WHOLE),  # whose store is RocksDB, too
     "pipeline/kafka-streams": ("job-pipeline", ("streams-pipeline",), WARM),
 }
 """Name of a ratio: which contender, against the best of which, and whether against their whole run or its second half,

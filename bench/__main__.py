@@ -17,6 +17,7 @@ from bench import isolation, latency, outage, report, restart, waits
 from bench.contenders import FAUST_RAW, Round, Sizes, Turn, prepare
 from bench.peers import beside, programs
 from bench.peers.job import PeerError
+from bench.peers.quix import environment
 from bench.process import ROOT, Measurement
 from bench.report import Figure, Found
 from bench.world import RAW, readings
@@ -189,6 +190,7 @@ def _settings(extent: Extent, parts: list[str], messages: list[tuple[str, bytes]
         "parts": ", ".join(parts),
         "records, and of the peers' jobs": f"{extent.stages.records:,}, {extent.peers:,}",
         "rounds": extent.stages.rounds,
+        "peer of Quix Streams": environment.VERSION,
         "mean record, bytes": round(sum(len(value) for _, value in messages) / len(messages)),
         "latency: records of the backlog, seconds counted of each load": (
             f"{latency.BACKLOG:,}, {extent.latency_seconds:g}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 OURS, STREAMS = "Waybill", "Kafka Streams"
 SLOW, HALF = "1,000/s", "50 %"
 """The loads at which a peer is measured, too."""
+NAMES = {SLOW: "latency/kafka-streams-1000", HALF: "latency/kafka-streams-half"}
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ def ratios(found: Sequence[Waits]) -> dict[str, float]:
     """The peer's p99 over ours at each load at which both were measured, and the worse of them."""
     p99 = {(one.contender, one.load): one.p99 for one in found if one.topic == "validated"}
     both = {
-        f"latency/kafka-streams at {load}": p99[STREAMS, load] / p99[OURS, load]
-        for load in (SLOW, HALF)
+        name: p99[STREAMS, load] / p99[OURS, load]
+        for load, name in NAMES.items()
         if {(OURS, load), (STREAMS, load)} <= p99.keys()
     }
     return {"latency/kafka-streams": min(both.values()), **both} if both else {}
@@ -75,11 +76,7 @@ def ratios(found: Sequence[Waits]) -> dict[str, float]:
 def shown(found: Sequence[Waits]) -> list[Waits]:
     """Without those that have no peer in this run where there should be one."""
     peers = {(one.load, one.topic) for one in found if one.contender != OURS}
-    return [
-        one
-        for one in found
-        if one.topic != "validated" or one.load not in (SLOW, HALF) or (one.load, one.topic) in peers
-    ]
+    return [one for one in found if one.topic != "validated" or one.load not in NAMES or (one.load, one.topic) in peers]
 
 
 def table(found: Sequence[Waits]) -> str:

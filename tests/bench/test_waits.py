@@ -66,8 +66,8 @@ def test_the_ratio_is_the_peers_p99_over_ours_and_the_worse_load_counts() -> Non
     theirs = [waits(STREAMS, SLOW, "validated", 110.0), waits(STREAMS, HALF, "validated", 120.0)]
     assert ratios(MINE + theirs) == {
         "latency/kafka-streams": 3.0,
-        "latency/kafka-streams at 1,000/s": 11.0,
-        "latency/kafka-streams at 50 %": 3.0,
+        "latency/kafka-streams-1000": 11.0,
+        "latency/kafka-streams-half": 3.0,
     }
     assert ratios(MINE) == {}
 

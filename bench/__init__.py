@@ -6,5 +6,6 @@
     roof.py        a plain confluent-kafka loop: same input, same outputs, transactions, no work
     faust_peer.py  a stock Faust agent that does the same validation
 
-A further peer (of another language, say) is one more command line in `contenders.py` that prints one `Report` as JSON.
+Peers with environments of their own (Java, Quix Streams) are in `peers/`. `latency.py` asks how long a reading takes,
+`pacing.py` publishes evenly, `waits.py` has the percentiles.
 """

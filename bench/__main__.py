@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import isolation, latency, outage, report, restart
+from bench import isolation, latency, outage, report, restart, waits
 from bench.contenders import FAUST_RAW, Round, Sizes, Turn, prepare
-from bench.peers import beside
-from bench.peers.java import PeerError
+from bench.peers import beside, programs
+from bench.peers.job import PeerError
+from bench.peers.quix import environment
 from bench.process import ROOT, Measurement
 from bench.report import Figure, Found
 from bench.world import RAW, readings
@@ -32,6 +33,10 @@ class Extent:
     stages: Sizes
     peers: int
     """Records; many, because a JVM spends much of the first million on compiling."""
+    latency_records: int
+    """Readings for all loads of the latency run."""
+    latency_seconds: float
+    """Counted of each load."""
     isolation_rounds: int
     isolation_seconds: float
     outage_records: int
@@ -39,8 +44,8 @@ class Extent:
     keys: int
 
 
-QUICK = Extent(Sizes(30_000, faust=5_000, rounds=1, latency_seconds=6), 30_000, 1, 5, 30_000, 5, 50_000)
-FULL = Extent(Sizes(200_000, faust=25_000, rounds=2, latency_seconds=30), 400_000, 2, 20, 100_000, 30, 500_000)
+QUICK = Extent(Sizes(30_000, faust=5_000, rounds=1), 30_000, 120_000, 4, 1, 5, 30_000, 5, 50_000)
+FULL = Extent(Sizes(200_000, faust=25_000, rounds=2), 400_000, 300_000, 12, 2, 20, 100_000, 30, 500_000)
 
 
 class Bench:
@@ -51,7 +56,12 @@ class Bench:
         self._parts = parts
         self._started = time.monotonic()
         self.found = Found()
-        needed = {"stages": extent.stages.records, "peers": extent.peers, "partner-down": extent.outage_records}
+        needed = {
+            "stages": extent.stages.records,
+            "peers": extent.peers,
+            "latency": extent.latency_records,
+            "partner-down": extent.outage_records,
+        }
         self.readings = readings(max(50_000, *(needed.get(part, 0) for part in parts)))
 
     def say(self, text: str) -> None:
@@ -74,16 +84,17 @@ class Bench:
             self._measure(Round(self._bootstrap, self._folder, sizes, number).contenders())
 
     def peers(self) -> None:
-        """The jobs of the Java peers, where Java and Maven are there."""
+        """The jobs of the peers, beside those of them that can be had here."""
         records, rounds = self._extent.peers, self._extent.stages.rounds
-        try:
-            beside.build()
-        except PeerError as missing:
-            self.say(f"no peers in Java: {missing}")
+        missing = beside.missing()
+        for peer, why in missing.items():
+            self.say(f"no peer {peer}: {why}")
+        if len(missing) == len({peer for peer, _ in beside.PEERS.values()}):
             return
         prepare(self._bootstrap, PEERS_RAW, self.readings[:records])
         for number in range(rounds, 2 * rounds):  # those before are of the stages
-            self._measure(beside.contenders(Turn(self._bootstrap, self._folder, records, number, PEERS_RAW)))
+            turn = Turn(self._bootstrap, self._folder, records, number, PEERS_RAW)
+            self._measure(beside.contenders(turn, missing))
 
     def _measure(self, contenders: Iterator[Measurement]) -> None:
         for one in contenders:
@@ -92,9 +103,16 @@ class Bench:
         self.found.ratios |= report.ratios(self.found.measured)
 
     def latency(self) -> None:
-        """From raw to validated, at a steady pace."""
-        seconds = self._extent.stages.latency_seconds
-        self.found.waits = latency.measure(self._bootstrap, self._folder, self.readings, seconds)
+        """From publisher to each topic at several paces, beside Kafka Streams where it can be had."""
+        extent, streams = self._extent, True
+        try:
+            programs.build("streams")
+        except PeerError as missing:
+            self.say(f"no peer streams: {missing}")
+            streams = False
+        messages = self.readings[: extent.latency_records]
+        self.found.waits = latency.measure(self._bootstrap, self._folder, messages, extent.latency_seconds, streams)
+        self.found.ratios |= waits.ratios(self.found.waits)
 
     def isolation(self) -> None:
         """A fast partner beside a dead one."""
@@ -123,7 +141,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "partner-down": Bench.outage,
     "restart": Bench.restart,
 }
-LONG = {"peers", "partner-down"}
+LONG = {"peers", "latency", "partner-down"}
 """Parts that a quick run leaves out."""
 
 
@@ -170,10 +188,14 @@ def _broker() -> Iterator[tuple[str, Path]]:
 def _settings(extent: Extent, parts: list[str], messages: list[tuple[str, bytes]]) -> dict[str, object]:
     return {
         "parts": ", ".join(parts),
-        "records, and of the Java peers' jobs": f"{extent.stages.records:,}, {extent.peers:,}",
+        "records, and of the peers' jobs": f"{extent.stages.records:,}, {extent.peers:,}",
         "rounds": extent.stages.rounds,
+        "peer of Quix Streams": environment.VERSION,
         "mean record, bytes": round(sum(len(value) for _, value in messages) / len(messages)),
-        "pace of the latency run, records/s": latency.PACE,
+        "latency: records of the backlog, seconds counted of each load": (
+            f"{latency.BACKLOG:,}, {extent.latency_seconds:g}"
+        ),
+        "latency: commit interval of Kafka Streams, ms": latency.COMMIT_MS,
         "pace of the isolation run, records/s for each partner": isolation.PACE,
         "isolation: rounds, and seconds of a phase": f"{extent.isolation_rounds}, {extent.isolation_seconds:g}",
         "partner-down: records, records in a batch, max_unsettled": (
@@ -186,8 +208,8 @@ def _settings(extent: Extent, parts: list[str], messages: list[tuple[str, bytes]
 def _tell(found: Found) -> None:
     if found.measured:
         print(report.table(found.measured), end="\n\n")
-    for name, value in found.waits.items():
-        print(f"latency raw-to-validated {name} {value} ms at {latency.PACE} records/s")
+    if found.waits:
+        print(waits.table(found.waits), end="\n\n")
     for figure in found.figures:
         print(figure)
     for name, value in found.ratios.items():

@@ -35,7 +35,6 @@ class Sizes:
     records: int
     faust: int
     rounds: int
-    latency_seconds: float
 
 
 class Turn:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import statistics
 import threading
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ from typing import Any
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from bench.deployed import PartnerProcess, WorkerProcess, deploy, http_partner
+from bench.pacing import Reading, paced
+from bench.waits import percentile
 from schemas.codec import SingleObjectCodec
 from topology.model import Pipeline, partition_for
 from waybill.commands.run import free_port
@@ -34,8 +35,6 @@ OTHER = b'"product":"ultra-low"'
 """What goes to the partner that may be dead."""
 PHASES = ("alone", "beside-healthy", "beside-dead")
 
-Reading = tuple[str, bytes]
-
 
 def measure(bootstrap: str, folder: Path, readings: list[Reading], rounds: int, seconds: float) -> dict[str, float]:
     """p99 of the fast partner's records in each phase, ms: the median of the rounds."""
@@ -43,13 +42,8 @@ def measure(bootstrap: str, folder: Path, readings: list[Reading], rounds: int, 
     for number in range(rounds):
         for phase in PHASES:
             waits = _phase(bootstrap, folder, f"bench-isolation{number}-{phase}", phase, readings, seconds)
-            found[phase].append(percentile(waits))
+            found[phase].append(percentile(waits, 0.99))
     return {phase: round(statistics.median(values), 1) for phase, values in found.items()}
-
-
-def percentile(waits: Sequence[float]) -> float:
-    """p99."""
-    return statistics.quantiles(waits, n=100)[98]
 
 
 def load(readings: list[Reading], phase: str, seconds: float) -> list[tuple[float, bool, Reading]]:
@@ -103,20 +97,20 @@ def _publish(
 ) -> None:
     """Publishes at the pace; notes when, by raw position, for the fast partner's records."""
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0})
-    begun = time.monotonic()
 
     def note(at: float, message: Any) -> None:
         published[message.partition(), message.offset()] = at
 
-    for when, fast, (key, value) in due:
-        if (ahead := begun + when - time.monotonic()) > 0:
-            time.sleep(ahead)
+    def send(number: int) -> None:
+        _, fast, (key, value) = due[number]
         at = time.monotonic()
         producer.produce(
             made.raw_topic, value, key.encode(), partition_for(key, made.partitions),
-            on_delivery=(lambda _, message, at=at: note(at, message)) if fast else None,
+            on_delivery=(lambda _, message: note(at, message)) if fast else None,
         )  # fmt: skip
         producer.poll(0)
+
+    paced((when for when, _, _ in due), send)
     producer.flush(DEADLINE)
 
 

@@ -15,7 +15,9 @@ from typing import NamedTuple
 
 from confluent_kafka import libversion
 
+from bench import waits
 from bench.process import Measurement
+from bench.waits import Waits
 
 WHOLE, WARM = "cpu_per_million", "warm_cpu_per_million"
 STREAMS = ("streams-validate", "streams-validate-2-threads")
@@ -29,6 +31,7 @@ RATIOS = {
     "validate/kafka-streams-cold": ("job-validate", STREAMS, WHOLE),
     "validate/kafka-streams-rocksdb": ("job-validate-rocksdb", ("streams-validate-rocksdb",), WARM),
     "validate/flink": ("job-validate", ("flink-validate",), WARM),
+    "validate/quix": ("job-validate-rocksdb", ("quix-validate",), WHOLE),  # whose store is RocksDB, too
     "pipeline/kafka-streams": ("job-pipeline", ("streams-pipeline",), WARM),
 }
 """Name of a ratio: which contender, against the best of which, and whether against their whole run or its second half,
@@ -53,8 +56,8 @@ class Found:
 
     measured: dict[str, list[Measurement]] = field(default_factory=dict)
     """Rounds by contender."""
-    waits: dict[str, float] = field(default_factory=dict)
-    """Milliseconds from raw to validated, by percentile."""
+    waits: list[Waits] = field(default_factory=list)
+    """From publishing on, by contender, load and topic."""
     ratios: dict[str, float] = field(default_factory=dict)
     figures: list[Figure] = field(default_factory=list)
 
@@ -121,7 +124,7 @@ def write(folder: Path, found: Found, settings: Mapping[str, object], where: Map
     folder.mkdir(parents=True, exist_ok=True)
     everything = {
         "ratios": {name: round(value, 3) for name, value in found.ratios.items()},
-        "latency_ms": found.waits,
+        "latency": [asdict(one) for one in waits.shown(found.waits)],
         "figures": [figure._asdict() for figure in found.figures],
         "settings": settings,
         "machine": where,
@@ -131,8 +134,10 @@ def write(folder: Path, found: Found, settings: Mapping[str, object], where: Map
     (folder / "results.json").write_text(json.dumps(everything, indent=1) + "\n")
     lines = ["# Benchmark", "", table(measured), "", "| ratio | value |", "|---|---:|"]
     lines += [f"| {name} | {value:.2f} |" for name, value in found.ratios.items()]
-    lines += ["", "Ratios are of records per CPU-second; `isolation/p99` is of p99 latencies (1.00: unaffected)."]
-    lines += ["", *(f"- raw to validated, {name}: {value:.1f} ms" for name, value in found.waits.items())]
+    lines += ["", "Ratios are of records per CPU-second; `isolation/p99` is of p99 latencies (1.00: unaffected), and "]
+    lines += ["`latency/kafka-streams` of the peer's p99 latency over ours at the load where that is worse."]
+    if found.waits:
+        lines += ["", "From publishing to having it in hand:", "", waits.table(found.waits)]
     lines += ["", *(f"- {figure}" for figure in found.figures)]
     lines += ["", *(f"- {name}: {value}" for name, value in {**settings, **where}.items()), ""]
     (folder / "results.md").write_text("\n".join(lines))

@@ -1,4 +1,4 @@
-"""`python -m bench.peers`: the Java peers over one filled topic on a broker of its own, as a table.
+"""`python -m bench.peers`: the peers over one filled topic on a broker of its own, as a table.
 
 A figure means something only beside others of the same run; the report of `make bench` is where they are compared.
 """
@@ -12,10 +12,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.peers import java
+from bench.peers import programs
 from bench.peers.beside import PEERS
 from bench.peers.check import RAW
-from bench.peers.java import PARTITIONS, JavaMeasurement, Peer, PeerError, create_topics, make_job
+from bench.peers.job import PARTITIONS, PeerError, PeerMeasurement, create_topics, make_job
+from bench.peers.programs import Peer
 from bench.world import fill, readings
 from waybill.broker import Broker
 
@@ -25,7 +26,7 @@ RUNS: dict[str, tuple[Peer, dict[str, Any]]] = PEERS | {
 }
 
 
-def row(name: str, measured: JavaMeasurement) -> str:
+def row(name: str, measured: PeerMeasurement) -> str:
     """One line of the table."""
     report = measured.report
     return (
@@ -46,7 +47,7 @@ def main() -> None:
     wanted = [name for name in options.only.split(",") if name] or list(RUNS)
     try:
         for peer in sorted({RUNS[name][0] for name in wanted}):
-            java.build(peer)
+            programs.build(peer)
     except PeerError as missing:
         sys.exit(str(missing))
     changes = {name: int(value) for name, _, value in (one.partition("=") for one in options.set)}
@@ -62,7 +63,7 @@ def main() -> None:
                 for name in wanted:
                     peer, more = RUNS[name]
                     job = make_job(bootstrap, f"{name}-{turn}", RAW, options.records, **(more | changes))
-                    print(row(name, java.run(name, peer, job, options.jvm)), flush=True)
+                    print(row(name, programs.run(name, peer, job, options.jvm)), flush=True)
         finally:
             broker.stop()
 

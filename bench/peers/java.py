@@ -1,18 +1,4 @@
-"""Builds the Java peers and runs them, each as a process that measures itself as every contender does.
-
-The jobs (JSON, the program's one argument) have these fields:
-
-    job            validate | pipeline (Flink: validate alone)
-    bootstrap, application, raw, validated, dead_letter, batched     where; topics must exist
-    records        messages on `raw` that are still to be read; the program ends when all are answered and committed
-    waiting        pipeline: messages on `validated` that an earlier run left
-    commit_ms      commit.interval.ms, or the interval of checkpoints
-    threads        num.stream.threads, or the parallelism
-    store          memory | rocksdb (Kafka Streams)
-    linger_ms      of the producer
-    batch, bodies  pipeline: readings in a batch; whether it holds their payloads or only their digests
-    limits, default_product, state    filled in here
-"""
+"""Builds the Java peers and runs them, each as a process that measures itself as every contender does."""
 
 from __future__ import annotations
 
@@ -22,24 +8,18 @@ import math
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from bench import process
-from bench.process import Measurement, Report
-from bench.world import cluster
+from bench.peers.job import Job, PeerError
 from schemas.packs.cold_chain.judge import Rules
 from schemas.packs.cold_chain.options import Options
 from topology.load import load_pipeline
-from topology.topics import topic_specs
 from waybill.kafka_jars import BrokerUnavailable, find_java
 
 PEERS = Path(__file__).resolve().parent
-PARTITIONS = 4
-"""Of every topic of the peers, as of the product's."""
 TARGET = PEERS / "target"
 BUILD_SECONDS = 900.0
 Peer = Literal["streams", "flink"]
@@ -51,72 +31,6 @@ JVM = {
         "--add-opens=java.base/java.util=ALL-UNNAMED", "--add-opens=java.base/java.lang=ALL-UNNAMED",
     ],
 }  # fmt: skip
-
-
-class PeerError(Exception):
-    """The Java peers cannot be built or run; the message says what is missing, or what Maven said."""
-
-
-@dataclass
-class JavaReport(Report):
-    """A report with its second half apart: what came after half of the records, when the JVM was warm."""
-
-    warm_records: int = 0
-    warm_seconds: float = 0.0
-    warm_cpu: float = 0.0
-    counts: dict[str, int] = field(default_factory=dict)
-    """What the program counted: refused, duplicates, conflicts, batches."""
-
-
-@dataclass
-class JavaMeasurement(Measurement):
-    """A measurement whose report has a warm half."""
-
-    report: JavaReport
-
-    @property
-    def warm_rate(self) -> float:
-        """Records per second of the second half."""
-        return self.report.warm_records / self.report.warm_seconds if self.report.warm_seconds else math.nan
-
-    @property
-    def warm_cpu_per_million(self) -> float:
-        """Processor seconds per million records of the second half."""
-        return self.report.warm_cpu / self.report.warm_records * 1e6 if self.report.warm_records else math.nan
-
-
-@dataclass
-class Job:
-    """What a peer is to do; the fields are described above."""
-
-    bootstrap: str
-    application: str
-    raw: str
-    validated: str
-    dead_letter: str
-    records: int
-    job: Literal["validate", "pipeline"] = "validate"
-    batched: str = ""
-    waiting: int = 0
-    commit_ms: int = 250
-    threads: int = 1
-    store: Literal["memory", "rocksdb"] = "memory"
-    linger_ms: int = 100
-    batch: int = 2_000
-    bodies: bool = True
-
-
-def make_job(bootstrap: str, name: str, raw: str, records: int, **more: Any) -> Job:
-    """A job with topics of its own, which are created."""
-    job = Job(bootstrap, name, raw, f"{name}.validated", f"{name}.dead", records, batched=f"{name}.batched", **more)
-    create_topics(bootstrap, [job.validated, job.dead_letter, job.batched])
-    return job
-
-
-def create_topics(bootstrap: str, names: list[str]) -> None:
-    """Topics with the settings of the product's event topics."""
-    spec = next(spec for spec in topic_specs(load_pipeline("cold-chain")) if spec.short == "validated")
-    cluster(bootstrap).create([spec._replace(name=name, partitions=PARTITIONS, replication=1) for name in names])
 
 
 # ---- building --------------------------------------------------------------------------------------
@@ -186,12 +100,6 @@ def _sources() -> Iterator[Path]:
 # ---- running ---------------------------------------------------------------------------------------
 
 
-def run(name: str, peer: Peer, job: Job, jvm: Sequence[str] = ()) -> JavaMeasurement:
-    """Runs a peer to its end, in a state folder of its own. Raises PeerError, or RuntimeError with what it said."""
-    with tempfile.TemporaryDirectory(prefix="waybill-peer-") as scratch:
-        return measure(name, command(peer, job, Path(scratch), jvm))
-
-
 def command(peer: Peer, job: Job, scratch: Path, jvm: Sequence[str] = ()) -> list[str]:
     """The command line of a peer; it keeps its state in `scratch`, with the native libraries that it unpacks."""
     (scratch / "tmp").mkdir(exist_ok=True)
@@ -212,9 +120,3 @@ def limits() -> dict[str, Any]:
 
 def _finite(number: float) -> float | None:
     return number if math.isfinite(number) else None
-
-
-def measure(name: str, command: Sequence[str]) -> JavaMeasurement:
-    """Runs a command that ends with a report as its last line. Raises RuntimeError with what it said."""
-    said, cpu, peak = process.last_line(name, command)
-    return JavaMeasurement(name, JavaReport(**said), cpu, peak)

@@ -23,3 +23,12 @@ def test_the_round_with_the_median_processor_time_stands_for_all() -> None:
     rounds = [one("a", 3.0), one("a", 90.0), one("a", 2.0)]
     assert middle(rounds) is rounds[0]
     assert "| a | 1,000,000 | 100,000 | 3.0 | 1.5 | 1.5 |" in table({"a": rounds})
+
+
+def test_quix_streams_stands_beside_our_store_in_rocksdb_as_its_own_is() -> None:
+    measured = {
+        "job-validate": [one("job-validate", 10.0)],
+        "job-validate-rocksdb": [one("job-validate-rocksdb", 20.0)],
+        "quix-validate": [one("quix-validate", 30.0)],
+    }
+    assert ratios(measured) == {"validate/quix": 1.5}

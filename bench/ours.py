@@ -58,6 +58,32 @@ class Run:
     error: BaseException | None = None
 
 
+class Count:
+    """How many messages a stage is done with, each once: what was cut off or undone comes again, and batch reads again
+    what its open windows hold."""
+
+    def __init__(self) -> None:
+        self.worked = 0
+        self._next: dict[int, int] = {}
+        self._pending = 0, self._next
+
+    def took(self, chunk: Chunk, work: Work) -> None:
+        """A chunk was processed."""
+        reached, count = dict(self._next), 0
+        for message in chunk.messages:
+            partition, offset = message.partition, message.offset
+            if offset >= reached.get(partition, 0) and offset < work.resume.get(partition, offset + 1):
+                reached[partition] = offset + 1
+                count += 1
+        self._pending = count, reached
+
+    def committed(self) -> None:
+        """What was taken last is done with."""
+        count, self._next = self._pending
+        self._pending = 0, self._next
+        self.worked += count
+
+
 class StageRun(threading.Thread):
     """One stage, until it has worked what it must."""
 
@@ -70,11 +96,13 @@ class StageRun(threading.Thread):
         self._observer = Observer(run.metrics, made, stage, self._codec, self._pack.version)
         self._stage: Any = None
         self._log: KafkaLog | None = None  # kept: its threads are counted at the end
-        self._hand_over = run.frame.agent(f"bench-{stage}", self._process) if run.frame else None
-        self._worked = self._batches = 0
+        self._hand_over = run.frame.agent(f"bench-{stage}", self._process) if run.frame else self._process
+        self._count = Count()
+        self._batches = 0
 
     def _process(self, chunk: Chunk) -> Work:
         work: Work = self._stage.process(chunk)
+        self._count.took(chunk, work)
         return work
 
     def run(self) -> None:
@@ -93,7 +121,8 @@ class StageRun(threading.Thread):
             step = runner.step()
             if step.messages:
                 shared.meter.fetched(started)
-                self._worked += step.messages
+            if step.result == "indeterminate":
+                raise RuntimeError(f"{self._stage_name} does not know what it committed: measure again")
         runner.drain(ending=shared.ending)
         if self._stage_name == "batch" and "dispatch" in shared.due:
             shared.due["dispatch"] = self._batches
@@ -113,7 +142,7 @@ class StageRun(threading.Thread):
 
     def _done(self, exchange: EngineExchange | None) -> bool:
         due = self._shared.due[self._stage_name]
-        if due is None or self._worked < due:
+        if due is None or self._count.worked < due:
             return False
         return exchange is None or not (exchange.busy() or self._stage.unsettled)
 
@@ -122,6 +151,7 @@ class StageRun(threading.Thread):
         if step.result == "commit" and step.work is not None:
             shared.meter.committed()
             shared.transactions += 1
+            self._count.committed()
             if self._stage_name == "batch":
                 self._batches += sum(output.topic == "batched" for output in step.work.outputs)
         elif step.error is not None:

@@ -20,17 +20,14 @@ from schemas.errors import CONFLICTING_VERSION, STALE_VERSION, UNPROCESSABLE, Fi
 from schemas.messages import position_of, position_part
 from schemas.validated import Front, front_of
 from streams.deadletter import DeadLetters
-from streams.identity import RETAINED, Version, VersionStore, decode_version, encode_version
+from streams.identity import RETAINED, Version, VersionStore
 from streams.progress import Identity, Progress
 from streams.stage import Message, Output, Work
-from streams.tables import unreadable
+from streams.versions import Versions
 from streams.window import Line, Sealed, Window, Windows
 from topology.model import Pipeline, partition_for
 
 _new = tuple.__new__  # a named tuple's own constructor costs three times as much
-
-TIDY_PER_CHUNK = 5_000
-"""Expired versions tombstoned per chunk at most: tidying must not make a chunk long."""
 
 ACK_FIELDS = (
     "raw_topic", "raw_incarnation", "raw_partition", "raw_offset", "raw_index", "count", "key", "digest", "warnings",
@@ -55,11 +52,6 @@ class Terms(NamedTuple):
     """What batch needs of a Validated message, without reading all of it; None: ask the codec what it is."""
 
     @property
-    def keep(self) -> int:
-        """Stream time in which a repeat is known, ms."""
-        return int(self.pipeline.keep * 1000)
-
-    @property
     def linger(self) -> int:
         """Stream time that a window stays open, ms."""
         return int(self.pipeline.batching.linger * 1000)
@@ -68,13 +60,11 @@ class Terms(NamedTuple):
 class Lot:
     """One partition: its head, versions, windows, and the work of the chunk at hand."""
 
-    def __init__(self, terms: Terms, progress: Progress, versions: VersionStore) -> None:
-        self.terms, self.progress, self.versions = terms, progress, versions
+    def __init__(self, terms: Terms, progress: Progress, store: VersionStore) -> None:
+        self.terms, self.progress = terms, progress
+        self.versions = Versions(terms.pipeline, terms.codec, progress, store)
         self.partition = progress.partition
         self.windows = Windows(terms.pipeline.pipeline, self.partition)
-        self.pending: dict[str, list[Version]] = {}
-        """Keys changed in this chunk, with all their versions as they will be after the commit."""
-        self.tidied = 0
         self.position = progress.processed_through + 1
         """Next offset to be read."""
         self.observed_at = 0
@@ -135,7 +125,7 @@ class Lot:
         line = Line(record.group, record.date)
         if message.offset <= self.windows.sealed_through.get(line, -1):
             return
-        version = next((v for v in self.find(record.key) if v.offset == message.offset), None)
+        version = next((v for v in self.versions.find(record.key) if v.offset == message.offset), None)
         if version is not None:
             self._add(message, record, line, version.admitted_at, now)
 
@@ -152,7 +142,7 @@ class Lot:
             return None  # validate wrote it twice: the first one counts (BA4)
         progress.sources[source] = seen
         line = Line(group, date)
-        newest = self._newest(key)
+        newest = self.versions.newest(key)
         action: Action = "ADMIT"
         if newest is not None:
             if newest.digest == digest:
@@ -167,7 +157,7 @@ class Lot:
                 if older is not None and self.windows.holds(older.line, newest.offset):
                     self._seal(work, older, "supersede")
         version = _new(Version, (key, message.offset, raw, digest, progress.stream_time, group, date, ordering))
-        self._put(work, version)
+        self.versions.put(work, version)
         progress.note(action, "", raw, digest)
         self._bytes_bound(work, line, len(message.value or b"") + claimed)
         window = self._add(message, record, line, progress.stream_time, now)
@@ -219,50 +209,16 @@ class Lot:
         work.outputs.append(output)
         self.progress.note("REJECT", UNPROCESSABLE, raw, digest)
 
-    # ---- versions --------------------------------------------------------------------------------
-
-    def find(self, key: str) -> list[Version]:
-        """All versions of a key, oldest first, this chunk's changes included."""
-        changed = self.pending.get(key)
-        if changed is not None:
-            return changed
-        try:
-            return [decode_version(self.terms.codec, row) for row in self.versions.find(key)]
-        except WireError as error:  # no fault of the record that asks
-            raise unreadable(self.terms.pipeline, "idempotency", self.partition, key.encode(), error) from error
-
-    def _alive(self, version: Version) -> bool:
-        """Whether a version still guards its key: decided here, by stream time; tombstones only tidy up (BA9)."""
-        return self.progress.stream_time - version.admitted_at <= self.terms.keep
-
-    def _newest(self, key: str) -> Version | None:
-        """The newest that has not aged; one that is retained may outlive a newer one (BA2, BA9)."""
-        for version in reversed(self.find(key)):
-            if self._alive(version):
-                return version
-        return None
-
-    def _put(self, work: Work, version: Version) -> None:
-        """Admits a version, or rewrites one (another age)."""
-        left = [v for v in self.find(version.key) if v.offset != version.offset]
-        self.pending[version.key] = sorted([*left, version], key=lambda v: v.offset) if left else [version]
-        self._row(work, version.row_key, encode_version(self.terms.codec, version))
-
-    def _remove(self, work: Work, version: Version) -> None:
-        self.pending[version.key] = [v for v in self.find(version.key) if v.offset != version.offset]
-        self._row(work, version.row_key, None)
-
-    def _row(self, work: Work, key: bytes, value: bytes | None) -> None:
-        work.outputs.append(_new(Output, ("idempotency", self.partition, key, value, ())))
+    # ---- releases, retains, replays ------------------------------------------------------------------
 
     def _release(self, work: Work, release: Mapping[str, Any]) -> None:
         """A record died with a known outcome: its version, and no other, stops guarding the key (BA8)."""
         raw = position_of(release)
         # Noted even where the version has aged away meanwhile: when that is tidied up is no content (law 6).
         self.progress.note("RELEASE", "", raw, release["digest"])
-        for version in self.find(release["key"]):
+        for version in self.versions.find(release["key"]):
             if version.raw == raw:
-                self._remove(work, version)
+                self.versions.remove(work, version)
                 return
 
     def _retain(self, work: Work, retain: Mapping[str, Any]) -> None:
@@ -271,25 +227,25 @@ class Lot:
         for kept in retain["keys"]:
             raw = position_of(kept)
             self.progress.note("RETAIN", "begin" if retain["begin"] else "end", raw, kept["digest"])
-            for version in self.find(kept["key"]):
-                if version.raw == raw and self._alive(version):
-                    self._put(work, version._replace(admitted_at=admitted_at))
+            for version in self.versions.find(kept["key"]):
+                if version.raw == raw and self.versions.alive(version):
+                    self.versions.put(work, version._replace(admitted_at=admitted_at))
 
     def _replay(self, work: Work, replay: Mapping[str, Any]) -> None:
         """A dead batch asks to be delivered again: every key is admitted again, or the whole is refused (DI6)."""
         progress, members = self.progress, replay["records"]
         own = {position_of(member) for member in members}
-        aged = progress.stream_time - replay["first_recorded_at"] > self.terms.keep
+        aged = progress.stream_time - replay["first_recorded_at"] > self.versions.keep
         newer = any(
             newest is not None and newest.raw not in own
-            for newest in (self._newest(member["key"]) for member in members)
+            for newest in (self.versions.newest(member["key"]) for member in members)
         )
         code = "aged" if aged else "newer-version" if newer else ""
         for member in members:
             raw = position_of(member)
             progress.note("REPLAY", code, raw, member["digest"])
             if not code:
-                self._put(
+                self.versions.put(
                     work,
                     Version(
                         member["key"],
@@ -306,18 +262,6 @@ class Lot:
             names = ("batch_id", "batched_partition", "batched_offset", "life", "partner", "group", "date", "passport")
             again = self.terms.codec.encode("batched_again", {name: replay[name] for name in names})
             work.outputs.append(Output("batched", replay["batched_partition"], replay["partner"].encode(), again))
-
-    def tidy(self, work: Work) -> None:
-        """Tombstones versions that are past their age, oldest first."""
-        for key in self.versions.oldest():
-            if self.tidied >= TIDY_PER_CHUNK:
-                return
-            first = next((v for v in self.find(key) if v.admitted_at != RETAINED), None)
-            if first is not None:
-                if self._alive(first) or self.windows.holds(Line(first.group, first.date), first.offset):
-                    return
-                self._remove(work, first)
-            self.tidied += 1
 
     # ---- windows ---------------------------------------------------------------------------------
 
@@ -407,7 +351,7 @@ class Lot:
 
     def close(self, work: Work, offsets: tuple[int, int] | None) -> None:
         """End of the chunk: the committed offset, rows that are no longer needed, audit and head."""
-        self.tidy(work)
+        self.versions.tidy(work, self.windows)
         committed = self.windows.committed_offset(self.progress.processed_through + 1)
         for line in self.windows.sealed_below(committed):
             del self.windows.sealed_through[line]
@@ -418,5 +362,5 @@ class Lot:
 
     def committed(self) -> None:
         """The store has what was written (step 6)."""
-        self.versions.forget_oldest(self.tidied)
-        self.pending, self.tidied, self.sealed_now = {}, 0, False
+        self.versions.committed()
+        self.sealed_now = False

@@ -29,15 +29,18 @@ class Versions:
         self._partition = progress.partition
         self.keep = int(pipeline.keep * 1000)
         """Stream time in which a repeat is known, ms."""
-        self.pending: dict[str, list[Version]] = {}
-        """Keys changed in this chunk, with all their versions as they will be after the commit."""
+        self.pending: dict[str, list[Version] | bytes] = {}
+        """Keys changed in this chunk, with all their versions as they will be after the commit; the row alone where
+        that is one version of a new key, which is seldom looked at again."""
         self._tidied = 0
 
     def find(self, key: str) -> list[Version]:
         """All versions of a key, oldest first, this chunk's changes included."""
         changed = self.pending.get(key)
-        if changed is not None:
+        if isinstance(changed, list):
             return changed
+        if changed is not None:
+            return [decode_version(self._codec, changed)]
         try:
             return [decode_version(self._codec, row) for row in self.store.find(key)]
         except WireError as error:  # no fault of the record that asks

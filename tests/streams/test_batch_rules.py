@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+import streams.frozen
 import streams.lot
 import streams.window
 from schemas.canonical import RawPosition
@@ -19,6 +20,7 @@ from schemas.errors import STALE_VERSION
 from schemas.messages import position_of as raw_position
 from schemas.validated import Front
 from streams.batch import BatchStage
+from streams.frozen import line_key
 from streams.identity import RETAINED, MemoryVersions, Version, encode_version
 from streams.lot import Lot, Terms
 from streams.runtime.memory import MemoryLog
@@ -452,9 +454,10 @@ def off_wkey(patch: pytest.MonkeyPatch) -> None:
         made(self, pipeline, partition)
         self.sealed_through = ByGroup()
 
-    key = streams.lot.line_key
+    key = line_key
     patch.setattr(Windows, "__init__", init)
-    patch.setattr(streams.lot, "line_key", lambda partition, line: key(partition, Line(line.group, "")))
+    for module in (streams.lot, streams.frozen):
+        patch.setattr(module, "line_key", lambda partition, line: key(partition, Line(line.group, "")))
 
 
 def off_versions(patch: pytest.MonkeyPatch) -> None:
@@ -618,7 +621,7 @@ def off_stamp(patch: pytest.MonkeyPatch) -> None:
         put(self, work, version._replace(admitted_at=own[-1]) if own else version)
 
     def opened_by_own_time(self: Lot, message: Any, value: Any, line: Line, opened_at: int, now: int) -> Any:
-        return add(self, message, value, line, value["recorded_at"], now)
+        return add(self, message, value, line, value.recorded_at, now)
 
     patch.setattr(Lot, "_record", noted)
     patch.setattr(Versions, "put", by_own_time)

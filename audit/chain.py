@@ -44,11 +44,20 @@ class Entry(NamedTuple):
     """SHA-256, 32 bytes: of the record's payload, or of the submission, body or batch the action is about."""
 
 
-FORMAT = (
-    b'{"action":"%b","code":%b,"digest":"%b","raw_incarnation":%d,"raw_index":%d,"raw_offset":%d,'
-    b'"raw_partition":%d,"raw_topic":%b}'
+_PARTS = (
+    b'{"action":"%b","code":%b,"digest":"%b","raw_incarnation":%b,"raw_index":%b,"raw_offset":%b,'
+    b'"raw_partition":%b,"raw_topic":%b}'
 )
 """Sorted-key ASCII JSON, as json.dumps(sort_keys=True, separators=(",", ":")) writes it (BA7, AUD-01)."""
+FORMAT = _PARTS % (b"%b", b"%b", b"%b", b"%d", b"%d", b"%d", b"%d", b"%b")
+
+
+def entry_format(action: Action, code: str, topic: str, incarnation: int, partition: int) -> bytes:
+    """The bytes of entries that share these fields, with room for the digest in hex, the index and the offset."""
+    texts = [json.dumps(text).encode().replace(b"%", b"%%") for text in (code, topic)]
+    return _PARTS % (
+        action.encode(), texts[0], b"%b", b"%d" % incarnation, b"%d", b"%d", b"%d" % partition, texts[1],
+    )  # fmt: skip
 
 
 class _Quoted(dict[str, bytes]):

@@ -6,7 +6,7 @@ The bytes are fastavro's own (a property test holds both equal). What many recor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -95,100 +95,160 @@ def claim_payload(message: bytes, payload: bytes, url: str) -> bytes:
     return b"".join((before, long(0), b"\2", text(url), size))
 
 
-class Front(NamedTuple):
-    """What batch reads of a Validated message; the rest travels on unread."""
+class Shared(NamedTuple):
+    """The first fields of a Validated message: equal for all records of a window from one raw partition."""
 
-    key: str
-    digest: bytes
     group: str
     date: str
     partner: str
-    raw: RawPosition
+    topic: str
+    incarnation: int
+    partition: int
+
+
+class Front(NamedTuple):
+    """What batch reads of a Validated message; the rest travels on unread."""
+
+    shared: Shared
+    key: str
+    digest: bytes
     ordering: str | None
     recorded_at: int
+    raw_offset: int
+    raw_index: int
     claimed: int = 0
     """Bytes of the payload, where it is not in the message."""
+    key_field: bytes = b""
+    """The field `key` as it stands in the message; nothing where the message was read in full, as below."""
+    position_field: bytes = b""
+    """The fields `raw_offset` and `raw_index`, in as many bytes as they need."""
+    ordering_field: bytes = b""
+
+    @property
+    def raw(self) -> RawPosition:
+        """Where the record came from."""
+        _, _, _, topic, incarnation, partition = self.shared
+        return _new(RawPosition, (topic, incarnation, partition, self.raw_offset, self.raw_index))
 
 
 def front_of(record: Mapping[str, Any]) -> Front:
     """The front of a Validated message that was read in full."""
-    raw = RawPosition(*(record[f"raw_{name}"] for name in RawPosition._fields))
+    topic, incarnation, partition, offset, index = (record[f"raw_{name}"] for name in RawPosition._fields)
     key, digest, group, date, partner = (record[name] for name in ("key", "digest", "group", "date", "partner"))
     claimed = record["claim"]["size"] if record["claim"] else 0
-    return Front(key, digest, group, date, partner, raw, record["ordering"], record["recorded_at"], claimed)
+    shared = Shared(group, date, partner, topic, incarnation, partition)
+    return Front(shared, key, digest, record["ordering"], record["recorded_at"], offset, index, claimed)
 
 
-class _Shared(dict[bytes, tuple[str, str, str, str, int, int]]):
-    """What the bytes of a shared front mean."""
+class _Known(dict[bytes, Shared | None]):
+    """What the bytes of a shared front mean; None, and not kept, where they are not of the common form."""
 
-    def __missing__(self, data: bytes) -> tuple[str, str, str, str, int, int]:
-        values, at = [], 0
-        for _ in range(4):
-            end = at + 1 + (data[at] >> 1)
-            values.append(data[at + 1 : end].decode())
-            at = end
-        group, date, partner, topic = values
-        if len(self) >= 8192:
-            self.clear()
-        found = self[data] = (group, date, partner, topic, data[at] >> 1, data[at + 1] >> 1)
+    def __missing__(self, data: bytes) -> Shared | None:
+        found = _shared(data)
+        if found is not None:
+            if len(self) >= 8192:
+                self.clear()
+            self[data] = found
         return found
 
 
-_SHARED = _Shared()
-
-
-def decode_front(data: bytes, start: int) -> Front | None:
-    """The front of a Validated message whose header ends at `start`; None where it is not of the common form (long
-    names, many partitions, a claim, damage): then the codec reads it, or says what is wrong with it."""
-    try:
-        if data[-1]:  # a claim ends in its size
-            return None
-        at = start
-        for _ in range(4):  # the four texts
-            size = data[at]
-            if size > 127 or size & 1:
-                return None
-            at += 1 + (size >> 1)
-        if (data[at] | data[at + 1]) & 0x81:  # incarnation and partition: one byte each, not negative
-            return None
-        at += 2
-        group, date, partner, topic, incarnation, partition = _SHARED[data[start:at]]
+def _shared(data: bytes) -> Shared | None:
+    texts, at = [], 0
+    for _ in range(4):
         size = data[at]
-        if size & 1:
-            return None
-        if size > 127:
+        if size > 127 or size & 1:
             return None
         end = at + 1 + (size >> 1)
-        key = data[at + 1 : end].decode()
-        at = end + 32
-        digest = data[end:at]
-        ordering = None
-        if data[at] == 0:
-            at += 1
-        else:
-            size = data[at + 1]
-            if data[at] != 2 or size > 127 or size & 1:
-                return None
-            end = at + 2 + (size >> 1)
-            ordering = data[at + 2 : end].decode()
-            at = end
-        numbers = []
-        for _ in range(3):
-            shift = value = 0
-            while (byte := data[at]) > 127:
-                value |= (byte & 127) << shift
-                shift += 7
-                at += 1
-            value |= byte << shift
-            at += 1
-            if value & 1 or shift > 56:
-                return None
-            numbers.append(value >> 1)
-    except (IndexError, UnicodeDecodeError):
+        texts.append(data[at + 1 : end].decode())
+        at = end
+    if (data[at] | data[at + 1]) & 0x81:  # incarnation and partition: one byte each, not negative
         return None
-    recorded_at, offset, index = numbers
-    raw = _new(RawPosition, (topic, incarnation, partition, offset, index))
-    return _new(Front, (key, digest, group, date, partner, raw, ordering, recorded_at, 0))
+    group, date, partner, topic = texts
+    return Shared(group, date, partner, topic, data[at] >> 1, data[at + 1] >> 1)
+
+
+_KNOWN = _Known()
+
+
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    """A number that is not negative, and where it ends; -1 where it is. It may take more bytes than it needs."""
+    shift = value = 0
+    while (byte := data[at]) > 127:
+        value |= (byte & 127) << shift
+        shift += 7
+        at += 1
+    value |= byte << shift
+    if value & 1 or shift > 56:
+        return -1, at
+    return value >> 1, at + 1
+
+
+def read_fronts(header: bytes, values: Iterable[bytes | None]) -> Iterator[Front | None]:
+    """The front of each message; None where it is no Validated message of the common form (long names, many
+    partitions, a claim, damage): then the codec reads it, or says what is wrong with it."""
+    # Half of what batch does with a record would be reading it, were it not for three things. One walk finds the end
+    # of the shared front without looking at it: the sizes lie in it, so that bytes met before have the same end. The
+    # time, which many neighbours share, is compared and not read. Fields that go on into another message stay bytes.
+    start = len(header)
+    known, new, kind = _KNOWN, tuple.__new__, Front
+    time_field, recorded_at = b"\0", 0
+    for data in values:
+        front = None
+        try:
+            if data and not data[-1] and data.startswith(header):  # a claim ends in its size
+                at = start + 1 + (data[start] >> 1)
+                at += 1 + (data[at] >> 1)
+                at += 1 + (data[at] >> 1)
+                at += 3 + (data[at] >> 1)
+                shared = known[data[start:at]]
+                size = data[at]
+                if shared is not None and not size & 1 and size < 128:
+                    end = at + 1 + (size >> 1)
+                    key_field = data[at:end]
+                    key = key_field[1:].decode()
+                    at = end + 32
+                    digest = data[end:at]
+                    if data[at] == 0:
+                        ordering, ordering_field, found = None, b"\0", True
+                        at += 1
+                    else:
+                        size = data[at + 1]
+                        end = at + 2 + (size >> 1)
+                        ordering, ordering_field = data[at + 2 : end].decode(), data[at:end]
+                        found = data[at] == 2 and size < 128 and not size & 1
+                        at = end
+                    if data.startswith(time_field, at):
+                        at += len(time_field)
+                    else:
+                        other, end = _number(data, at)
+                        if other < 0:
+                            found = False
+                        else:
+                            recorded_at, time_field = other, data[at:end]
+                        at = end
+                    one, two = data[at], data[at + 1]
+                    # three bytes: from 8,192 to a million
+                    if one > 127 and two > 127 and 0 < (three := data[at + 2]) < 128 and not one & 1:
+                        offset, end, plain = (one + (two << 7) + (three << 14) - 16512) >> 1, at + 3, True
+                    else:
+                        (offset, end), plain = _number(data, at), False
+                    if (one := data[end]) > 127 or one & 1:
+                        (index, end), plain = _number(data, end), False
+                    else:
+                        index = one >> 1
+                        end += 1
+                    if found and offset >= 0 and index >= 0:
+                        position = data[at:end] if plain else long(offset) + long(index)
+                        front = new(
+                            kind,
+                            (
+                                shared, key, digest, ordering, recorded_at, offset, index, 0,
+                                key_field, position, ordering_field,
+                            ),
+                        )  # fmt: skip
+        except (IndexError, ValueError):  # cut off, or no text
+            front = None
+        yield front
 
 
 @lru_cache(maxsize=8192)

@@ -7,11 +7,14 @@ clock, and the end.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from schemas.codec import Codec
-from schemas.validated import Front, decode_front
+from schemas.validated import read_fronts
 from streams.deadletter import DeadLetters
 from streams.identity import VersionStore
 from streams.lot import Lot, Terms
@@ -21,7 +24,12 @@ from streams.tables import MemoryRows, decode_row
 from streams.window import Line
 from topology.model import Pipeline
 
-_new = tuple.__new__  # a named tuple's own constructor costs three times as much
+_partition = attrgetter("partition")
+
+
+def _none(values: Iterable[bytes | None]) -> Iterator[None]:
+    """The fronts of messages that only the codec can read."""
+    return (None for _ in values)
 
 
 class BatchStage:
@@ -42,9 +50,10 @@ class BatchStage:
         versions: Callable[[int], VersionStore],
     ) -> None:
         self.pipeline, self._codec = pipeline, codec
-        self._terms = Terms(pipeline, codec, identity, dead_letters, self._read_front)
+        header, row_header = codec.header("validated"), codec.header("idempotency")
+        fronts = partial(read_fronts, header) if header is not None else _none
+        self._terms = Terms(pipeline, codec, identity, dead_letters, fronts, row_header or b"")
         self._new_versions = versions
-        self._header = codec.header("validated")
         idle = pipeline.batching.idle or 2 * pipeline.batching.linger
         self._most_open = math.inf if pipeline.deterministic else pipeline.batching.max_open_bytes
         """Bytes of all open windows; without a bound when deterministic, where `max_reread` is one."""
@@ -73,19 +82,14 @@ class BatchStage:
         work = Work()
         covered: dict[int, tuple[int, int]] = {}
         self._stamp(chunk)
-        bound = self._most_open
-        held = sum(lot.windows.size for lot in self._lots.values())
-        for message in chunk.messages:
-            lot = self._lots[message.partition]
-            if message.offset < lot.position:
-                continue
-            if message.offset > lot.progress.processed_through:
-                covered[lot.partition] = (covered.get(lot.partition, (message.offset,))[0], message.offset)
-            held -= lot.windows.size
-            lot.take(work, message, chunk.now, chunk.condemned.get((message.partition, message.offset)))
-            held += lot.windows.size
-            if held > bound:
-                held = self._memory_pressure(work)
+        for partition, messages in groupby(chunk.messages, _partition):
+            lot, run = self._lots[partition], list(messages)
+            through = max(lot.progress.processed_through, lot.position - 1)
+            first = next((message.offset for message in run if message.offset > through), None)
+            relieve = partial(self._memory_pressure, work, lot)
+            lot.take_all(work, run, chunk.now, chunk.condemned, self._room(lot), relieve)
+            if first is not None:
+                covered[partition] = (covered.get(partition, (first,))[0], lot.progress.processed_through)
         self._close_idle(work, chunk.now)
         for partition, lot in self._lots.items():
             if partition in covered or lot.sealed_now:
@@ -96,19 +100,18 @@ class BatchStage:
         for lot in self._lots.values():
             lot.observed_at = chunk.observed_at
 
-    def _read_front(self, data: bytes) -> Front | None:
-        if self._header is None or not data.startswith(self._header):
-            return None
-        return decode_front(data, len(self._header))
+    def _room(self, lot: Lot) -> float:
+        """Bytes that a lot's windows may hold beside those of the others (BAT-01)."""
+        return self._most_open - sum(other.windows.size for other in self._lots.values() if other is not lot)
 
-    def _memory_pressure(self, work: Work) -> int:
-        """Seals the oldest windows while all of them together hold too much (BAT-01); the bytes they hold then."""
+    def _memory_pressure(self, work: Work, lot: Lot) -> float:
+        """Seals the oldest windows while all of them together hold too much; the room there is for `lot` then."""
         open_lots = [lot for lot in self._lots.values() if lot.windows and not lot.rebuilding]
         while open_lots and sum(lot.windows.size for lot in self._lots.values()) > self._most_open:
             oldest = min(open_lots, key=lambda lot: lot.windows.oldest().opened_wall)  # type: ignore[union-attr]
             oldest.seal_oldest(work, "memory")
             open_lots = [lot for lot in open_lots if lot.windows]
-        return sum(lot.windows.size for lot in self._lots.values())
+        return self._room(lot)
 
     def _close_idle(self, work: Work, now: int) -> None:
         """A window that got no company for long is closed by the wall clock (BA5); never when deterministic."""

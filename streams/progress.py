@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from audit.block import Chain, Observation, Span, make_blocks
-from audit.chain import Action, Entry
+from audit.block import TAGS, Chain, Noted, Observation, Span, write_blocks
+from audit.chain import Action
 from schemas.canonical import GENESIS, RawPosition
 from schemas.codec import Codec
 from streams.runtime.log import LogGap
@@ -21,9 +21,6 @@ from topology.model import Pipeline
 
 AUDIT_BLOCK_BYTES = 4 * 2**20
 """Blocks are split here, far below the audit topic's message limit (VA4)."""
-
-
-_new = tuple.__new__  # a named tuple's own constructor costs three times as much
 
 
 @dataclass(slots=True)
@@ -58,7 +55,8 @@ class Progress:
     """Input offset committed together with this head; -1: a head written before it was noted."""
     tables: dict[str, str] = field(default_factory=dict)
     """Kafka's topic ids of the stage's other tables, by short name."""
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[Noted] = field(default_factory=list)
+    """Of this transaction, in the order of the chain."""
 
     @property
     def row_key(self) -> bytes:
@@ -67,7 +65,8 @@ class Progress:
 
     def note(self, action: Action, code: str, position: RawPosition, digest: bytes) -> None:
         """One chain entry: what was done with which record. Order of calls is order in the chain."""
-        self.entries.append(_new(Entry, (action, code, *position, digest)))
+        topic, incarnation, partition, offset, index = position
+        self.entries.append((TAGS[action, code, topic, incarnation, partition], offset, index, digest))
 
     def close(
         self,
@@ -85,7 +84,7 @@ class Progress:
         self.counter += 1
         self.committed = work.offsets[self.partition]
         first, last = offsets or (None, None)
-        blocks, self.chain = make_blocks(
+        blocks, self.chain = write_blocks(
             Chain(self.pipeline, self.stage, self.partition),
             self.counter,
             self.chain,

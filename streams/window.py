@@ -34,6 +34,12 @@ def manifest_record(topic: str, raw: RawPosition, digest: bytes) -> str:
     return f'{{"digest":"{digest.hex()}","raw":[{topic},{raw.incarnation},{raw.partition},{raw.offset},{raw.index}]}}'
 
 
+def member_format(topic: str, incarnation: int, partition: int) -> bytes:
+    """As manifest_record, for members from one raw partition: room for the digest in hex, the offset and the index."""
+    name = json.dumps(topic).encode().replace(b"%", b"%%")
+    return b'{"digest":"%%b","raw":[%b,%d,%d,%%d,%%d]}' % (name, incarnation, partition)
+
+
 MANIFEST_TAIL = "]}"
 
 
@@ -119,25 +125,47 @@ class Windows:
         """Puts an admitted record into its line's window, opening one where needed."""
         window = self._open.get(line)
         if window is None:
-            window = Window(line, partner, offset, opened_at, opened_wall, sequence, first_byte, hashlib.sha256())
-            window.hash.update(manifest_head(self._pipeline, self._partition, line).encode())
-            window.first_recorded_at = recorded_at
-            self._open[line] = window
-        elif offset <= window.last_offset:
-            raise AssertionError(f"offset {offset} enters a window that is already at {window.last_offset} (BA4)")
+            window = self.open(line, partner, offset, recorded_at, opened_at, opened_wall, sequence, first_byte)
         topic = self._topics.get(raw.topic)
         if topic is None:
             topic = self._topics[raw.topic] = json.dumps(raw.topic)
-        member = manifest_record(topic, raw, digest)
-        window.hash.update((f",{member}" if window.records else member).encode())
-        window.records.append(message)
-        window.last_offset = offset
-        window.last_recorded_at = max(window.last_recorded_at, recorded_at)
-        window.first_recorded_at = min(window.first_recorded_at, recorded_at)
-        window.size += len(message)
         window.claimed += claimed
-        self.size += len(message)
+        self.put(window, offset, manifest_record(topic, raw, digest).encode(), message, recorded_at)
         return window
+
+    def open(
+        self,
+        line: Line,
+        partner: str,
+        offset: int,
+        recorded_at: int,
+        opened_at: int,
+        opened_wall: int,
+        sequence: int,
+        first_byte: int,
+    ) -> Window:
+        """Opens a line's window for the record at `offset`, which must be put into it next."""
+        window = Window(line, partner, offset, opened_at, opened_wall, sequence, first_byte, hashlib.sha256())
+        window.hash.update(manifest_head(self._pipeline, self._partition, line).encode())
+        window.first_recorded_at = recorded_at
+        self._open[line] = window
+        return window
+
+    def put(self, window: Window, offset: int, member: bytes, message: bytes, recorded_at: int) -> None:
+        """The next member of an open window; `member` is its text in the manifest."""
+        if offset <= window.last_offset:
+            raise AssertionError(f"offset {offset} enters a window that is already at {window.last_offset} (BA4)")
+        records = window.records
+        window.hash.update(b"," + member if records else member)
+        records.append(message)
+        window.last_offset = offset
+        if recorded_at > window.last_recorded_at:
+            window.last_recorded_at = recorded_at
+        if recorded_at < window.first_recorded_at:
+            window.first_recorded_at = recorded_at
+        size = len(message)
+        window.size += size
+        self.size += size
 
     def seal(self, window: Window, reason: str) -> Sealed:
         """Freezes a window. From now on `sealed_through` keeps its records from being windowed again (BA3)."""

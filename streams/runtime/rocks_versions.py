@@ -73,8 +73,7 @@ class RocksVersions:
 
     def find(self, key: str) -> list[bytes]:
         """Rows of the key's versions, oldest first."""
-        prefix = _prefix(key)
-        return [row for _, row in self._db.scan(prefix, prefix)]
+        return self._db.under(_prefix(key))
 
     def oldest(self) -> Iterator[str]:
         """Keys in the order their versions were admitted."""
@@ -83,6 +82,8 @@ class RocksVersions:
 
     def forget_oldest(self, count: int) -> None:
         """Drops the first `count` keys of `oldest`."""
+        if not count:
+            return
         batch = WriteBatch(raw_mode=True)
         for _ in range(count):
             batch.delete(_place(self._first))

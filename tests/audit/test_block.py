@@ -64,6 +64,14 @@ def test_the_bytes_are_those_of_a_stock_avro_writer(items: list[Entry]) -> None:
     assert HEADER + again.getvalue() == data
 
 
+@pytest.mark.parametrize("text", ["%", "%b", "%%d", 'a"%b"', "100 %\n", "ü%s"])
+def test_a_percent_sign_is_a_character_like_any_other(text: str) -> None:
+    items = [Entry("REJECT", text, text, 1, 2, 3, 4, bytes(32)), Entry("REJECT", "", text, 1, 2, 3, 4, bytes(32))]
+    made = make_blocks(CHAIN, 1, GENESIS, items, Span("x", None, None, None), observation(1))
+    assert read_block(made.blocks[0]).entries == items
+    assert made.head == extend(GENESIS, items)
+
+
 @pytest.mark.parametrize("offset", [0, 1, 63, 64, 8191, 8192, 8193, 2**20 - 1, 2**20, 2**40, 2**63 - 1])
 def test_offsets_of_any_size_survive(offset: int) -> None:
     items = [entry(offset), entry(5, 8191), entry(offset, 8192), entry(offset)]

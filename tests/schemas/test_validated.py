@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.avro import long
+from schemas.avro import long, optional_text, text
 from schemas.canonical import RawPosition
 from schemas.codec import SingleObjectCodec, WireError
 from schemas.errors import Finding
@@ -16,10 +16,10 @@ from schemas.validated import (
     NO_CLAIM,
     Front,
     claim_payload,
-    decode_front,
     encode_validated,
     encode_version_row,
     front_of,
+    read_fronts,
     shared_front,
     shared_rest,
 )
@@ -37,6 +37,17 @@ COMMON = {
 
 
 USUAL = example("validated") | {"raw_incarnation": 0, "raw_partition": 3, "claim": None}
+
+
+def fronted(data: bytes) -> Front | None:
+    """The front by hand, without the bytes that go on as they are, which are looked at."""
+    (front,) = read_fronts(HEADER, [data])
+    if front is None:
+        return None
+    assert front.key_field == text(front.key)
+    assert front.position_field == long(front.raw_offset) + long(front.raw_index)
+    assert front.ordering_field == optional_text(front.ordering)
+    return front._replace(key_field=b"", position_field=b"", ordering_field=b"")
 
 
 def by_hand(m: dict[str, Any]) -> bytes:
@@ -74,13 +85,13 @@ def test_a_version_row_by_hand_is_fastavros(m: dict[str, Any]) -> None:
 @given(messages("validated"), st.fixed_dictionaries(COMMON))
 def test_the_front_of_a_usual_message_is_read_without_the_codec(m: dict[str, Any], usual: dict[str, int]) -> None:
     m |= {**usual, "claim": None}
-    assert decode_front(CODEC.encode("validated", m), len(HEADER)) == front_of(m)
+    assert fronted(CODEC.encode("validated", m)) == front_of(m)
 
 
 @given(messages("validated"), st.integers(0, 90))
 def test_a_front_is_read_as_the_codec_reads_it_or_left_to_the_codec(m: dict[str, Any], longer: int) -> None:
     m["key"] *= longer
-    found = decode_front(CODEC.encode("validated", m), len(HEADER))
+    found = fronted(CODEC.encode("validated", m))
     assert found is None or found == front_of(m)
 
 
@@ -89,14 +100,29 @@ def test_a_front_cut_off_anywhere_is_left_to_the_codec() -> None:
     data = CODEC.encode("validated", m)
     behind = b"".join((long(m["raw_offset"]), long(m["raw_index"])))
     end = data.index(behind) + len(behind)
-    assert decode_front(data[:end] + NO_CLAIM, len(HEADER)) == front_of(m)
+    assert fronted(data[:end] + NO_CLAIM) == front_of(m)
     for cut in range(len(HEADER), end):
-        assert decode_front(data[:cut], len(HEADER)) is None
+        assert fronted(data[:cut]) is None
+
+
+@given(st.lists(messages("validated"), max_size=5), st.lists(st.sampled_from([b"", b"no message"]), max_size=2))
+def test_fronts_in_a_row_are_those_of_each_alone(several: list[dict[str, Any]], bad: list[bytes]) -> None:
+    data = [CODEC.encode("validated", m | {"claim": None}) for m in several]
+    values = [None, *data, *bad, *data[::-1]]
+    assert list(read_fronts(HEADER, values)) == [next(read_fronts(HEADER, [value])) for value in values]
+
+
+def test_a_number_in_more_bytes_than_it_needs_is_read_and_written_in_as_many_as_it_needs() -> None:
+    m = USUAL | {"recorded_at": 25, "raw_offset": 3, "raw_index": 1}
+    data = CODEC.encode("validated", m)
+    usual = b"".join(map(long, (25, 3, 1)))
+    for longer in (b"\xb2\0\x06\x02", b"\x32\x86\x80\0\x02", b"\x32\x86\0\x02", b"\x32\x06\x82\0"):
+        assert fronted(data.replace(usual, longer)) == front_of(m)
 
 
 @given(messages("validated"))
 def test_how_much_a_message_claims_is_never_overlooked(m: dict[str, Any]) -> None:
-    found = decode_front(CODEC.encode("validated", m), len(HEADER))
+    found = fronted(CODEC.encode("validated", m))
     assert found is None or found.claimed == (m["claim"]["size"] if m["claim"] else 0)
 
 
@@ -106,7 +132,7 @@ def test_a_damaged_front_never_raises_and_never_differs_from_the_codec() -> None
     for place in range(len(HEADER), len(data)):
         for value in (0x00, 0x01, 0x7F, 0x80, 0xFF):
             damaged = data[:place] + bytes([value]) + data[place + 1 :]
-            found = decode_front(damaged, len(HEADER))
+            found = fronted(damaged)
             try:
                 whole: Front | None = front_of(CODEC.decode(damaged)[1])
             except WireError:

@@ -19,6 +19,7 @@ from streams.lot import Lot
 from streams.progress import Progress
 from streams.settlement import Settlement
 from streams.stage import Output, Work
+from streams.versions import Versions
 from streams.window import Windows
 from tests.simulation.test_whole import found
 
@@ -26,14 +27,14 @@ Rule = tuple[Any, str, Callable[..., Any]]
 
 
 def ba2_the_newest_version_alone() -> Rule:
-    def put(self: Lot, work: Work, version: Version) -> None:
+    def put(self: Versions, work: Work, version: Version) -> None:
         for older in self.find(version.key):
             if older.offset != version.offset:
-                self._remove(work, older)
+                self.remove(work, older)
         self.pending[version.key] = [version]
-        self._row(work, version.row_key, encode_version(self.terms.codec, version))
+        self._row(work, version.row_key, encode_version(self._codec, version))
 
-    return Lot, "_put", put
+    return Versions, "put", put
 
 
 def ba6_the_older_versions_window_stays_open() -> Rule:
@@ -46,8 +47,8 @@ def ba6_the_older_versions_window_stays_open() -> Rule:
 def ba8_a_release_drops_the_whole_key() -> Rule:
     def release(self: Lot, work: Work, message: Mapping[str, Any]) -> None:
         self.progress.note("RELEASE", "", position_of(message), message["digest"])
-        for version in list(self.find(message["key"])):
-            self._remove(work, version)
+        for version in list(self.versions.find(message["key"])):
+            self.versions.remove(work, version)
 
     return Lot, "_release", release
 
@@ -60,7 +61,7 @@ def ba8_a_release_does_nothing() -> Rule:
 
 
 def ba9_versions_do_not_guard_their_keys() -> Rule:
-    return Lot, "_alive", lambda self, version: False
+    return Versions, "alive", lambda self, version: False
 
 
 def di1_answers_of_what_was_forgotten_are_taken() -> Rule:

@@ -173,13 +173,13 @@ def test_tx1_tables_read_before_the_stable_offset_are_noticed() -> None:
 
 
 def test_ba4_doing_again_what_was_done_is_noticed() -> None:
-    take = Lot.take
+    take = Lot.take_all
 
-    def as_if_new(self: Lot, work: Work, message: Message, now: int, condemned: str | None) -> None:
-        self.progress.processed_through = min(self.progress.processed_through, message.offset - 1)
-        take(self, work, message, now, condemned)
+    def as_if_new(self: Lot, work: Work, messages: Sequence[Message], *rest: Any) -> None:
+        self.progress.processed_through = min(self.progress.processed_through, messages[0].offset - 1)
+        take(self, work, messages, *rest)
 
-    assert found(Lot, "take", as_if_new)
+    assert found(Lot, "take_all", as_if_new)
 
 
 def test_di2_unknown_taken_for_failed_is_noticed() -> None:

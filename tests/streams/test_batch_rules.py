@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+import streams.frozen
 import streams.lot
 import streams.window
 from schemas.canonical import RawPosition
@@ -19,10 +20,12 @@ from schemas.errors import STALE_VERSION
 from schemas.messages import position_of as raw_position
 from schemas.validated import Front
 from streams.batch import BatchStage
+from streams.frozen import line_key
 from streams.identity import RETAINED, MemoryVersions, Version, encode_version
 from streams.lot import Lot, Terms
 from streams.runtime.memory import MemoryLog
 from streams.stage import TableStore, Work
+from streams.versions import Versions
 from streams.window import Line, Windows
 from tests.streams.batch_desk import Desk, S
 from tests.streams.batch_world import CODEC, LawBroken, World
@@ -317,7 +320,7 @@ def test_ba9_what_has_aged_is_tombstoned_and_nothing_open_is() -> None:
     assert [row["key"] for row in desk.table("idempotency").values()] == ["b"]
     lot = desk.lot
     lot.progress.stream_time = 10**9  # however old, its record lies in an open window
-    lot.tidy(work := Work())
+    lot.versions.tidy(work := Work(), lot.windows)
     assert work.outputs == []
 
 
@@ -451,35 +454,36 @@ def off_wkey(patch: pytest.MonkeyPatch) -> None:
         made(self, pipeline, partition)
         self.sealed_through = ByGroup()
 
-    key = streams.lot.line_key
+    key = line_key
     patch.setattr(Windows, "__init__", init)
-    patch.setattr(streams.lot, "line_key", lambda partition, line: key(partition, Line(line.group, "")))
+    for module in (streams.lot, streams.frozen):
+        patch.setattr(module, "line_key", lambda partition, line: key(partition, Line(line.group, "")))
 
 
 def off_versions(patch: pytest.MonkeyPatch) -> None:
-    put = Lot._put
+    put = Versions.put
 
-    def newest_alone(self: Lot, work: Work, version: Version) -> None:
+    def newest_alone(self: Versions, work: Work, version: Version) -> None:
         for older in self.find(version.key):
             if older.offset != version.offset:
-                self._remove(work, older)
+                self.remove(work, older)
         put(self, work, version)
 
-    patch.setattr(Lot, "_put", newest_alone)
+    patch.setattr(Versions, "put", newest_alone)
 
 
 def off_relver(patch: pytest.MonkeyPatch) -> None:
     def drops_the_key(self: Lot, work: Work, release: Mapping[str, Any]) -> None:
         self.progress.note("RELEASE", "", raw_position(release), release["digest"])
-        for version in self.find(release["key"]):
-            self._remove(work, version)
+        for version in self.versions.find(release["key"]):
+            self.versions.remove(work, version)
 
     patch.setattr(Lot, "_release", drops_the_key)
 
 
 def off_reclaim(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Lot, "_newest", _newest_but_in_replay)
-    patch.setattr(Lot, "_put", _put_but_in_replay)
+    patch.setattr(Versions, "newest", _newest_but_in_replay)
+    patch.setattr(Versions, "put", _put_but_in_replay)
     off_aged(patch)
     _mark_replay(patch)
 
@@ -498,14 +502,14 @@ def _mark_replay(patch: pytest.MonkeyPatch) -> None:
 
 
 IN_REPLAY: list[bool] = []
-_NEWEST, _PUT = Lot._newest, Lot._put
+_NEWEST, _PUT = Versions.newest, Versions.put
 
 
-def _newest_but_in_replay(self: Lot, key: str) -> Version | None:
+def _newest_but_in_replay(self: Versions, key: str) -> Version | None:
     return None if IN_REPLAY else _NEWEST(self, key)
 
 
-def _put_but_in_replay(self: Lot, work: Work, version: Version) -> None:
+def _put_but_in_replay(self: Versions, work: Work, version: Version) -> None:
     if not IN_REPLAY:
         _PUT(self, work, version)
 
@@ -520,7 +524,7 @@ def off_aged(patch: pytest.MonkeyPatch) -> None:
 
 
 def off_logical(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Lot, "_newest", lambda self, key: (self.find(key) or [None])[-1])
+    patch.setattr(Versions, "newest", lambda self, key: (self.find(key) or [None])[-1])
 
 
 def off_counter(patch: pytest.MonkeyPatch) -> None:
@@ -572,8 +576,8 @@ def off_source(patch: pytest.MonkeyPatch) -> None:
 
     made = Lot.__init__
 
-    def init(self: Lot, terms: Terms, progress: Any, versions: Any) -> None:
-        made(self, terms, progress, versions)
+    def init(self: Lot, terms: Terms, progress: Any, store: Any) -> None:
+        made(self, terms, progress, store)
         progress.sources = Forgetful()
 
     patch.setattr(Lot, "__init__", init)
@@ -605,7 +609,7 @@ def off_supcut(patch: pytest.MonkeyPatch) -> None:
 
 
 def off_stamp(patch: pytest.MonkeyPatch) -> None:
-    record, put, add = Lot._record, Lot._put, Lot._add
+    record, put, add = Lot._record, Versions.put, Lot._add
     own: list[int] = []
 
     def noted(self: Lot, work: Work, message: Any, value: Front, now: int) -> None:
@@ -613,14 +617,14 @@ def off_stamp(patch: pytest.MonkeyPatch) -> None:
         record(self, work, message, value, now)
         own.pop()
 
-    def by_own_time(self: Lot, work: Work, version: Version) -> None:
+    def by_own_time(self: Versions, work: Work, version: Version) -> None:
         put(self, work, version._replace(admitted_at=own[-1]) if own else version)
 
     def opened_by_own_time(self: Lot, message: Any, value: Any, line: Line, opened_at: int, now: int) -> Any:
-        return add(self, message, value, line, value["recorded_at"], now)
+        return add(self, message, value, line, value.recorded_at, now)
 
     patch.setattr(Lot, "_record", noted)
-    patch.setattr(Lot, "_put", by_own_time)
+    patch.setattr(Versions, "put", by_own_time)
     patch.setattr(Lot, "_add", opened_by_own_time)
 
 
@@ -676,5 +680,5 @@ def test_a_version_survives_its_row() -> None:
     lot.run()
     store = MemoryVersions()
     store.apply([(version.row_key, encode_version(CODEC, version))], 1)
-    lot.lot.versions = store
-    assert lot.lot.find("k") == [version]
+    lot.lot.versions.store = store
+    assert lot.lot.versions.find("k") == [version]

@@ -133,7 +133,7 @@ def test_windows_and_versions_restored_equal_those_before(records: list[Said], t
 
     assert shown(after.windows) == shown(before.windows)
     assert after.windows.sealed_through == before.windows.sealed_through
-    assert dict(after.versions.items()) == dict(before.versions.items())
+    assert dict(after.versions.store.items()) == dict(before.versions.store.items())
     assert after.progress == before.progress
 
 

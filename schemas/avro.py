@@ -5,7 +5,7 @@ Everything else goes through fastavro (codec.py). Source: Apache Avro 1.12 speci
 
 from __future__ import annotations
 
-from functools import lru_cache
+from schemas.kept import Kept
 
 SMALL = 8192
 
@@ -20,21 +20,22 @@ def _varint(rest: int) -> bytes:
     return bytes(out)
 
 
-_SMALL = [_varint(value << 1) for value in range(SMALL)]
+SMALL_BYTES = [_varint(value << 1) for value in range(SMALL)]
+"""`long` of the values below SMALL."""
 _LOW = [bytes((value << 1 & 0x7F | 0x80, value >> 6 | 0x80)) for value in range(SMALL)]
 """First two bytes of a value from SMALL on, by its low 13 bits; the bytes of the rest rarely change from one record
 to the next, whether it is an offset or a time."""
-_high = lru_cache(maxsize=4096)(_varint)
+_HIGH = Kept(_varint, 4096)
 
 
 def long(value: int) -> bytes:
     """Avro int or long: zigzag, then as _varint. Raises OverflowError beyond 64 bits."""
     if 0 <= value < SMALL:
-        return _SMALL[value]
+        return SMALL_BYTES[value]
+    if 0 < value < 2**63:
+        return _LOW[value & 8191] + _HIGH[value >> 13]
     if not -(2**63) <= value < 2**63:
         raise OverflowError(f"{value} does not fit into 64 bits")
-    if value > 0:
-        return _LOW[value & 8191] + _high(value >> 13)
     return _varint((value << 1) ^ (value >> 63))
 
 

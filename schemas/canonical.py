@@ -4,6 +4,7 @@ only: no clock, no randomness, no worker name."""
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import orjson
@@ -81,7 +82,7 @@ def parse_record_id(text: str) -> RawPosition:
     return position
 
 
-def idempotency_key(values: list[str]) -> str:
+def idempotency_key(values: Iterable[str]) -> str:
     """One key out of the idempotency fields, in the order the pipeline names them."""
     return UNIT_SEPARATOR.join(values)
 

@@ -10,28 +10,43 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from schemas.avro import long, optional_text, text
+from schemas.avro import SMALL, SMALL_BYTES, long, optional_text, text
 from schemas.canonical import RawPosition
 from schemas.codec import WireError
 from schemas.errors import Finding
 
-_long, _text, _new = long, text, tuple.__new__
+_long, _text, _new, _small = long, text, tuple.__new__, SMALL_BYTES
 NO_PASSPORT = b"\0"
 NO_WARNINGS = b"\0"
 NO_CLAIM = b"\0"
 
 
-@lru_cache(maxsize=8192)
-def shared_front(group: str, date: str, partner: str, topic: str, incarnation: int, partition: int) -> bytes:
-    """The first fields of a Validated message: equal for all records of a window from one raw partition."""
-    return b"".join((text(group), text(date), text(partner), text(topic), long(incarnation), long(partition)))
+def shared_front(
+    header: bytes, group: str, date: str, partner: str, topic: str, incarnation: int, partition: int
+) -> bytes:
+    """What the Validated messages of a window from one raw partition begin with: the codec's header, and the first
+    fields."""
+    where = text(topic) + long(incarnation) + long(partition)
+    return b"".join((header, text(group), text(date), text(partner), where))
 
 
 @lru_cache(maxsize=8192)
-def shared_rest(count: int, source: str | None, site: str | None, schema_version: str, topology_version: int) -> bytes:
+def _origin(count: int, source: str | None, site: str | None, schema_version: str, topology_version: int) -> bytes:
     """Fields that submissions of one source share, up to and with an absent passport."""
     origin = optional_text(source) + optional_text(site)
     return b"".join((long(count), origin, text(schema_version), long(topology_version), NO_PASSPORT))
+
+
+def shared_rest(
+    received_at: str | None,
+    count: int,
+    source: str | None,
+    site: str | None,
+    schema_version: str,
+    topology_version: int,
+) -> bytes:
+    """Fields that the records of one submission share, up to and with an absent passport."""
+    return optional_text(received_at) + _origin(count, source, site, schema_version, topology_version)
 
 
 def _warnings(found: Sequence[Finding]) -> bytes:
@@ -40,7 +55,6 @@ def _warnings(found: Sequence[Finding]) -> bytes:
 
 
 def encode_validated(
-    header: bytes,
     front: bytes,
     key: str,
     digest: bytes,
@@ -50,12 +64,11 @@ def encode_validated(
     raw_index: int,
     event_time: int,
     submission_digest: bytes,
-    received_at: str | None,
     rest: bytes,
     warnings: Sequence[Finding],
     payload: bytes,
 ) -> bytes:
-    """A Validated message without passport or claim: `header` of the codec, `front` and `rest` as made above.
+    """A Validated message without passport or claim; `front` and `rest` as made above.
 
     Raises WireError for a value that does not fit the schema.
     """
@@ -63,23 +76,23 @@ def encode_validated(
         if len(digest) != 32 or len(submission_digest) != 32:
             raise ValueError("a digest has 32 bytes")
         key_bytes = key.encode()
+        key_size, size = len(key_bytes), len(payload)
+        # Once per record: a table is looked into without a call where a number is nearly always small.
         return b"".join(
             (
-                header,
                 front,
-                _long(len(key_bytes)),
+                _small[key_size] if key_size < SMALL else _long(key_size),
                 key_bytes,
                 digest,
                 b"\0" if ordering is None else optional_text(ordering),
                 _long(recorded_at),
                 _long(raw_offset),
-                _long(raw_index),
+                _small[raw_index] if 0 <= raw_index < SMALL else _long(raw_index),
                 _long(event_time),
                 submission_digest,
-                b"\0" if received_at is None else optional_text(received_at),
                 rest,
                 _warnings(warnings) if warnings else NO_WARNINGS,
-                _long(len(payload)),
+                _small[size] if size < SMALL else _long(size),
                 payload,
                 NO_CLAIM,
             )

@@ -6,14 +6,16 @@ Key, group, partner, date, digest, times and position are decided here once and 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import NamedTuple
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from schemas.canonical import RawPosition, idempotency_key, sha256
 from schemas.codec import Codec
 from schemas.errors import UNPROCESSABLE, Finding
+from schemas.kept import Kept
 from schemas.pack import Listed, Pack, Record, Refusal, Submission, Unpacked, refuse_whole
 from schemas.validated import claim_payload, encode_validated, shared_front, shared_rest
 from streams.claims import NO_CLAIMS
@@ -32,22 +34,24 @@ class Limits:
     """What one transaction may grow to before the chunk is cut; the rest opens the next one (VA2)."""
 
     def __init__(self, pipeline: Pipeline, clock: Callable[[], float]) -> None:
-        self._chunk, self._clock = pipeline.chunk, clock
+        self._seconds, self._clock = pipeline.chunk.seconds, clock
+        self._most_records, self._most_bytes = 2 * pipeline.chunk.records, 2 * pipeline.chunk.bytes
         self._records, self._bytes, self._until = 0, 0, 0.0
         self.full = False
 
     def start(self) -> None:
         """A new chunk."""
-        self._records, self._bytes, self._until = 0, 0, self._clock() + self._chunk.seconds
+        self._records, self._bytes, self._until = 0, 0, self._clock() + self._seconds
         self.full = False
 
     def took(self, size: int) -> bool:
         """Counts one output; True when the chunk is full. The clock is asked at every 256th only."""
-        self._records += 1
-        self._bytes += size
-        if self._records % 256 == 0:
-            self.full = self._records >= 2 * self._chunk.records or self._clock() > self._until
-        self.full = self.full or self._bytes >= 2 * self._chunk.bytes
+        self._records = records = self._records + 1
+        self._bytes = total = self._bytes + size
+        if not records & 255:
+            self.full = records >= self._most_records or self._clock() > self._until
+        if total >= self._most_bytes:
+            self.full = True
         return self.full
 
     def look(self) -> bool:
@@ -56,16 +60,18 @@ class Limits:
         return self.full
 
 
-class Common(NamedTuple):
-    """What the records of one submission share."""
+class Origin(NamedTuple):
+    """What the headers of a submission say."""
 
-    recorded_at: int
-    count: int  # type: ignore[assignment]  # the field hides tuple.count, on purpose
-    submission_digest: bytes
-    source: str | None
-    site: str | None
-    received_at: str | None
-    topology_version: int
+    content_type: str | None = None
+    source: str | None = None
+    site: str | None = None
+    received_at: str | None = None
+
+
+NO_HEADERS = Origin()
+Values = str | tuple[str, ...]
+"""Of the fields that a setting names: the text of one, else a tuple of them."""
 
 
 class ValidateStage:
@@ -104,7 +110,10 @@ class ValidateStage:
         if header is None:
             raise ValueError(f"validate writes Avro, which {type(codec).__name__} does not")
         self._header = header
-        self._group_and_partner = lru_cache(maxsize=4096)(self._destination)
+        self._group_of, self._key_of = values_of(pipeline.group_by), values_of(pipeline.idempotency)
+        self._partition_of = values_of(pipeline.partition_by)
+        self._fronts = Kept(self._front, 8192)
+        self._targets = Kept(self._target, 65_536)
         self._max_ahead = int(pipeline.raw.max_ahead * 1000)
         self._clamped = pipeline.raw.timestamps == "create"
         self.input_topic_id = ""
@@ -123,82 +132,98 @@ class ValidateStage:
         self._open.pop(partition, None)
 
     def process(self, chunk: Chunk) -> Work:
-        work = Work()
-        self._limits.start()
-        touched: dict[int, tuple[int, int]] = {}
+        # Once per record and measured: what costs a call or a new object here is a per cent of the stage's time.
+        work, limits, condemned = Work(), self._limits, chunk.condemned
+        limits.start()
+        single, clamped, version = self._pack.single, self._clamped, self.pipeline.version
+        bare = shared_rest(None, 1, None, None, self._schema_version, version)
+        first: dict[int, int] = {}
+        last: dict[int, int] = {}
         full = False
         for message in chunk.messages:
-            partition = message.partition
+            partition, offset, recorded_at, _, value, headers = message
             if full:
-                work.resume.setdefault(partition, message.offset)
+                work.resume.setdefault(partition, offset)
                 continue
             progress = self._progress[partition]
-            if message.offset <= progress.processed_through:
+            if offset <= progress.processed_through:
                 continue  # read again after a rebuild: its effects are committed
-            touched[partition] = (touched.get(partition, (message.offset,))[0], message.offset)
-            full = self._submission(work, progress, message, chunk)
-            if full and progress.next_index:
-                work.resume.setdefault(partition, message.offset)
-        for partition, offsets in touched.items():
+            first.setdefault(partition, offset)
+            last[partition] = offset
+            origin = _origin(headers) if headers else NO_HEADERS
+            begins = not progress.next_index
+            if clamped:
+                # Once (VA5): later chunks of a submission are bounded by what its first came to, not by their clock.
+                recorded_at = min(recorded_at, chunk.now + self._max_ahead if begins else progress.stream_time)
+            if recorded_at > progress.stream_time:
+                progress.stream_time = recorded_at
+            record = None
+            if begins:
+                progress.topology_version = version  # one that spans chunks keeps the version it began with (VA1)
+                if not condemned or (partition, offset) not in condemned:
+                    record = single(value, origin.content_type, origin.source, origin.site)
+            if record is None:
+                full = self._submission(
+                    work, progress, message, origin, recorded_at, condemned.get((partition, offset))
+                )
+                if full and progress.next_index:
+                    work.resume.setdefault(partition, offset)
+                continue
+            rest = bare
+            if headers:
+                _, source, site, received_at = origin
+                rest = shared_rest(received_at, 1, source, site, self._schema_version, version)
+            size = self._record(work, progress, record, offset, 0, recorded_at, sha256(value or b""), rest)
+            progress.processed_through = offset
+            full = limits.took(size)  # without a look at the clock each time: none of these takes long
+        for partition, offset in first.items():
             progress = self._progress[partition]
             work.offsets[partition] = progress.processed_through + 1
-            progress.close(work, self._codec, self._identity, chunk.observed_at, offsets)
+            progress.close(work, self._codec, self._identity, chunk.observed_at, (offset, last[partition]))
         return work
 
-    def _submission(self, work: Work, progress: Progress, message: Message, chunk: Chunk) -> bool:
+    def _submission(
+        self,
+        work: Work,
+        progress: Progress,
+        message: Message,
+        origin: Origin,
+        recorded_at: int,
+        condemned: str | None,
+    ) -> bool:
         """Produces the records of one submission from `next_index` on; True when the chunk is full."""
-        partition, offset = message.partition, message.offset
-        value = message.value
-        received_at = None
-        if message.headers:
-            headers = dict(message.headers)
-            submission = Submission(
-                value, _text(headers, "content-type"), _text(headers, "waybill-source"), _text(headers, "waybill-site")
-            )
-            received_at = _text(headers, "waybill-received-at")
-        else:
-            submission = Submission(value)
-        if progress.next_index == 0:
-            # A submission that spans chunks keeps the version it began with (VA1).
-            progress.topology_version = self.pipeline.version
-        condemned = chunk.condemned.get((partition, offset))
+        partition, offset, value = message.partition, message.offset, message.value
+        content_type, source, site, received_at = origin
+        submission = Submission(value, content_type, source, site)
         unpacked = self._unpacked(progress, message, submission, condemned)
-        recorded_at = message.timestamp
-        if self._clamped:
-            # Once (VA5): the later chunks of a submission are bounded by what its first came to, not by their clock.
-            bound = progress.stream_time if progress.next_index else chunk.now + self._max_ahead
-            recorded_at = min(recorded_at, bound)
-        progress.stream_time = max(progress.stream_time, recorded_at)
-        common = Common(
-            recorded_at,
-            unpacked.count,
-            sha256(value or b""),
-            submission.source,
-            submission.site,
-            received_at,
-            progress.topology_version,
-        )
+        count, version, digest = unpacked.count, progress.topology_version, sha256(value or b"")
+        rest = shared_rest(received_at, count, source, site, self._schema_version, version)
+        common = {
+            "recorded_at": recorded_at,
+            "count": count,
+            "submission_digest": digest,
+            "source": source,
+            "site": site,
+            "topology_version": version,
+            "passport": None,
+        }
         index = progress.next_index
-        topic, incarnation = self._raw_topic, progress.incarnation
         for item in unpacked.records(index):
-            position = RawPosition(topic, incarnation, partition, offset, index)
             if isinstance(item, Record):
                 try:
-                    size = self._record(work, progress, item, position, common)
+                    size = self._record(work, progress, item, offset, index, recorded_at, digest, rest)
                 except Exception:
                     if condemned is None:
                         raise
-                    size = self._refusal(work, progress, _unprocessable(submission, condemned), position, common)
+                    size = self._refusal(work, progress, _unprocessable(submission, condemned), offset, index, common)
             else:
-                size = self._refusal(work, progress, item, position, common)
+                size = self._refusal(work, progress, item, offset, index, common)
             index += 1
             if self._limits.took(size):
                 break
-        if index > unpacked.count or (index < unpacked.count and not self._limits.full):
-            raise ValueError(
-                f"pack {self._pack.name} gave {index} records of a submission it counts {unpacked.count} in"
-            )
-        if index < unpacked.count:
+        if index > count or (index < count and not self._limits.full):
+            raise ValueError(f"pack {self._pack.name} gave {index} records of a submission it counts {count} in")
+        if index < count:
             progress.next_index = index
             self._open[partition] = (offset, unpacked)
         else:
@@ -225,43 +250,65 @@ class ValidateStage:
             )
         return unpacked if refusal is None else _Rest(unpacked, refusal)
 
-    def _destination(self, *values: str) -> tuple[str, str]:
-        """Group and partner of the records with these values of `group_by`, which a partner rule looks at too."""
-        fields = dict(zip(self.pipeline.group_by, values, strict=True))
-        return self.pipeline.group_of(fields), self.pipeline.partner_of(fields)
+    def _front(self, place: tuple[Values, int, int, int]) -> bytes:
+        """The front of messages by their values of `group_by` (a partner rule looks at no other field), day, and raw
+        incarnation and partition."""
+        values, day, incarnation, partition = place
+        by = self.pipeline.group_by
+        fields = dict(zip(by, [values] if isinstance(values, str) else values, strict=True))
+        group, partner = self.pipeline.group_of(fields), self.pipeline.partner_of(fields)
+        return shared_front(self._header, group, event_date(day), partner, self._raw_topic, incarnation, partition)
 
-    def _record(self, work: Work, progress: Progress, record: Record, position: RawPosition, common: Common) -> int:
-        pipeline, fields = self.pipeline, record.fields
-        topic, incarnation, partition, offset, index = position
-        ordering_by = pipeline.ordering_by
-        group, partner = self._group_and_partner(*[fields[name] for name in pipeline.group_by])
+    def _target(self, values: Values) -> tuple[int, bytes]:
+        """Partition and key of messages by their values of `partition_by`."""
+        key = values if isinstance(values, str) else idempotency_key(values)
+        return partition_for(key, self.pipeline.partitions), key.encode()
+
+    def _record(
+        self,
+        work: Work,
+        progress: Progress,
+        record: Record,
+        offset: int,
+        index: int,
+        recorded_at: int,
+        submission_digest: bytes,
+        rest: bytes,
+    ) -> int:
+        """Produces one valid record; its bytes. `rest` is what its message shares with those of its submission."""
+        fields, event_time, payload, digest, warnings = record
+        incarnation, partition = progress.incarnation, progress.partition
+        front = self._fronts[self._group_of(fields), event_time // 86_400_000, incarnation, partition]
+        key = self._key_of(fields)
+        ordering_by = self.pipeline.ordering_by
         message = encode_validated(
-            self._header,
-            shared_front(group, event_date(record.event_time // 86_400_000), partner, topic, incarnation, partition),
-            idempotency_key([fields[name] for name in pipeline.idempotency]),
-            record.digest,
+            front,
+            key if isinstance(key, str) else idempotency_key(key),
+            digest,
             fields[ordering_by] if ordering_by else None,
-            common.recorded_at,
+            recorded_at,
             offset,
             index,
-            record.event_time,
-            common.submission_digest,
-            common.received_at,
-            shared_rest(common.count, common.source, common.site, self._schema_version, common.topology_version),
-            record.warnings,
-            record.payload,
+            event_time,
+            submission_digest,
+            rest,
+            warnings,
+            payload,
         )
         size = len(message)
         if size > self._inline:
-            message = claim_payload(message, record.payload, self._claim(record.payload))
-        partition_key = idempotency_key([fields[name] for name in pipeline.partition_by])
-        target, key = _target(partition_key, pipeline.partitions)
-        work.outputs.append(_new(Output, ("validated", target, key, message, ())))
-        progress.note("VALIDATE", record.warnings[0].code if record.warnings else "", position, record.digest)
+            message = claim_payload(message, payload, self._claim(payload))
+        target, target_key = self._targets[self._partition_of(fields)]
+        work.outputs.append(_new(Output, ("validated", target, target_key, message, ())))
+        position = _new(RawPosition, (self._raw_topic, incarnation, partition, offset, index))
+        progress.note("VALIDATE", warnings[0].code if warnings else "", position, digest)
         return size
 
-    def _refusal(self, work: Work, progress: Progress, refusal: Refusal, position: RawPosition, common: Common) -> int:
-        output, digest = self._dead_letters.refused(refusal, position, {**common._asdict(), "passport": None})
+    def _refusal(
+        self, work: Work, progress: Progress, refusal: Refusal, offset: int, index: int, common: Mapping[str, Any]
+    ) -> int:
+        position = RawPosition(self._raw_topic, progress.incarnation, progress.partition, offset, index)
+        output, digest = self._dead_letters.refused(refusal, position, common)
         work.outputs.append(output)
         progress.note("REJECT", refusal.findings[0].code, position, digest)
         return max(len(output.value or b""), len(refusal.original))
@@ -298,16 +345,29 @@ class _Rest:
             yield item
 
 
-def _text(headers: Mapping[str, bytes | None], name: str) -> str | None:
+def _decode(value: bytes) -> str:
     """A header as text; bytes that are no UTF-8 are shown with escapes rather than refused."""
-    value = headers.get(name)
-    return None if value is None else value.decode("utf-8", "backslashreplace")
+    return value.decode("utf-8", "backslashreplace")
 
 
-@lru_cache(maxsize=65_536)
-def _target(key: str, partitions: int) -> tuple[int, bytes]:
-    """Partition and bytes of a message key."""
-    return partition_for(key, partitions), key.encode()
+def _origin(headers: Iterable[tuple[str, bytes | None]]) -> Origin:
+    get = dict(headers).get
+    content_type, source, site = get("content-type"), get("waybill-source"), get("waybill-site")
+    received_at = get("waybill-received-at")
+    return _new(
+        Origin,
+        (
+            None if content_type is None else _decode(content_type),
+            None if source is None else _decode(source),
+            None if site is None else _decode(site),
+            None if received_at is None else _decode(received_at),
+        ),
+    )
+
+
+def values_of(names: Sequence[str]) -> Callable[[Mapping[str, str]], Values]:
+    """What gives the values of these fields. Raises KeyError for a field that is not there."""
+    return itemgetter(*names) if names else lambda fields: ()
 
 
 @lru_cache(maxsize=4096)

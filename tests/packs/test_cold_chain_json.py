@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+from itertools import product
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from schemas.pack import CANONICAL_TYPE, Record, Refusal, Submission
+from schemas.packs.cold_chain import jsontext
 from schemas.packs.cold_chain.engine import ColdChainPack
 from schemas.packs.cold_chain.options import NO_SOURCE, Source
 from schemas.packs.cold_chain.reading import Reading, read_fast, read_thoroughly
@@ -478,3 +482,15 @@ def test_the_common_reading_takes_the_fast_way() -> None:
     assert isinstance(built, ColdChainPack)
     assert read_fast(READING, built._rules, NO_SOURCE) == read_thoroughly(READING, built._rules, NO_SOURCE)
     assert read_fast(READING, built._rules, NO_SOURCE) is not None
+
+
+def test_an_array_is_split_as_by_its_tokens() -> None:
+    """Every text of five of these between brackets, and between two usual elements."""
+    symbols = (b"{", b"}", b"[", b"]", b",", b'""', b'"', b'\\"', b" ")
+    inner = [b"".join(chosen) for chosen in product(symbols, repeat=5)]
+    texts = [b"[" + text + b"]" for text in inner] + [b'[{"a":"x"},' + text + b',{"b":1}]' for text in inner[::7]]
+    found = [jsontext.split_array(text) for text in texts]
+    with patch.object(jsontext, "_FLAT", re.compile(rb"(?!)")):
+        assert found == [jsontext.split_array(text) for text in texts]
+    usual = b"[" + b" ,\n".join([READING] * 3) + b"]"
+    assert jsontext.split_array(usual) == [READING] * 3

@@ -51,12 +51,13 @@ def fronted(data: bytes) -> Front | None:
 
 
 def by_hand(m: dict[str, Any]) -> bytes:
+    place = m["group"], m["date"], m["partner"], m["raw_topic"], m["raw_incarnation"], m["raw_partition"]
+    origin = m["count"], m["source"], m["site"], m["schema_version"], m["topology_version"]
     return encode_validated(
-        HEADER,
-        shared_front(m["group"], m["date"], m["partner"], m["raw_topic"], m["raw_incarnation"], m["raw_partition"]),
+        shared_front(HEADER, *place),
         m["key"], m["digest"], m["ordering"], m["recorded_at"], m["raw_offset"], m["raw_index"], m["event_time"],
-        m["submission_digest"], m["received_at"],
-        shared_rest(m["count"], m["source"], m["site"], m["schema_version"], m["topology_version"]),
+        m["submission_digest"],
+        shared_rest(m["received_at"], *origin),
         [Finding(**warning) for warning in m["warnings"]],
         m["payload"],
     )  # fmt: skip

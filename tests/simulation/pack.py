@@ -66,5 +66,15 @@ class LinePack:
             return Lines([" ".join(record[name] for name in FIELDS)])
         return Lines(value.decode().splitlines())
 
+    def single(
+        self, value: bytes | None, content_type: str | None, source: str | None, site: str | None
+    ) -> Record | None:
+        """A good line alone."""
+        if content_type == CANONICAL_TYPE or value == b"crash":
+            return None
+        lines = Lines((value or b"").decode().splitlines())
+        item = next(lines.records()) if lines.count == 1 else None
+        return item if isinstance(item, Record) else None
+
     def summarize(self, payloads: Sequence[bytes]) -> Mapping[str, Any]:
         return {"records": len(payloads)}

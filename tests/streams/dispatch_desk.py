@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas.canonical import sha256
 from schemas.codec import SingleObjectCodec
-from schemas.pack import Submission, Unpacked
+from schemas.pack import Record, Submission, Unpacked
 from streams.deadletter import DeadLetters
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
 from streams.dispatch import DispatchStage
@@ -35,6 +35,11 @@ class PlainPack:
         return False
 
     def unpack(self, submission: Submission) -> Unpacked:
+        raise NotImplementedError
+
+    def single(
+        self, value: bytes | None, content_type: str | None, source: str | None, site: str | None
+    ) -> Record | None:
         raise NotImplementedError
 
     def summarize(self, payloads: Sequence[bytes]) -> Mapping[str, Any]:

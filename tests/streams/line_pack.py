@@ -61,6 +61,15 @@ class LinePack:
             raise RuntimeError("the reader crashed")
         return Lines(submission.value or b"")
 
+    def single(
+        self, value: bytes | None, content_type: str | None, source: str | None, site: str | None
+    ) -> Record | None:
+        if value == b"crash" or (value or b"")[:1] == b"%":
+            return None
+        lines = Lines(value or b"")
+        item = next(lines.records()) if lines.count == 1 else None
+        return item if isinstance(item, Record) else None
+
     def summarize(self, payloads: Sequence[bytes]) -> Mapping[str, Any]:
         return {}
 

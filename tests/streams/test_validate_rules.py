@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemas.canonical import sha256
 from schemas.pack import Record, Refusal, Submission
 from streams.stage import Chunk, Work
-from tests.streams.line_pack import Lines
+from tests.streams.line_pack import LinePack, Lines
 from tests.streams.toy_pack import CODEC, Toy, create_time, line_pipeline, small_chunks
 from topology.model import Chunking, Pipeline
 
@@ -137,17 +137,18 @@ class Liar:
 
 
 def test_va2_a_pack_whose_count_is_wrong_condemns_the_submission_and_no_other() -> None:
-    toy = Toy()
-    unpack = toy.pack.unpack
+    pack = LinePack()
 
     def lying(submission: Submission) -> Any:
-        return Liar() if submission.value == b"lie" else unpack(submission)
+        return Liar() if submission.value == b"lie\nlie\nlie" else pack.unpack(submission)
 
-    toy.pack.unpack = lying  # type: ignore[method-assign]
-    toy.publish("x g 1", "lie", "y g 1")
+    toy = Toy(unpack=lying)
+    toy.publish("x g 1", "lie\nlie\nlie", "y g 1")
     toy.run()
     assert toy.answers() == [(0, 0, 0), (0, 1, 0), (0, 2, 0)]
-    assert toy.dead()[0]["findings"][0]["code"] == "UNPROCESSABLE"
+    (finding,) = toy.dead()[0]["findings"]
+    assert finding["code"] == "UNPROCESSABLE"
+    assert "gave 2 records of a submission it counts 3 in" in finding["message"]
 
 
 # ---- VA4 -------------------------------------------------------------------------------------------

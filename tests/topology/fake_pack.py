@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.pack import Submission, Unpacked
+from schemas.pack import Record, Submission, Unpacked
 
 
 class Options(BaseModel):
@@ -28,6 +28,11 @@ class FakePack:
         return False
 
     def unpack(self, submission: Submission) -> Unpacked:
+        raise NotImplementedError
+
+    def single(
+        self, value: bytes | None, content_type: str | None, source: str | None, site: str | None
+    ) -> Record | None:
         raise NotImplementedError
 
     def summarize(self, payloads: Sequence[bytes]) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeGuard, TypeVar
 
 from schemas import errors
 from schemas.canonical import canonical_json, sha256
@@ -29,6 +29,7 @@ EXPORT_SHARE = 128
 MOST_FINDINGS = 100
 """Findings kept of one record."""
 _JSON = sniff.JSON
+_BRACE = ord("{")
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
@@ -41,22 +42,6 @@ class One:
         self.content_type = content_type
         self.count = 1
         self.notes = notes
-        self.outcome = outcome
-
-    def records(self, start: int = 0) -> Iterator[Record | Refusal]:
-        """See `schemas.pack.Unpacked`."""
-        return iter(() if start else (self.outcome,))
-
-
-class Plain:
-    """A submission of one JSON record: what `One` is, for the hot path, where every attribute counts."""
-
-    __slots__ = ("outcome",)
-    content_type: str = sniff.JSON
-    count: int = 1
-    notes: Mapping[str, int] = _NOTHING
-
-    def __init__(self, outcome: Record) -> None:
         self.outcome = outcome
 
     def records(self, start: int = 0) -> Iterator[Record | Refusal]:
@@ -95,6 +80,7 @@ class ColdChainPack:
     def __init__(self, options: Options, profile: Profile) -> None:
         self._rules = Rules(options, profile)
         self._sources: dict[tuple[str | None, str | None], Source] = {}
+        self._unnamed = self._rules.source(None, None)
         catalogue = {name: product.model_dump(mode="json") for name, product in options.catalogue().items()}
         self.settings: Mapping[str, Any] = {
             **options.model_dump(mode="json"),
@@ -110,22 +96,25 @@ class ColdChainPack:
     def unpack(self, submission: Submission) -> Unpacked:
         """Never raises; see `schemas.pack.Pack`."""
         value, header, name, site = submission
+        record = self.single(value, header, name, site)
+        return self._choose(value, header, self._source(name, site)) if record is None else One(_JSON, record)
+
+    def single(
+        self, value: bytes | None, content_type: str | None, source: str | None, site: str | None
+    ) -> Record | None:
+        """See `schemas.pack.Pack`. Lines never pass the gate, which takes one JSON text only."""
+        if not _plain(value, content_type):
+            return None
+        rule = self._unnamed if source is None and site is None else self._source(source, site)
+        return read_fast(value, self._rules, rule)
+
+    def _source(self, name: str | None, site: str | None) -> Source:
         source = self._sources.get((name, site))
         if source is None:
             source = self._rules.source(name, site)
             if len(self._sources) < 10_000:
                 self._sources[name, site] = source
-        if (
-            value is not None
-            and value[:1] == b"{"
-            and len(value) <= MAX_READING
-            and (header is None or header == _JSON)
-        ):
-            # The hot path: one plain JSON reading. Lines never pass the gate, which takes one JSON text only.
-            record = read_fast(value, self._rules, source)
-            if record is not None:
-                return Plain(record)
-        return self._choose(value, header, source)
+        return source
 
     def _choose(self, value: bytes | None, header: str | None, source: Source) -> Unpacked:
         if value is None:
@@ -142,7 +131,7 @@ class ColdChainPack:
         if kind == CANONICAL_TYPE:
             return One(kind, refuse(read_canonical(value, rules), value, kind))
         if kind == sniff.READING or (kind == sniff.JSON and sniff.first_bytes(value)[:1] != b"["):
-            return One(kind, refuse(read_json(value, rules, source), value, kind))
+            return One(kind, read_json(value, kind, rules, source, tried=_plain(value, header)))
         if kind == sniff.JSON:
             slices = split_array(value)
             if slices is None:
@@ -168,11 +157,20 @@ class ColdChainPack:
         return summary.summarize(payloads, self._rules)
 
 
-def read_json(data: bytes, rules: Rules, source: Source) -> Record | tuple[Finding, ...]:
-    """One JSON reading: fast where it can, thorough where it must."""
+def _plain(value: bytes | None, header: str | None) -> TypeGuard[bytes]:
+    """Whether this may be one reading for the fast way."""
+    if not value or value[0] != _BRACE or len(value) > MAX_READING:
+        return False
+    return header is None or header == _JSON
+
+
+def read_json(data: bytes, kind: str, rules: Rules, source: Source, tried: bool = False) -> Record | Refusal:
+    """One JSON reading: fast where it can, unless that was `tried`, thorough where it must."""
     if len(data) > MAX_READING:
-        return (Finding(errors.TOO_LARGE, "", f"a reading of {len(data)} bytes; {MAX_READING} are allowed"),)
-    return read_fast(data, rules, source) or read_thoroughly(data, rules, source)
+        finding = Finding(errors.TOO_LARGE, "", f"a reading of {len(data)} bytes; {MAX_READING} are allowed")
+        return Refusal((finding,), data, kind)
+    record = None if tried else read_fast(data, rules, source)
+    return refuse(read_thoroughly(data, rules, source), data, kind) if record is None else record
 
 
 def refuse(outcome: Record | tuple[Finding, ...], original: bytes, content_type: str) -> Record | Refusal:
@@ -199,7 +197,7 @@ def _many(
         return _whole(Finding(errors.EMPTY_SUBMISSION, "", "holds no reading"), value, kind)
 
     def read(part: bytes) -> Record | Refusal:
-        return refuse(read_json(part, rules, source), part, sniff.READING)
+        return read_json(part, sniff.READING, rules, source)
 
     return Many(kind, slices, read, notes)
 

@@ -20,6 +20,8 @@ SAFE = 2**53 - 1
 
 # Possessive, and content with a string that never ends: one pass, whatever a sender makes up.
 _TOKENS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+|[\[\]{},]', re.DOTALL)
+_FLAT = re.compile(rb'\s*+(\{[^"{}\[\]]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"{}\[\]]*+)*+\})\s*+,', re.DOTALL)
+"""An element that is an object without arrays or objects in it, and the comma behind it."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -148,8 +150,12 @@ def split_array(data: bytes) -> list[bytes] | None:
     if data[:1] != b"[" or data[-1:] != b"]":
         return None
     slices: list[bytes] = []
-    level, start = 0, 1
-    for match in _TOKENS.finditer(data):
+    level, start = 1, 1
+    # Each element of a usual array at once: a third of the time that its tokens take. The rest by tokens.
+    while flat := _FLAT.match(data, start):
+        slices.append(flat[1])
+        start = flat.end()
+    for match in _TOKENS.finditer(data, start):
         at = match.start()
         char = data[at]
         if char in b"[{":

@@ -167,6 +167,12 @@ def test_hostile_texts_take_one_pass() -> None:
     assert refused(b"Temp, C" + b"(LGR S/N: " * 200_000 + b"\n1\n") == ["UNKNOWN_CONTENT"]
 
 
+def test_a_plain_reading_is_held_to_the_size_that_was_set() -> None:
+    padded = b"{" + b" " * 2000 + READING[1:]
+    assert record(padded)
+    assert refused(padded, by=pack(max_bytes=1024)) == ["TOO_LARGE"]
+
+
 @pytest.mark.parametrize("profile", ["strict", "lenient", "schema"])
 @pytest.mark.parametrize("product", ["unspecified", "vapour"])
 def test_absolute_zero_is_no_temperature_in_any_profile(profile: str, product: str) -> None:

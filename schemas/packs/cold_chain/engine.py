@@ -81,6 +81,7 @@ class ColdChainPack:
         self._rules = Rules(options, profile)
         self._sources: dict[tuple[str | None, str | None], Source] = {}
         self._unnamed = self._rules.source(None, None)
+        self._plain_bytes = min(MAX_READING, options.max_bytes)
         catalogue = {name: product.model_dump(mode="json") for name, product in options.catalogue().items()}
         self.settings: Mapping[str, Any] = {
             **options.model_dump(mode="json"),
@@ -103,10 +104,16 @@ class ColdChainPack:
         self, value: bytes | None, content_type: str | None, source: str | None, site: str | None
     ) -> Record | None:
         """See `schemas.pack.Pack`. Lines never pass the gate, which takes one JSON text only."""
-        if not _plain(value, content_type):
+        if not self._plain(value, content_type):
             return None
         rule = self._unnamed if source is None and site is None else self._source(source, site)
         return read_fast(value, self._rules, rule)
+
+    def _plain(self, value: bytes | None, header: str | None) -> TypeGuard[bytes]:
+        """Whether this may be one reading for the fast way."""
+        if not value or value[0] != _BRACE or len(value) > self._plain_bytes:
+            return False
+        return header is None or header == _JSON
 
     def _source(self, name: str | None, site: str | None) -> Source:
         source = self._sources.get((name, site))
@@ -131,7 +138,7 @@ class ColdChainPack:
         if kind == CANONICAL_TYPE:
             return One(kind, refuse(read_canonical(value, rules), value, kind))
         if kind == sniff.READING or (kind == sniff.JSON and sniff.first_bytes(value)[:1] != b"["):
-            return One(kind, read_json(value, kind, rules, source, tried=_plain(value, header)))
+            return One(kind, read_json(value, kind, rules, source, tried=self._plain(value, header)))
         if kind == sniff.JSON:
             slices = split_array(value)
             if slices is None:
@@ -155,13 +162,6 @@ class ColdChainPack:
     def summarize(self, payloads: Sequence[bytes]) -> Mapping[str, Any]:
         """See `schemas.pack.Pack` and `summary.py`."""
         return summary.summarize(payloads, self._rules)
-
-
-def _plain(value: bytes | None, header: str | None) -> TypeGuard[bytes]:
-    """Whether this may be one reading for the fast way."""
-    if not value or value[0] != _BRACE or len(value) > MAX_READING:
-        return False
-    return header is None or header == _JSON
 
 
 def read_json(data: bytes, kind: str, rules: Rules, source: Source, tried: bool = False) -> Record | Refusal:

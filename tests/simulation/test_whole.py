@@ -49,8 +49,8 @@ def failures(seeds: Sequence[int]) -> list[str]:
 
 
 def pool() -> ProcessPoolExecutor:
-    """Processes that share nothing with this one, their hash seed neither."""
-    return ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"))
+    """Processes that share nothing with this one, their hash seed neither; half of the cores, beside other files."""
+    return ProcessPoolExecutor(max(1, (os.cpu_count() or 1) // 2), multiprocessing.get_context("spawn"))
 
 
 @pytest.mark.timeout(3600)  # two minutes on two idle cores; a busy machine is no failure

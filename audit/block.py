@@ -107,25 +107,6 @@ Noted = tuple[Tag, int, int, bytes]
 """An entry until it stands in its block: tag, raw offset, raw index, digest."""
 
 
-def noted(entry: Entry) -> Noted:
-    """An entry in the form that `write_blocks` takes."""
-    return (TAGS[entry[:5]], *entry[5:])
-
-
-def make_blocks(
-    chain: Chain,
-    sequence: int,
-    prev_head: bytes,
-    entries: Iterable[Entry],
-    span: Span,
-    observed: Observation,
-    *,
-    max_bytes: int = MAX_BLOCK_BYTES,
-) -> Blocks:
-    """As write_blocks, of entries in full."""
-    return write_blocks(chain, sequence, prev_head, map(noted, entries), span, observed, max_bytes=max_bytes)
-
-
 def write_blocks(
     chain: Chain,
     sequence: int,

@@ -86,6 +86,11 @@ def fill(
 
 def read(bootstrap: str, topic: str) -> Iterator[Pair]:
     """Committed messages of a topic as (key, value), each partition in its order."""
+    return ((message.key(), message.value()) for message in messages(bootstrap, topic))
+
+
+def messages(bootstrap: str, topic: str) -> Iterator[Any]:
+    """As read, the client's own messages. Raises RuntimeError where the topic cannot be read."""
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -106,7 +111,7 @@ def read(bootstrap: str, topic: str) -> Iterator[Pair]:
             for message in consumer.consume(SLICE, 0.1):
                 error: Any = message.error()
                 if error is None:
-                    yield message.key(), message.value()
+                    yield message
                 elif error.code() == KafkaError._PARTITION_EOF:
                     partitions -= 1
                 else:

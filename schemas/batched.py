@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from typing import Any
 
 import fastavro
 
 from schemas.avro import long
-from schemas.codec import Codec, WireError, schema_text
+from schemas.codec import Codec, schema_text, written
 
 _SCHEMA = json.loads(schema_text("batched"))
 _FRONT: Any = fastavro.parse_schema({**_SCHEMA, "fields": _SCHEMA["fields"][:-1]}, named_schemas={})
@@ -23,13 +22,7 @@ def encode_batched(codec: Codec, front: Mapping[str, Any], records: Sequence[byt
     header = codec.header("batched")
     if header is None:
         return codec.encode("batched", {**front, "records": list(records)})
-    out = BytesIO()
-    out.write(header)
-    try:
-        fastavro.schemaless_writer(out, _FRONT, front)
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-        raise WireError(f"message does not fit schema batched: {error}") from error
-    pieces = [out.getvalue()]
+    pieces = [written("batched", header, _FRONT, front)]
     if records:
         pieces.append(long(len(records)))
         for record in records:

@@ -68,6 +68,17 @@ def single_object_fingerprint(schema: Any) -> bytes:
     return bytes.fromhex(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
 
 
+def written(name: str, header: bytes, schema: Any, message: Mapping[str, Any]) -> bytes:
+    """`header` and the Avro bytes behind it; `schema` is parsed. Raises WireError for what does not fit."""
+    out = BytesIO()
+    out.write(header)
+    try:
+        fastavro.schemaless_writer(out, schema, message)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise WireError(f"message does not fit schema {name}: {error}") from error
+    return out.getvalue()
+
+
 class SingleObjectCodec:
     """Avro single-object encoding; needs nothing but the shipped schemas."""
 
@@ -82,14 +93,7 @@ class SingleObjectCodec:
         return self._writers[name][0]
 
     def encode(self, name: str, message: Mapping[str, Any]) -> bytes:
-        header, schema = self._writers[name]
-        out = BytesIO()
-        out.write(header)
-        try:
-            fastavro.schemaless_writer(out, schema, message)
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-            raise WireError(f"message does not fit schema {name}: {error}") from error
-        return out.getvalue()
+        return written(name, *self._writers[name], message)
 
     def decode(self, data: bytes) -> tuple[str, dict[str, Any]]:
         try:

@@ -24,7 +24,7 @@ from streams.frozen import frozen, line_key
 from streams.identity import RETAINED, Version, VersionStore
 from streams.progress import Identity, Progress
 from streams.stage import Message, Output, Work
-from streams.strand import Strands
+from streams.strand import strands
 from streams.versions import Versions
 from streams.window import Line, Window, Windows
 from topology.model import Pipeline, partition_for
@@ -66,7 +66,7 @@ class Lot:
         self.versions = Versions(terms.pipeline, terms.codec, progress, store)
         self.partition = progress.partition
         self.windows = Windows(terms.pipeline.pipeline, self.partition)
-        self._strands = Strands()
+        self._strands = strands()
         self.position = progress.processed_through + 1
         """Next offset to be read."""
         self.observed_at = 0
@@ -102,7 +102,7 @@ class Lot:
         is what nearly every record is, and thirty calls for each were two thirds of the stage's time. Both ways are
         held equal by a property test.
         """
-        progress, windows, versions, strands = self.progress, self.windows, self.versions, self._strands
+        progress, windows, versions, known = self.progress, self.windows, self.versions, self._strands
         sources, note, write, new = progress.sources, progress.entries.append, work.outputs.append, tuple.__new__
         pending, find = versions.pending, versions.store.find
         row_header, partition = self.terms.row_header, self.partition
@@ -136,7 +136,7 @@ class Lot:
                     admitted_at = long(stream_time)
                 if bounded:
                     self._reread_bound(work)
-                line, partner, source, incarnation, admitted, member, row_source, row_line = strands[shared]
+                line, partner, source, incarnation, admitted, member, row_source, row_line = known[shared]
                 seen = (incarnation, raw_offset, index)
                 if sources.get(source, NEVER) < seen:
                     sources[source] = seen

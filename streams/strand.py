@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from audit.block import TAGS, Tag
 from schemas.avro import long, text
+from schemas.kept import Kept
 from schemas.validated import Shared
 from streams.window import Line, member_format
 
@@ -30,21 +31,20 @@ class Strand(NamedTuple):
     """Fields that their rows in `idempotency` share."""
 
 
-class Strands(dict[Shared, Strand]):
+def strands() -> Kept[Shared, Strand]:
     """Strands by what their messages begin with."""
+    return Kept(_strand, MOST)
 
-    def __missing__(self, shared: Shared) -> Strand:
-        group, date, partner, topic, incarnation, partition = shared
-        if len(self) >= MOST:
-            self.clear()
-        strand = self[shared] = Strand(
-            Line(group, date),
-            partner,
-            (topic, partition),
-            incarnation,
-            TAGS["ADMIT", "", topic, incarnation, partition],
-            member_format(topic, incarnation, partition),
-            text(topic) + long(incarnation) + long(partition),
-            text(group) + text(date),
-        )
-        return strand
+
+def _strand(shared: Shared) -> Strand:
+    group, date, partner, topic, incarnation, partition = shared
+    return Strand(
+        Line(group, date),
+        partner,
+        (topic, partition),
+        incarnation,
+        TAGS["ADMIT", "", topic, incarnation, partition],
+        member_format(topic, incarnation, partition),
+        text(topic) + long(incarnation) + long(partition),
+        text(group) + text(date),
+    )

@@ -1,10 +1,12 @@
 """Small helpers any test may import: waiting for a condition, names of one's own."""
 
+import multiprocessing
 import os
 import signal
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +26,11 @@ def wait_for(condition: Callable[[], T], deadline_seconds: float, message: str) 
         if time.monotonic() >= deadline:
             raise AssertionError(f"not within {deadline_seconds} s: {message} (last seen: {value!r})")
         time.sleep(0.02)
+
+
+def processes() -> ProcessPoolExecutor:
+    """Processes that share nothing with this one, their hash seed neither; half of the cores, beside other files."""
+    return ProcessPoolExecutor(max(1, (os.cpu_count() or 1) // 2), multiprocessing.get_context("spawn"))
 
 
 def freeze(pid: int) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
-
+from bench import world
 from bench.peers.expected import NOT_PLAIN, Expected
-from bench.peers.job import PARTITIONS, Job
-from bench.world import SECONDS
+from bench.peers.job import Job
 
 
 class Wrong(Exception):
@@ -30,33 +27,9 @@ class Message(NamedTuple):
 
 def read(bootstrap: str, topic: str) -> Iterator[Message]:
     """Committed messages with their headers, each partition in its order."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "peers.reader",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "fetch.queue.backoff.ms": 10,
-        }
-    )
-    deadline = time.monotonic() + SECONDS
-    left = PARTITIONS
-    try:
-        consumer.assign([TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)])
-        while left:
-            if time.monotonic() > deadline:
-                raise Wrong(f"{topic} could not be read in {SECONDS:g} s")
-            for message in consumer.consume(5_000, 0.1):
-                error: Any = message.error()
-                if error is None:
-                    headers = {name: bytes(value) for name, value in message.headers() or []}
-                    yield Message(message.partition(), message.key(), message.value() or b"", headers)
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    left -= 1
-                else:
-                    raise Wrong(f"{topic}: {error.str()}")
-    finally:
-        consumer.close()
+    for message in world.messages(bootstrap, topic):
+        headers = {name: bytes(value) for name, value in message.headers() or []}
+        yield Message(message.partition(), message.key(), message.value() or b"", headers)
 
 
 def check_validated(bootstrap: str, job: Job, expected: Expected, contradicting: Counter[bytes]) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from audit.block import Chain, Observation, Span, make_blocks
+from audit.block import MAX_BLOCK_BYTES, TAGS, Blocks, Chain, Noted, Observation, Span, write_blocks
 from audit.chain import GENESIS, Entry
 from audit.verify import End
 
@@ -19,6 +20,25 @@ def entry(offset: int, index: int = 0) -> Entry:
 
 def observation(sequence: int) -> Observation:
     return Observation(f"worker-{sequence % 3}", 1_700_000_000_000 + sequence, "0.1.0", 1, "cold_chain/1")
+
+
+def noted(entry: Entry) -> Noted:
+    """An entry in the form that `write_blocks` takes."""
+    return (TAGS[entry[:5]], *entry[5:])
+
+
+def make_blocks(
+    chain: Chain,
+    sequence: int,
+    prev_head: bytes,
+    entries: Iterable[Entry],
+    span: Span,
+    observed: Observation,
+    *,
+    max_bytes: int = MAX_BLOCK_BYTES,
+) -> Blocks:
+    """As write_blocks, of entries in full."""
+    return write_blocks(chain, sequence, prev_head, map(noted, entries), span, observed, max_bytes=max_bytes)
 
 
 class Sample(NamedTuple):

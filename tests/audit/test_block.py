@@ -20,12 +20,11 @@ from audit.block import (
     BlockError,
     Span,
     is_intact,
-    make_blocks,
     read_block,
 )
 from audit.chain import ACTIONS, GENESIS, Entry, extend
 
-from .samples import CHAIN, entry, observation, sample
+from .samples import CHAIN, entry, make_blocks, observation, sample
 from .test_chain import entries
 
 spans = st.builds(

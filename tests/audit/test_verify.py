@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.block import HEADER, LEAST_BLOCK_BYTES, LINK, SCHEMA, Block, Chain, make_blocks, read_block
+from audit.block import HEADER, LEAST_BLOCK_BYTES, LINK, SCHEMA, Block, Chain, read_block
 from audit.chain import Entry, extend
 from audit.verify import Anchor, End, Finding, Result, verify
 
-from .samples import CHAIN, Sample, sample
+from .samples import CHAIN, Sample, make_blocks, sample
 
 OTHER = Chain("cold-chain", "validate", 3)
 

@@ -8,11 +8,9 @@ With one rule broken, some history must break a law, or the simulation proves no
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from itertools import chain
 from typing import Any
 from unittest.mock import patch
@@ -29,6 +27,7 @@ from streams.tables import table_rows
 from tests.simulation.log import SimLog
 from tests.simulation.schedule import run
 from tests.simulation.world import Broken
+from tests.support import processes
 
 HISTORIES = int(os.environ.get("WAYBILL_SIM") or 2_000)
 SLICE = 25
@@ -48,15 +47,10 @@ def failures(seeds: Sequence[int]) -> list[str]:
     return broken
 
 
-def pool() -> ProcessPoolExecutor:
-    """Processes that share nothing with this one, their hash seed neither; half of the cores, beside other files."""
-    return ProcessPoolExecutor(max(1, (os.cpu_count() or 1) // 2), multiprocessing.get_context("spawn"))
-
-
 @pytest.mark.timeout(3600)  # two minutes on two idle cores; a busy machine is no failure
 def test_no_history_breaks_a_law() -> None:
     slices = [range(at, min(at + SLICE, HISTORIES)) for at in range(0, HISTORIES, SLICE)]
-    with pool() as workers:
+    with processes() as workers:
         broken = list(chain.from_iterable(workers.map(failures, slices)))
     assert not broken, "\n\n".join([f"{len(broken)} of {HISTORIES} histories broke a law:", *broken[:3]])
 
@@ -68,7 +62,7 @@ def digest(seed: int) -> str:
 def test_a_replay_of_a_seed_is_the_same_history() -> None:
     """In this process and in another one: every event, and every message on every topic."""
     here = [digest(seed) for seed in REPLAYED]
-    with pool() as workers:
+    with processes() as workers:
         elsewhere = list(workers.map(digest, REPLAYED))
     assert here == elsewhere
     assert len(set(elsewhere)) == len(REPLAYED)

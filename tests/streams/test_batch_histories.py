@@ -5,10 +5,8 @@ WAYBILL_SIM sets another number. A failure names its seed: `failures([seed])` re
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import pytest
 from streams.identity import VersionStore
 from streams.runtime.rocks_versions import RocksVersions
 from tests.streams.batch_world import World, failures
+from tests.support import processes
 
 HISTORIES = int(os.environ.get("WAYBILL_SIM") or 20_000)
 SLICE = 500
@@ -26,8 +25,7 @@ SLICE = 500
 @pytest.mark.timeout(1800)  # 20,000 histories take two minutes on two idle cores; a busy machine is no failure
 def test_no_history_breaks_a_law() -> None:
     slices = [range(at, min(at + SLICE, HISTORIES)) for at in range(0, HISTORIES, SLICE)]
-    processes = max(1, (os.cpu_count() or 1) // 2)  # other files run beside this one
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+    with processes() as pool:
         broken = list(chain.from_iterable(pool.map(failures, slices)))
     assert not broken, "\n".join([f"{len(broken)} of {HISTORIES} histories broke a law:", *broken[:10]])
 

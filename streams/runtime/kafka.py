@@ -244,9 +244,9 @@ class KafkaLog:
         # assigning anew names every position; it also drops what the client has prefetched, so only where needed
         where = [TopicPartition(self._input, p, offset) for p, offset in sorted(self._next.items())]
         self._consumer.assign(where)
-        if self._held:
-            self._consumer.resume(where)
-            self._held = frozenset()
+        # also what is not in `_held`: the client may remember the pause of a partition that left and came back
+        self._consumer.resume(where)
+        self._held = frozenset()
 
     def standing(self, worked: Mapping[int, int]) -> dict[int, int]:
         """The next offsets to be `worked`, by partition; where all that was read has been worked, behind the markers

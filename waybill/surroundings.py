@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -18,6 +19,19 @@ LOOK_SECONDS = 2.0
 """Between two looks at a broker that `up` has started."""
 CLINIC_VARIABLE = "WAYBILL_CLINIC_URL"
 """Where the shipped HTTP partner is; see topology/partners.yaml."""
+
+SHIPPED_CLINIC = "http://127.0.0.1:8081/batches"
+"""Its default there."""
+CONNECT_SECONDS = 1.0
+
+
+def listens(host: str, port: int) -> bool:
+    """Whether somebody takes connections there now."""
+    try:
+        with socket.create_connection((host, port), CONNECT_SECONDS):
+            return True
+    except OSError:
+        return False
 
 
 class Surroundings:
@@ -70,6 +84,23 @@ class Surroundings:
 
         specs = {spec.name: spec for pipeline in pipelines for spec in topic_specs(pipeline)}
         create_topics(self.bootstrap, list(specs.values()))
+
+    def say_partners(self, pipelines: Sequence[Pipeline]) -> None:
+        """Where batches will go, and which of the HTTP partners nobody listens at now."""
+        from urllib.parse import urlsplit
+
+        from topology.model import HttpPartner
+
+        partners = {name: partner for pipeline in pipelines for name, partner in pipeline.partners.items()}
+        for name, partner in sorted(partners.items()):
+            if not isinstance(partner, HttpPartner):
+                say(f"batches for {name} go to {partner.url}")
+                continue
+            url = urlsplit(partner.url)  # its path or query may hold a secret
+            port = url.port or (443 if url.scheme == "https" else 80)
+            word = "" if listens(url.hostname or "", port) else ", where nobody listens now"
+            hint = " (--partner-sim stands in for it)" if word and partner.url == SHIPPED_CLINIC else ""
+            say(f"batches for {name} go to {url.scheme}://{url.hostname}:{port}{word}{hint}")
 
     def say_what_is_left(self, pipeline: Pipeline) -> None:
         """After a stop: what is still in flight, so that nobody has to guess."""

@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.commands.conftest import Cli
+from topology.load import load_pipeline
+from topology.model import HttpPartner, ObjectStorePartner
 from waybill.commands import run
+from waybill.surroundings import Surroundings
 
 
 def test_a_web_port_that_is_taken_is_one_line(cli: Cli) -> None:
@@ -71,3 +74,22 @@ def test_the_fake_partner_keeps_the_bodies_where_it_is_told(tmp_path: Path) -> N
         process.terminate()
         assert process.wait(30) == 0
     assert [path.read_bytes() for path in (tmp_path / "bodies").iterdir()] == [b'{"records":[]}']
+
+
+def test_up_says_where_batches_go_and_who_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    pipeline = load_pipeline("cold-chain")
+    with socket.socket() as there:
+        there.bind(("127.0.0.1", 0))
+        there.listen()
+        port = there.getsockname()[1]
+        partners = {
+            "away": HttpPartner(kind="http", url="http://127.0.0.1:1/batches?key=hidden"),
+            "here": HttpPartner(kind="http", url=f"http://127.0.0.1:{port}"),
+            "lake": ObjectStorePartner(kind="object-store", url="file:lake"),
+        }
+        Surroundings(None, partner_sim=False).say_partners([pipeline.model_copy(update={"partners": partners})])
+    assert capsys.readouterr().err.splitlines() == [
+        "batches for away go to http://127.0.0.1:1, where nobody listens now",
+        f"batches for here go to http://127.0.0.1:{port}",
+        "batches for lake go to file:lake",
+    ]

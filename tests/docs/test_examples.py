@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import shlex
 from pathlib import Path
@@ -10,8 +12,11 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+from schemas.canonical import canonical_json
+from streams.driver import AcceptingPartner, TopologyDriver
 from streams.runtime import watchdog, worker
 from streams.runtime.observe import Metrics
+from topology.load import load_pipeline
 from topology.reference import reference
 from waybill.main import build
 from waybill.output import Code
@@ -100,16 +105,41 @@ def test_files_and_links_exist(page: Path) -> None:
     assert not missing
 
 
+def codes_under(text: str, heading: str) -> set[int]:
+    """The numbers in the first column of a section's table."""
+    section = text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    return {int(code) for code in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)}
+
+
 def test_operating_names_every_metric_and_exit_code() -> None:
     text = (ROOT / "docs" / "operating.md").read_text("utf-8")
     names = {family.name + ("_total" if family.type == "counter" else "") for family in Metrics().registry.collect()}
     shown = set(re.findall(r"`((?:messaging|waybill)_\w+)`", text))
     assert shown == names
-    table = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
     exits = {value for name, value in vars(worker).items() if name.startswith("EXIT_")}
-    assert table == {0, Code.USAGE, watchdog.OVERRUN_EXIT} | exits
+    assert codes_under(text, "Exit codes of a worker") == {0, Code.USAGE, watchdog.OVERRUN_EXIT} | exits
+    assert codes_under(text, "Exit codes of the other commands") == {*Code, 130}
 
 
 def test_the_reference_of_pipelines_is_what_the_models_say() -> None:
     page = (ROOT / "docs" / "pipelines.md").read_text("utf-8")
     assert page.partition("## Every field\n\n")[2] == reference()
+
+
+def test_the_body_on_the_page_for_partners_is_what_is_sent() -> None:
+    shown = json.loads(blocks(ROOT / "docs" / "partners.md", "json")[0][1])
+    lake = AcceptingPartner()
+    driver = TopologyDriver(load_pipeline("cold-chain"), {"lake": lake})
+    driver.publish(
+        "fridge-07",
+        b'{"sensor_id": "fridge-07", "timestamp_utc": "2026-01-05T08:00:00Z", "temperature_c": 4.5, '
+        b'"product": "refrigerator"}',
+    )
+    driver.finish()
+    body = lake.attempts[0].body
+    sent = json.loads(body)
+    assert sent | {"summary": {}} == shown
+    assert sent["summary"]
+    record = sent["records"][0]
+    assert hashlib.sha256(canonical_json(record["record"])).hexdigest() == record["digest"]
+    assert canonical_json(record["record"]) in body

@@ -20,6 +20,9 @@ ErrorClassOption = Annotated[str | None, typer.Option("--class", help="of this c
 CodeOption = Annotated[str | None, typer.Option("--code", help="with a finding of this code")]
 StageOption = Annotated[str | None, typer.Option("--stage", help="of this stage only")]
 
+SHOWN_BYTES = 1024
+"""Of an original that is no text, without --json."""
+
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
@@ -52,7 +55,7 @@ def ls(
         columns = ("id", "at", "stage", "class", "codes", "reason", "route")
         table(columns, ([*map(values.get, columns[:4]), ", ".join(values["codes"]), *map(values.get, columns[5:])]
                         for values in rows),
-              wrap=("codes",), less=("route", "reason", "at", "class", "stage"))  # fmt: skip
+              wrap=("codes",), less=("reason", "at", "class", "stage", "route"))  # fmt: skip
     say(count(len(rows), "dead letter"))
     finish(Code.FINE)
 
@@ -200,10 +203,21 @@ def print_letter(whole: dict[str, Any]) -> None:
     for finding in whole["findings"]:
         line(f"finding            {safe(finding_text(finding))}")
     if "original_hex" in whole:
-        line(f"original (hex)     {whole['original_hex']}")
+        print_bytes(bytes.fromhex(whole["original_hex"]))
     elif whole["original"] is not None:
         line("original")
         for text in whole["original"].splitlines():
             line(f"  {safe(text)}")
     else:
         line(f"original           kept at {safe(str(whole['claim']))}")
+
+
+def print_bytes(data: bytes) -> None:
+    """The beginning of an original that is no text: offset, hex, and what of it is printable ASCII."""
+    line(f"original           {len(data):,} bytes, no text")
+    for at in range(0, min(len(data), SHOWN_BYTES), 16):
+        row = data[at : at + 16]
+        seen = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
+        line(f"  {at:06x}  {row.hex(' '):<47}  {seen}")
+    if len(data) > SHOWN_BYTES:
+        line(f"  and {len(data) - SHOWN_BYTES:,} more bytes; --json shows all of them, as hex")

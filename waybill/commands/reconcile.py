@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,6 +23,8 @@ SHOWN = 50
 """Ids printed without --json; all of them with it."""
 LOOK_SECONDS = 0.5
 """Between two looks while waiting."""
+WORD_SECONDS = 5.0
+"""Between two lines that say what is waited for."""
 NEEDED = ("raw", "validated", "batched", "sent", "dead-letter", "delivery", "heads")
 
 
@@ -204,14 +206,38 @@ def wait_until_quiet(brokers: str, pipeline: Pipeline, deadline: float) -> bool:
 
     decoder = Decoder(pipeline)
     with Reader(brokers) as reader:
-        while True:
-            what = busy(reader, decoder, pipeline)
-            if what is None:
-                return True
-            if time.monotonic() >= deadline:
-                say(f"{pipeline.pipeline}: still {what}")
-                return False
-            time.sleep(min(LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
+        return wait_for(lambda: busy(reader, decoder, pipeline), pipeline.pipeline, deadline)
+
+
+def wait_for(
+    left: Callable[[], str | None],
+    name: str,
+    deadline: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> bool:
+    """Asks until nothing is left to do; False if something was at the deadline. A cluster that fails to answer is asked
+    again: a broker that restarts must not end a wait. What is waited for is said now and then."""
+    from confluent_kafka import KafkaException
+
+    next_word = clock() + WORD_SECONDS
+    while True:
+        try:
+            what = left()
+        except KafkaException as failed:
+            what = f"without an answer of the cluster: {failed.args[0].str()}"
+        except Fault as failed:
+            what = f"without an answer of the cluster: {failed}"
+        if what is None:
+            return True
+        now = clock()
+        if now >= deadline:
+            say(f"{name}: still {what}")
+            return False
+        if now >= next_word:
+            say(f"{name}: {what}; waiting {deadline - now:.0f} s more at most")
+            next_word = now + WORD_SECONDS
+        sleep(min(LOOK_SECONDS, deadline - now))
 
 
 def busy(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> str | None:

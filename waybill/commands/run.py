@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from waybill.context import home
+from waybill.context import Brokers, home
 from waybill.output import Fault, say
 
 
@@ -33,7 +33,6 @@ Slot = Annotated[int, typer.Option(min=0, help="which worker this is; two runnin
 WebPort = Annotated[int, typer.Option(min=0, max=65535, help="of /healthz, /readyz and /metrics; 0: a free one")]
 WebBind = Annotated[str, typer.Option(help="address of the web endpoints")]
 Drain = Annotated[float, typer.Option(min=0, help="seconds to finish what is under way when stopped")]
-Brokers = Annotated[str | None, typer.Option(help="bootstrap servers; default: the local broker")]
 Session = Annotated[
     float, typer.Option(min=1, max=1800, help="seconds of silence after which a worker's partitions go to another one")
 ]
@@ -134,6 +133,7 @@ def up(
         with Surroundings(brokers, partner_sim) as around:
             loaded = [load_pipeline(name) for name in names]
             around.create_topics(loaded)
+            around.say_partners(loaded)
             commands = []
             for slot in range(workers):
                 command = [sys.executable, "-m", "waybill.main", "worker", "--brokers", around.bootstrap]

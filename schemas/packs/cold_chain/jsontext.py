@@ -75,8 +75,8 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_int=_integer, parse_
 
 
 def shorten(text: str, limit: int = 60) -> str:
-    """Text fit for a message: repr, cut, printable ASCII only."""
-    return ascii(text if len(text) <= limit else text[:limit] + "…")
+    """Text fit for a message: repr, printable ASCII only; dots behind the quotes where it was cut."""
+    return ascii(text) if len(text) <= limit else ascii(text[:limit]) + "..."
 
 
 def depth(data: bytes) -> int:

@@ -147,3 +147,14 @@ def small(tmp_path: Path) -> Path:
         "partner: lake\nraw: {max_message_bytes: 1024}\n"
     )
     return path
+
+
+def test_many_refusals_are_summed_up_by_code_with_where_each_came_first(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'{"sensor_id": "s"}\n[]\n')
+    (tmp_path / "b.jsonl").write_bytes(b'{"sensor_id": "s"}\nnothing\n')
+    ran = cli("check", "cold-chain", tmp_path, "--json")
+    seen = Counter(code for row in ran.rows for code in {found["code"] for found in row["codes"]})
+    summed = ran.err.splitlines()[1:]
+    assert len(seen) > 1
+    assert {line.split()[2].rstrip(","): int(line.split()[0]) for line in summed} == dict(seen)
+    assert f", first {tmp_path}/a.jsonl record 0" in summed[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,6 +52,8 @@ def check(
     pack = load_pack_of(pipeline)
     inputs = find_inputs(paths)
     valid = refused = 0
+    reasons: Counter[str] = Counter()
+    first: dict[str, str] = {}
     ticker = Ticker(lambda number: f"{number} records")
     for item in inputs:
         for row in rows(pipeline, pack, item, content_type, site):
@@ -59,12 +62,17 @@ def check(
                 valid += 1
             else:
                 refused += 1
+                for code in {found["code"] for found in row["codes"]}:
+                    reasons[code] += 1
+                    first.setdefault(code, f"{row['file']} record {row['index']}")
             if json:
                 emit(row)
             else:
                 line(text(row))
     ticker.close()
     say(f"{count(valid + refused, 'record')} in {count(len(inputs), 'file')}: {valid:,} valid, {refused:,} refused")
+    for code, times in reasons.most_common() if refused > 1 else ():
+        say(f"  {times:,} with {code}, first {safe(first[code])}")
     if not inputs:
         finish(Code.INCOMPLETE)
     finish(Code.FOUND if fail and refused else Code.FINE)

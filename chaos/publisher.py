@@ -13,8 +13,11 @@ from chaos.checker.evidence import Message
 from chaos.checker.kafka import read_topic
 from chaos.load import NOWHERE, Load, Sent
 
-RATE = 40
-"""Messages a second while the faults are at work."""
+RATE, MESSAGES = 40, 600
+"""So many messages a second while the faults are at work, up to so many: 15 s."""
+TRICKLE = 5
+"""Messages a second after those: a fault that drags on, on a busy machine, still meets traffic, but no backlog that
+grows with the machine's slowness."""
 FLUSH_SECONDS = 180.0
 """For the broker to take everything: it may just have been killed, on a busy machine."""
 
@@ -37,7 +40,7 @@ class Publisher:
         """At a steady rate, until it is over."""
         started = time.monotonic()
         while not over():
-            due = int((time.monotonic() - started) * RATE) - self._made
+            due = made_by(time.monotonic() - started) - self._made
             with self._lock:
                 for sent in self._load.take(max(0, due)):
                     self._send(sent)
@@ -69,6 +72,11 @@ class Publisher:
             self.taken.append(sent)
 
         self._producer.produce(self._topic, sent.value, sent.key, on_delivery=taken)
+
+
+def made_by(seconds: float) -> int:
+    """Messages that are due so long after the first."""
+    return int(min(seconds * RATE, MESSAGES + max(0.0, seconds - MESSAGES / RATE) * TRICKLE))
 
 
 def locate(taken: Sequence[Sent], messages: Iterable[Message]) -> None:

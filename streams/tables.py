@@ -41,7 +41,10 @@ def decode_row(
 
 def unreadable(pipeline: Pipeline, table: str, partition: int, key: bytes, why: object) -> LogGap:
     """A row that says nothing."""
-    text = key.decode("utf-8", "replace")
+    try:
+        text = key.decode()
+    except UnicodeDecodeError:
+        text = "\0"
     shown = repr(text) if text.isprintable() else key.hex()
     return LogGap(
         f"{pipeline.topic(table)}[{partition}]: the row of key {shown} cannot be read: {why}. Nothing of ours writes "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chaos.checker.evidence import Message
 from chaos.load import NOWHERE, Sent
-from chaos.publisher import locate
+from chaos.publisher import MESSAGES, RATE, TRICKLE, locate, made_by
 
 
 def sent(key: str, value: bytes | None, partition: int, offset: int | None) -> Sent:
@@ -23,3 +23,8 @@ def test_what_was_acknowledged_without_an_offset_is_found_among_what_nobody_clai
     locate([first, known, second, tombstone, lost], log)
     assert [one.offset for one in (first, known, second, tombstone)] == [4, 5, 7, 8]
     assert lost.offset == NOWHERE, "the checker says that it is not on raw"
+
+
+def test_the_load_is_bounded_however_long_the_faults_take() -> None:
+    assert [made_by(seconds) for seconds in (0, 5, MESSAGES / RATE)] == [0, 5 * RATE, MESSAGES]
+    assert made_by(MESSAGES / RATE + 60) == MESSAGES + 60 * TRICKLE

@@ -21,6 +21,12 @@ def read(table: str, value: bytes) -> dict[str, Any]:
     return decode_row(CODEC, PIPELINE, table, 1, b"a key", value)
 
 
+@pytest.mark.parametrize(("key", "shown"), [(b"sensor", "'sensor'"), (b"\xd2i\xd1", "d269d1"), (b"a\x1fb", "611f62")])
+def test_a_key_that_is_no_text_is_shown_as_hex(key: bytes, shown: str) -> None:
+    with pytest.raises(LogGap, match=rf"the row of key {shown} cannot be read"):
+        decode_row(CODEC, PIPELINE, "heads", 1, key, b"damaged")
+
+
 @pytest.mark.parametrize("table", KINDS)
 def test_t1_a_row_is_read_whole_or_ends_the_stage(table: str) -> None:
     row = CODEC.encode(KINDS[table], example(KINDS[table]))

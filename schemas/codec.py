@@ -17,10 +17,11 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 MARKER = b"\xc3\x01"
 NAMES = (
     "validated", "release", "retain", "replay", "batched", "batched_again", "sent", "sent_batch", "dead_letter",
-    "review", "idempotency", "window", "head", "delivery", "control",
+    "review", "idempotency", "window", "head", "delivery",
+    "partner_state", "control",
 )  # fmt: skip
 """Every kind of message, with its schema in `schemas/wire/`. The audit block's schema belongs to `audit`."""
-OLDER = {"validated-1": "validated", "head-1": "head"}
+OLDER = {"validated-1": "validated", "head-1": "head", "delivery-1": "delivery"}
 """Schemas that a kind had before: its messages are still read, and what they lack takes its default."""
 
 

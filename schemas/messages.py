@@ -14,6 +14,7 @@ from schemas.canonical import RawPosition
 Stage = Literal["validate", "batch", "dispatch"]
 OutcomeName = Literal["delivered", "duplicate"]
 ReasonName = Literal["schema_violation", "transient_failure", "conflict"]
+PartnerStanding = Literal["open", "paused", "stopped"]
 DeliveryState = Literal["pending", "in_flight", "sent", "dead", "split"]
 
 
@@ -297,6 +298,21 @@ class Delivery(TypedDict):
     recorded_at: int
     parent: bytes | None
     passport: PassportPart | None
+    spared: int
+    spared_since: int
+    excerpt: str | None
+    answer_digest: bytes | None
+
+
+class PartnerState(TypedDict):
+    """Why a partner is left alone, and until when."""
+
+    partner: str
+    state: PartnerStanding
+    at: int
+    until: int
+    openings: int
+    answer: str | None
 
 
 class Control(TypedDict):

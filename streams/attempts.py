@@ -19,8 +19,10 @@ from typing import Any, NamedTuple
 from schemas.errors import OUTCOME_UNKNOWN, PARTNER_REFUSED, RETRIES_EXHAUSTED, STORED_OBJECT_DIFFERS
 from schemas.messages import DeliveryState, PassportPart
 from streams.delivery.backoff import delay
-from streams.delivery.protocol import Outcome, OutcomeKind
-from topology.model import BackoffPreset, HttpPartner, Pipeline
+from streams.delivery.breaker import OFF, BreakerTerms
+from streams.delivery.bucket import FREE, RateTerms
+from streams.delivery.protocol import NONE_REFUSED, Outcome, OutcomeKind
+from topology.model import BackoffPreset, HttpPartner, Partner, Pipeline
 
 STOP_WAIT = 60_000
 """Milliseconds before a partner that refused us (401, 403) is asked again: credentials take people to repair."""
@@ -51,7 +53,7 @@ class Row(NamedTuple):
     body_digest: bytes | None
     render_version: int
     budget_used: int
-    """Attempts of this life known to have failed; `attempt - budget_used` of them ended unknown."""
+    """Attempts of this life known to have failed; those neither among them nor `spared` ended unknown."""
     not_before: int
     first_attempt_at: int
     """Start of the first attempt that may have taken effect: since then the partner may hold the key (DI3)."""
@@ -62,6 +64,13 @@ class Row(NamedTuple):
     """First recorded time in the batch: its oldest version's age counts from there (BA9)."""
     parent: bytes | None
     passport: PassportPart | None = None
+    spared: int = 0
+    """Attempts of this life that failed or ended unknown because the partner as a whole was down."""
+    spared_since: int = 0
+    """Start of the first of them."""
+    excerpt: str | None = None
+    """Beginning of the last answer's body; not of the one that delivered."""
+    answer_digest: bytes | None = None
 
     @property
     def settled(self) -> bool:
@@ -79,6 +88,8 @@ class PartnerTerms:
 
     connections: int = OBJECT_STORE_CONNECTIONS
     """Attempts at one time."""
+    breaker: BreakerTerms = OFF
+    rate: RateTerms = FREE
     key_retention: int | None = None
     """Milliseconds after which a repeated key would be taken for a new one, less one attempt's time; None: never."""
 
@@ -93,6 +104,8 @@ class Terms:
     keep: int
     ordered: bool
     partners: Mapping[str, PartnerTerms] = field(default_factory=dict)
+    outage: int = 0
+    """For which a batch is spared attempts that a partner's outage costs."""
 
     def partner(self, name: str) -> PartnerTerms:
         """Terms of a partner. One that this topology does not know is sent nothing: its batches wait."""
@@ -101,14 +114,7 @@ class Terms:
     @classmethod
     def of(cls, pipeline: Pipeline) -> Terms:
         """The terms a pipeline's YAML states."""
-        partners = {}
-        for name, partner in pipeline.partners.items():
-            retention = None
-            if partner.key_retention is not None:
-                # A retry sent just in time must also arrive in time.
-                retention = max(0, int((partner.key_retention - partner.timeout) * 1000))
-            connections = partner.connections if isinstance(partner, HttpPartner) else OBJECT_STORE_CONNECTIONS
-            partners[name] = PartnerTerms(connections, retention)
+        partners = {name: _terms(partner, pipeline.retry.attempts) for name, partner in pipeline.partners.items()}
         retry = pipeline.retry
         return cls(
             retry.attempts,
@@ -117,7 +123,23 @@ class Terms:
             int(pipeline.keep * 1000),
             pipeline.ordering == "group",
             partners,
+            int(retry.outage * 1000),
         )
+
+
+def _terms(partner: Partner, attempts: int) -> PartnerTerms:
+    """What a partner's YAML allows. Its breaker opens before a batch alone has used up its attempts."""
+    retention = None
+    if partner.key_retention is not None:
+        # A retry sent just in time must also arrive in time.
+        retention = max(0, int((partner.key_retention - partner.timeout) * 1000))
+    own, rate = partner.breaker, partner.rate
+    return PartnerTerms(
+        partner.connections if isinstance(partner, HttpPartner) else OBJECT_STORE_CONNECTIONS,
+        BreakerTerms(min(own.failures, attempts), int(own.first * 1000), int(own.longest * 1000)),
+        FREE if rate is None else RateTerms(rate.per * 1000 / rate.attempts, rate.burst),
+        retention,
+    )
 
 
 class Settled(NamedTuple):
@@ -125,14 +147,16 @@ class Settled(NamedTuple):
 
     row: Row
     code: str = ""
-    """Error code of a batch that died."""
+    """Error code of a batch that died, or of the records in `refused`."""
+    refused: Mapping[int, str] = NONE_REFUSED
+    """Records that the partner did not take although it took others: their index, and its words."""
 
 
 def next_life(row: Row, life: int, passport: PassportPart) -> Row:
     """A dead batch is delivered again (DI6): same id, key and bytes, fresh attempts; unknown stays (DI2)."""
     return row._replace(
         state="pending", life=life, attempt=0, budget_used=0, not_before=0, answer=None, retained=False,
-        passport=passport,
+        passport=passport, spared=0, spared_since=0, excerpt=None, answer_digest=None,
     )  # fmt: skip
 
 
@@ -159,7 +183,7 @@ def spent(row: Row, now: int, terms: Terms) -> str:
         return OUTCOME_UNKNOWN if row.unknown else RETRIES_EXHAUSTED
     if not row.unknown:
         return ""
-    if row.attempt - row.budget_used >= terms.unknown_attempts:
+    if row.attempt - row.budget_used - row.spared >= terms.unknown_attempts:
         return OUTCOME_UNKNOWN
     retention = terms.partner(row.partner).key_retention
     if retention is not None and now - row.first_attempt_at > retention:
@@ -174,15 +198,26 @@ def dead(row: Row, code: str, answer: str | None) -> Settled:
     return Settled(row._replace(state="dead", unknown=unknown, answer=answer), code)
 
 
-def settle(row: Row, outcome: Outcome, now: int, terms: Terms, rng: Random) -> Settled:
-    """What an answer makes of a batch in flight."""
+def refusal(row: Row) -> str:
+    """The code of what a partner refuses. It speaks of this attempt; an earlier one may have taken effect (DI2)."""
+    return OUTCOME_UNKNOWN if row.unknown else PARTNER_REFUSED
+
+
+def settle(row: Row, outcome: Outcome, now: int, terms: Terms, rng: Random, outage: bool = False) -> Settled:
+    """What an answer makes of a batch in flight. `outage`: it failed because the partner as a whole is down; then the
+    batch waits for the partner, and nothing of its own is used up."""
     answer = outcome.answer
+    row = row._replace(
+        excerpt=outcome.kept.excerpt if outcome.kept else None,
+        answer_digest=outcome.kept.digest if outcome.kept else None,
+    )
     match outcome.kind:
         case OutcomeKind.DELIVERED:
-            return Settled(row._replace(state="sent", answer=answer))
-        case OutcomeKind.REFUSED:
-            # The partner speaks of this attempt; an earlier one may have taken effect (DI2).
-            return dead(row, OUTCOME_UNKNOWN if row.unknown else PARTNER_REFUSED, answer)
+            return Settled(row._replace(state="sent", answer=answer, excerpt=None))
+        case OutcomeKind.PARTIAL if len(outcome.refused) < row.count:
+            return Settled(row._replace(state="sent", answer=answer), refusal(row), outcome.refused)
+        case OutcomeKind.REFUSED | OutcomeKind.TOO_LARGE | OutcomeKind.INVALID | OutcomeKind.PARTIAL:
+            return dead(row, refusal(row), answer)._replace(refused=outcome.refused)
         case OutcomeKind.CONFLICT:
             return dead(row, STORED_OBJECT_DIFFERS, answer)
         case OutcomeKind.PAUSED | OutcomeKind.STOPPED:
@@ -193,11 +228,22 @@ def settle(row: Row, outcome: Outcome, now: int, terms: Terms, rng: Random) -> S
             tries = row.budget_used
         case OutcomeKind.UNKNOWN:
             row = row._replace(unknown=True)
-            tries = row.attempt
+            tries = row.attempt - row.spared
+    if outage and (spared := spare(row, outcome.kind is OutcomeKind.FAILED, now, terms)) is not row:
+        row, tries = spared, 0
     if code := spent(row, now, terms):
         return dead(row, code, answer)
-    wait = int(delay(terms.backoff, tries, rng) * 1000)
-    return Settled(row._replace(state="pending", not_before=now + wait, answer=answer))
+    wait = int(delay(terms.backoff, tries, rng) * 1000) if tries else 0
+    return Settled(row._replace(state="pending", not_before=now + wait if wait else 0, answer=answer))
+
+
+def spare(row: Row, known: bool, now: int, terms: Terms) -> Row:
+    """Gives back an attempt that an outage of the partner cost, as long as a batch waits for a partner at all.
+    `known`: it was counted as a known failure."""
+    since = row.spared_since or row.last_attempt_at
+    if now - since > terms.outage:
+        return row
+    return row._replace(budget_used=row.budget_used - known, spared=row.spared + 1, spared_since=since)
 
 
 def waiting_from(row: Row, now: int) -> Row:

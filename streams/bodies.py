@@ -6,22 +6,25 @@ A parked batch keeps its position only; what it holds is read again from `batche
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
-from schemas.canonical import RawPosition, sha256
+from schemas.canonical import RawPosition, record_id, sha256
 from schemas.codec import Codec, WireError
 from schemas.errors import CLAIM_LOST, UNPROCESSABLE
+from schemas.messages import position_of
 from schemas.pack import Pack
 from streams.attempts import Row
 from streams.claims import NO_CLAIMS, ClaimLost, Claims, ClaimsAway
 from streams.delivery.object_store import object_path
 from streams.delivery.protocol import Envelope
-from streams.delivery.render import CONTENT_TYPE, RENDER_VERSION, render
+from streams.delivery.render import CONTENT_TYPES, FORMS, render
 from streams.runtime.log import LogError, LogGap
 from streams.stage import Message
-from topology.model import ObjectStorePartner, Pipeline
+from topology.model import HttpPartner, ObjectStorePartner, Partner, Pipeline
+from topology.partner import BodyForm
 
 CACHE_BYTES = 16 * 2**20
 """Message bytes of batches kept decoded (which takes several times as much memory)."""
@@ -56,6 +59,8 @@ class Body(NamedTuple):
     data: bytes
     path: str
     metadata: dict[str, str]
+    names: Sequence[str] = ()
+    """Of the records, where the partner answers for each one."""
     fetched: bool = False
     """Some of it came from the claim store."""
 
@@ -68,10 +73,11 @@ class Body(NamedTuple):
             self.path,
             self.data,
             self.digest,
-            CONTENT_TYPE,
+            CONTENT_TYPES[self.version],
             self.metadata,
             row.attempt,
             row.life,
+            self.names,
         )
 
 
@@ -162,14 +168,13 @@ class Bodies:
         (law 5).
         """
         frozen = self.at(row.batched_partition, row.batched_offset, row.batch_id)
-        version = RENDER_VERSION if row.body_digest is None else row.render_version
         partner = self._pipeline.partners[row.partner]
-        prefix = partner.prefix if isinstance(partner, ObjectStorePartner) else ""
+        version = FORMS[_form(partner)] if row.body_digest is None else row.render_version
         name = row.batch_id.hex()
         try:
             records = self._whole(frozen.records)
             data = render(frozen.batched, records, self._pack, version)
-            path = object_path(prefix, frozen.batched["date"], name)
+            path = _path(partner, frozen.batched)
         except LogError:
             raise
         except ClaimLost as lost:
@@ -177,7 +182,9 @@ class Bodies:
         except Exception as error:  # noqa: BLE001 - a pack may fail in any way
             return Fault(UNPROCESSABLE, f"{type(error).__name__}: {error}")
         metadata = {"batch_digest": name, "record_count": str(row.count), "flush_utc": frozen.flushed_at}
-        return Body(sha256(data), version, data, path, metadata, records is not frozen.records)
+        return Body(
+            sha256(data), version, data, path, metadata, _names(partner, frozen.records), records is not frozen.records
+        )
 
     def _whole(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The records with the payloads that are kept by claim check (VA4). Raises ClaimLost, ClaimsAway."""
@@ -200,3 +207,32 @@ class Bodies:
         self._room -= frozen.size - (old.size if old else 0)
         while self._room < 0 and len(self._cache) > 1:
             self._room += self._cache.popitem(last=False)[1].size
+
+
+def _form(partner: Partner) -> BodyForm:
+    return partner.body if isinstance(partner, HttpPartner) else "batch"
+
+
+def _path(partner: Partner, batched: Mapping[str, Any]) -> str:
+    """Where a batch goes: an object's path, or what stands behind an API's URL. Raises ValueError for a path that a
+    value out of a record would lead elsewhere."""
+    name = batched["batch_id"].hex()
+    if isinstance(partner, ObjectStorePartner):
+        return object_path(partner.prefix, batched["date"], name)
+    if partner.path is None:
+        return ""
+    values = {field: batched[field] for field in ("date", "group", "partner", "pipeline")}
+    values |= {"batch": name, "records": str(batched["count"])}
+    path = partner.path.format_map({field: quote(value, safe="") for field, value in values.items()})
+    if any(part in (".", "..") for part in path.split("/")):
+        raise ValueError(f"the path {path} leads elsewhere")
+    return path
+
+
+def _names(partner: Partner, records: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+    """By what the partner tells records apart in its answers, in their order; empty if it answers for none."""
+    if not isinstance(partner, HttpPartner) or partner.response is None:
+        return ()
+    if partner.response.by == "key":
+        return [record["key"] for record in records]
+    return [record_id(position_of(record)) for record in records]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from schemas.messages import PartnerState
 from streams.attempts import Row
+from streams.delivery.protocol import NONE_REFUSED
 
 
 class What(StrEnum):
@@ -28,6 +30,9 @@ class Event(NamedTuple):
     partition: int
     row: Row
     code: str = ""
+    """Of the dead letters."""
+    refused: Mapping[int, str] = NONE_REFUSED
+    """Of DELIVERED: the records that were not taken, which are dead. Of any: index -> the partner's words."""
 
 
 class Prepared(NamedTuple):
@@ -71,5 +76,7 @@ class Changes:
 
     rows: dict[tuple[int, bytes], Row | None] = field(default_factory=dict)
     """The table's rows as they are to be, by (partition, batch id); None: a tombstone."""
+    partners: dict[tuple[int, str], PartnerState | None] = field(default_factory=dict)
+    """Why partners are left alone, by (partition, partner); None: a tombstone."""
     events: list[Event] = field(default_factory=list)
     launches: list[Launch] = field(default_factory=list)

@@ -16,22 +16,11 @@ from itertools import count
 from random import Random
 
 from schemas.errors import BODY_DIGEST_CHANGED
-from schemas.messages import PassportPart
-from streams.attempts import (
-    PartnerTerms,
-    Row,
-    Settled,
-    Terms,
-    dead,
-    found_in_flight,
-    next_life,
-    put_off,
-    settle,
-    spent,
-    write_ahead,
-)
+from schemas.messages import PartnerState, PassportPart
+from streams.attempts import Row, Settled, Terms, dead, found_in_flight, next_life, settle, spare, spent, write_ahead
 from streams.changes import Broken, Changes, Event, Later, Launch, Prepare, What
 from streams.delivery.protocol import Outcome
+from streams.gate import Batch, Gate
 
 TIDY_AT_ONCE = 1_000
 """Settled rows tombstoned at a time: tidying must not make a chunk long."""
@@ -40,30 +29,6 @@ ATTEMPTS_AT_ONCE = 32
 """Bodies rendered at a time, for the same reason; what is left over is due at once."""
 BUSY_WAIT = 100
 """Milliseconds until we look again whether a forgotten attempt of the same batch has come back."""
-
-
-@dataclass(slots=True, eq=False)
-class Batch:
-    """An unsettled batch and where it stands."""
-
-    partition: int
-    row: Row
-    open: bool = False
-    """An attempt of ours is out and its answer will be taken."""
-
-
-@dataclass(slots=True, eq=False)
-class Gate:
-    """What a partner lets through. Breaker and quota (DI7) belong here: `free` is the one question asked."""
-
-    terms: PartnerTerms
-    open: int = 0
-    not_before: int = 0
-    ready: deque[Batch] = field(default_factory=deque)
-
-    def free(self, now: int) -> bool:
-        """Whether one more attempt may go out."""
-        return self.open < self.terms.connections and self.not_before <= now
 
 
 @dataclass(slots=True, eq=False)
@@ -96,8 +61,10 @@ class Deliveries:
 
     # ---- taking over and letting go --------------------------------------------------------------
 
-    def restore(self, partition: int, rows: Iterable[Row]) -> None:
+    def restore(self, partition: int, rows: Iterable[Row], partners: Iterable[PartnerState] = (), now: int = 0) -> None:
         """Takes a partition over from its table. Whatever was in flight is unknown now (DI2)."""
+        for standing in partners:
+            self._gate(standing["partner"]).take_over(standing, now)
         part = self._parts[partition] = Part()
         unsettled = []
         for row in rows:
@@ -118,6 +85,7 @@ class Deliveries:
         for batch in part.unsettled.values():
             if batch.open:
                 self._close(batch)
+            self._gate(batch.row.partner).waiting.pop(batch.row.batch_id, None)
         self._timers = [entry for entry in self._timers if entry[2].partition != partition]
         self._retains = [entry for entry in self._retains if entry[2] != partition]
         self._expiries = [entry for entry in self._expiries if entry[2] != partition]
@@ -166,6 +134,7 @@ class Deliveries:
 
     def _enqueue(self, partition: int, part: Part, row: Row) -> None:
         batch = part.unsettled[row.batch_id] = Batch(partition, row)
+        self._gate(row.partner).waiting[row.batch_id] = batch
         queue = part.queues.setdefault(self._line(row), deque())
         queue.append(batch)
         if queue[0] is batch:
@@ -185,11 +154,16 @@ class Deliveries:
         batch = self._open.get(batch_id)
         if batch is None or (batch.row.life, batch.row.attempt) != (life, attempt):
             return False
-        self._close(batch)
-        if wait := put_off(outcome):
-            gate = self._gate(batch.row.partner)
-            gate.not_before = max(gate.not_before, now + wait)
-        self._apply(changes, batch, settle(batch.row, outcome, now, self.terms, self._rng))
+        gate = self._gate(batch.row.partner)
+        heard = gate.hear(batch, outcome, self._close(batch), now, self._rng)
+        for charged, of_life, known in heard.give_back:
+            if self._alive(charged) and charged.row.life == of_life:
+                charged.row = spare(charged.row, known, now, self.terms)
+                if not charged.open:  # else the row says it with the answer: a write-ahead is written once
+                    changes.rows[charged.partition, charged.row.batch_id] = charged.row
+        if heard.changed:
+            changes.partners[batch.partition, gate.partner] = gate.standing
+        self._apply(changes, batch, settle(batch.row, outcome, now, self.terms, self._rng, heard.outage))
         return True
 
     def _apply(self, changes: Changes, batch: Batch, result: Settled) -> None:
@@ -202,12 +176,13 @@ class Deliveries:
             self._offer(batch)
             return
         what = What.DELIVERED if row.state == "sent" else What.DEAD
-        changes.events.append(Event(what, partition, row, result.code))
+        changes.events.append(Event(what, partition, row, result.code, result.refused))
         if row.retained:
             row = row._replace(retained=False)
             changes.events.append(Event(What.RETAIN_END, partition, row))
         changes.rows[partition, row.batch_id] = row
         del part.unsettled[row.batch_id]
+        self._gate(row.partner).waiting.pop(row.batch_id, None)
         line = self._line(row)
         queue = part.queues[line]
         queue.remove(batch)
@@ -218,7 +193,7 @@ class Deliveries:
         self._keep_settled(partition, part, row)
 
     def _keep_settled(self, partition: int, part: Part, row: Row) -> None:
-        part.settled[row.batch_id] = row
+        part.settled[row.batch_id] = row._replace(excerpt=None)  # the table has it; here it would be kept for days
         heappush(self._expiries, (self._expires(row), next(self._sequence), partition, row.batch_id))
 
     def _expires(self, row: Row) -> int:
@@ -257,7 +232,7 @@ class Deliveries:
             return self._apply(changes, batch, dead(row, BODY_DIGEST_CHANGED, row.answer))
         batch.row = row = write_ahead(row, now, prepared.digest, prepared.version)
         batch.open = True
-        gate.open += 1
+        gate.begin(batch)
         self._open[row.batch_id] = batch
         changes.rows[batch.partition, row.batch_id] = row
         changes.events.append(Event(What.ATTEMPT, batch.partition, row))
@@ -271,13 +246,19 @@ class Deliveries:
     def _gate(self, partner: str) -> Gate:
         gate = self._gates.get(partner)
         if gate is None:
-            gate = self._gates[partner] = Gate(self.terms.partner(partner))
+            gate = self._gates[partner] = Gate(partner, self.terms.partner(partner))
         return gate
 
-    def _close(self, batch: Batch) -> None:
+    @property
+    def gates(self) -> Iterable[Gate]:
+        """Every partner that was met, for those who watch."""
+        return self._gates.values()
+
+    def _close(self, batch: Batch) -> bool:
+        """An attempt is over, or forgotten. True: it was its partner's probe."""
         batch.open = False
-        self._gate(batch.row.partner).open -= 1
         del self._open[batch.row.batch_id]
+        return self._gate(batch.row.partner).end(batch)
 
     def _offer(self, batch: Batch) -> None:
         """Puts the head of a queue where it will be found when its wait is over."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas.codec import Codec, WireError
 from schemas.errors import UNPROCESSABLE, Finding
@@ -32,8 +32,22 @@ from streams.stage import Chunk, Message, Output, TableStore, Work
 from streams.tables import decode_row
 from topology.model import Pipeline
 
+PARTNER_KEY = b"partner/"
+"""What the key of a partner's own row in `delivery` begins with; the others are the 32 bytes of a batch id."""
 CLAIMS_WAIT = 10_000
 """Milliseconds before the claim store is asked again for a batch that needs it."""
+
+
+class PartnerView(NamedTuple):
+    """One partner as it stands."""
+
+    partner: str
+    state: str
+    """closed, open, half-open, paused, stopped."""
+    unsettled: int
+    """Batches without a final answer."""
+    age: int
+    """Milliseconds since the first record of the oldest of them was recorded."""
 
 
 class DispatchStage:
@@ -93,6 +107,18 @@ class DispatchStage:
         """Batches without a final answer: a bounded run ends when there is none."""
         return self.deliveries.unsettled
 
+    def partners(self, now: int) -> list[PartnerView]:
+        """Every partner that batches were for, for those who watch."""
+        return [
+            PartnerView(
+                gate.partner,
+                gate.state(now),
+                len(gate.waiting),
+                now - next(iter(gate.waiting.values())).row.recorded_at if gate.waiting else 0,
+            )
+            for gate in self.deliveries.gates
+        ]
+
     @property
     def room(self) -> Mapping[int, int]:
         """What may still be parked of each partition, in equal shares: a partner that is down must not hold up those of
@@ -118,12 +144,15 @@ class DispatchStage:
         progress = take_over(self, partition, stores["heads"], self.codec, committed)
         self._heads[partition] = progress
         self.draining = False
-        decoded = (
-            decode_row(self.codec, self.pipeline, "delivery", partition, key, value)
-            for key, value in stores["delivery"].items()
-        )
-        rows = (waiting_from(Row(**row), now) for row in decoded)
-        self.deliveries.restore(partition, rows)
+        rows, partners = [], []
+        for key, value in stores["delivery"].items():
+            kind = "partner_state" if key.startswith(PARTNER_KEY) else "delivery"
+            decoded: Any = decode_row(self.codec, self.pipeline, "delivery", partition, key, value, kind)
+            if kind == "delivery":
+                rows.append(waiting_from(Row(**decoded), now))
+            else:
+                partners.append(decoded)
+        self.deliveries.restore(partition, rows, partners, now)
         return progress.processed_through + 1
 
     def forget(self, partition: int) -> None:
@@ -205,6 +234,9 @@ class DispatchStage:
         for (partition, batch_id), row in changes.rows.items():
             value = None if row is None else self.codec.encode("delivery", row.message())
             work.outputs.append(Output("delivery", partition, batch_id, value))
+        for (partition, partner), standing in changes.partners.items():
+            value = None if standing is None else self.codec.encode("partner_state", standing)
+            work.outputs.append(Output("delivery", partition, PARTNER_KEY + partner.encode(), value))
         for launch in changes.launches:
             body: Body = launch.prepared.body
             work.effects.append(body.envelope(launch.row))
@@ -219,10 +251,10 @@ class DispatchStage:
                 self._settlement.attempt(progress, row, frozen)
                 return []
             case What.DELIVERED:
-                return list(self._settlement.delivered(progress, row, frozen))
+                return list(self._settlement.delivered(progress, row, frozen, event.code, event.refused))
             case What.DEAD:
                 why = self._faults.pop(row.batch_id, "")
-                return list(self._settlement.dead(progress, row, event.code, why, frozen))
+                return list(self._settlement.dead(progress, row, event.code, why, frozen, event.refused))
             case What.RETAIN | What.RETAIN_END:
                 return [self._settlement.retain(progress, row, event.what is What.RETAIN, frozen)]
 

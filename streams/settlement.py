@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from schemas.canonical import RawPosition
@@ -36,13 +36,22 @@ class Settlement:
         """Notes that an attempt begins."""
         progress.note("ATTEMPT", f"{row.life}.{row.attempt}", frozen.first, row.batch_id)
 
-    def delivered(self, progress: Progress, row: Row, frozen: Frozen) -> Iterator[Output]:
-        """The acks of a delivered batch."""
+    def delivered(
+        self, progress: Progress, row: Row, frozen: Frozen, code: str, refused: Mapping[int, str]
+    ) -> Iterator[Output]:
+        """The acks of a delivered batch; and the dead letters of those of its records that the partner did not take."""
         progress.note("BATCH", "sent", frozen.first, row.batch_id)
-        for record in frozen.records:
+        taken = [record for place, record in enumerate(frozen.records) if place not in refused]
+        for record in taken:
             progress.note("DELIVER", "", position(record), record["digest"])
+        yield from self._acks(row, frozen, taken)
+        if refused:
+            not_taken = [(frozen.records[place], words) for place, words in sorted(refused.items())]
+            yield from self._deaths(progress, row, code, frozen, not_taken)
+
+    def _acks(self, row: Row, frozen: Frozen, taken: Sequence[Mapping[str, Any]]) -> Iterator[Output]:
         if self._pipeline.acks == "batch":
-            yield self._ack_batch(row, frozen)
+            yield self._ack_batch(row, frozen, taken)
             return
         shared = {
             "outcome": "delivered",
@@ -51,7 +60,7 @@ class Settlement:
             "partner": row.partner,
             "answer": row.answer,
         }
-        for record in frozen.records:
+        for record in taken:
             ack = {name: record[name] for name in ACK_FIELDS} | shared
             if row.passport is not None:
                 ack["passport"] = row.passport
@@ -59,28 +68,36 @@ class Settlement:
             target = partition_for(key, self._pipeline.partitions)
             yield Output("sent", target, key.encode(), self._codec.encode("sent", ack))
 
-    def _ack_batch(self, row: Row, frozen: Frozen) -> Output:
+    def _ack_batch(self, row: Row, frozen: Frozen, taken: Sequence[Mapping[str, Any]]) -> Output:
         ack = {
             "batch_id": row.batch_id,
             "partner": row.partner,
             "answer": row.answer,
             "topology_version": frozen.batched["topology_version"],
-            "records": [{name: record[name] for name in ACKED} for record in frozen.records],
+            "records": [{name: record[name] for name in ACKED} for record in taken],
         }
         key = row.batch_id.hex()
         target = partition_for(key, self._pipeline.partitions)
         return Output("sent", target, key.encode(), self._codec.encode("sent_batch", ack))
 
-    def dead(self, progress: Progress, row: Row, code: str, why: str, frozen: Frozen) -> Iterator[Output]:
-        """The dead letters of a batch; and, if no attempt can have taken effect, the releases of its keys (BA8)."""
+    def dead(
+        self, progress: Progress, row: Row, code: str, why: str, frozen: Frozen, refused: Mapping[int, str]
+    ) -> Iterator[Output]:
+        """The dead letters of a batch that died whole; `refused`: what the partner said of each record, if it did."""
         progress.note("BATCH", "dead", frozen.first, row.batch_id)
-        finding = Finding(code, "", why or lookup(code).meaning)
-        for record in frozen.records:
+        dead = [(record, refused.get(place, why)) for place, record in enumerate(frozen.records)]
+        yield from self._deaths(progress, row, code, frozen, dead)
+
+    def _deaths(
+        self, progress: Progress, row: Row, code: str, frozen: Frozen, dead: Sequence[tuple[Mapping[str, Any], str]]
+    ) -> Iterator[Output]:
+        """Dead letters; and, if no attempt can have taken effect, the releases of their keys (BA8)."""
+        for record, why in dead:
             progress.note("DEAD", code, position(record), record["digest"])
             yield self._dead_letters.valid(
                 "dispatch",
                 record,
-                [finding],
+                [Finding(code, "", why or lookup(code).meaning)],
                 batch_id=row.batch_id,
                 partner=row.partner,
                 answer=row.answer,
@@ -90,8 +107,12 @@ class Settlement:
             )
         if row.unknown:
             return
-        progress.note("RELEASE", "", frozen.first, row.batch_id)
-        for record in frozen.records:
+        whole = len(dead) == len(frozen.records)
+        if whole:
+            progress.note("RELEASE", "", frozen.first, row.batch_id)
+        for record, _ in dead:
+            if not whole:
+                progress.note("RELEASE", "", position(record), record["digest"])
             release = {name: record[name] for name in (*POSITION, "key", "digest")} | {"batch_id": row.batch_id}
             yield self._to_batch(frozen, record["key"], self._codec.encode("release", release))
 

@@ -26,13 +26,13 @@ def table_rows(
 
 
 def decode_row(
-    codec: Codec, pipeline: Pipeline, table: str, partition: int, key: bytes, value: bytes
+    codec: Codec, pipeline: Pipeline, table: str, partition: int, key: bytes, value: bytes, kind: str | None = None
 ) -> dict[str, Any]:
-    """A row as it stands in the changelog. Raises LogGap where it is none of this table: what it said is not known,
+    """A row as it stands in the changelog, of the table's kind or of another that it holds. Raises LogGap where it is none of this table: what it said is not known,
     and going on without it could skip records or repeat them."""
     try:
         name, row = codec.decode(value)
-        if name != KINDS[table]:
+        if name != (kind or KINDS[table]):
             raise WireError(f"a {name} message stands there")
     except WireError as error:
         raise unreadable(pipeline, table, partition, key, error) from error

@@ -71,10 +71,10 @@ def _words(
     """What is wrong and what is allowed."""
     kind, ctx = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
-        owner = _owner(model, at[len(prefix) : -1])
+        owner = _owner(model, at[len(prefix) : -1], _at(source.data, prefix))
         names = [name for name in owner.model_fields if name != "partners"] if owner else []
         return "unknown key" + (did_you_mean(at[-1], names) if names else "; allowed: see the pack's options")
-    field = _field(model, at[len(prefix) :])
+    field = _field(model, at[len(prefix) :], _at(source.data, prefix))
     about = f" ({field.description})" if field and field.description else ""
     if kind == "missing":
         return f"is required{about}; allowed: {_allowed(field)}"
@@ -82,7 +82,7 @@ def _words(
         value = _at(source.data, at)
         given = value.get("kind") if isinstance(value, dict) else None
         what = f"`kind: {given}` is not known" if given is not None else "has no `kind`"
-        return what + did_you_mean(given, PARTNER_KINDS)
+        return what + did_you_mean(given, _kinds(field.annotation) if field else PARTNER_KINDS)
     given, _ = expand(_at(source.data, at), at, source, os.environ)
     shown = _shown(given, at, source)
     if kind == "literal_error":
@@ -104,14 +104,15 @@ def _shown(value: Any, at: Location, source: YamlFile) -> str:
     return repr(written) if written != value else "the value there, which is not shown"
 
 
-def _field(model: type[BaseModel] | None, location: Location) -> FieldInfo | None:
-    """The field at a location inside `model`; of a place in a list the list's, with what is allowed in it."""
+def _field(model: type[BaseModel] | None, location: Location, data: Any) -> FieldInfo | None:
+    """The field at a location inside `model`, which was built from `data`; of a place in a list the list's, with what
+    is allowed in it."""
     if not location:
         return None
     if not isinstance(location[-1], int):
-        owner = _owner(model, location[:-1])
+        owner = _owner(model, location[:-1], data)
         return owner.model_fields.get(location[-1]) if owner else None
-    field = _field(model, location[:-1])
+    field = _field(model, location[:-1], data)
     if field is None or not get_args(field.annotation):
         return field
     item = FieldInfo.from_annotation(get_args(field.annotation)[0])
@@ -119,16 +120,17 @@ def _field(model: type[BaseModel] | None, location: Location) -> FieldInfo | Non
     return item
 
 
-def _owner(model: type[BaseModel] | None, location: Location) -> type[BaseModel] | None:
-    """The model that a location inside `model` belongs to."""
+def _owner(model: type[BaseModel] | None, location: Location, data: Any) -> type[BaseModel] | None:
+    """The model that a location inside `model` belongs to; of several kinds the one that `data` names."""
     parts = iter(location)
     for part in parts:
         if model is None or part not in model.model_fields:
             return None
-        annotation = model.model_fields[str(part)].annotation
+        annotation, data = model.model_fields[str(part)].annotation, _at(data, (part,))
         if _holds_many(annotation):
-            next(parts, None)  # a name in the mapping, or a place in the list
-        model = _model_in(annotation)
+            data = _at(data, (next(parts, ""),))  # a name in the mapping, or a place in the list
+        kinds = _kinds(annotation)
+        model = kinds.get(str(_at(data, ("kind",)))) if kinds else _model_in(annotation)
     return model
 
 
@@ -137,10 +139,20 @@ def _holds_many(annotation: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Mapping | Sequence)
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for arg in get_args(annotation) if (found := _model_in(arg))), None)
+        return [annotation]
+    return [found for arg in get_args(annotation) for found in _models_in(arg)]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    return next(iter(_models_in(annotation)), None)
+
+
+def _kinds(annotation: Any) -> dict[str, type[BaseModel]]:
+    """The models that a value may be of, by the word after `kind`."""
+    fields = [(model, model.model_fields.get("kind")) for model in _models_in(annotation)]
+    return {str(word): model for model, field in fields if field for word in get_args(field.annotation)}
 
 
 BOUNDS = {"ge": "at least {}", "gt": "above {}", "le": "at most {}", "lt": "below {}"}
@@ -159,6 +171,8 @@ def _allowed(field: FieldInfo | None) -> str:
     words += [f"text like {item.pattern}" for item in field.metadata if getattr(item, "pattern", None)]
     if words:
         return " and ".join(words)
+    if of_kind := _kinds(field.annotation):
+        return f"a mapping with `kind` {' or '.join(of_kind)}"
     inner = _model_in(field.annotation)
     if inner:
         return f"a mapping of {', '.join(inner.model_fields)}"

@@ -15,6 +15,9 @@ from pydantic import Field, model_validator
 
 from schemas.settings import Number, Settings, Whole
 from schemas.wording import RulesBroken
+from topology.partner import HttpPartner as HttpPartner
+from topology.partner import ObjectStorePartner as ObjectStorePartner
+from topology.partner import Partner as Partner
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
 
@@ -110,39 +113,6 @@ class PartnerRule(Settings):
     default: Name = Field(description="partner of every other value")
 
 
-class ObjectStorePartner(Settings):
-    """A folder or bucket; objects are created, never overwritten (DEL-04, IDM-05)."""
-
-    kind: Literal["object-store"] = Field(description="a folder or bucket")
-    url: str = Field(description="file:///path, s3://bucket, az://container, gs://bucket; relative file:path allowed")
-    prefix: str = Field("coldchain", pattern=r"^[A-Za-z0-9._/-]*$", description="first part of every object's path")
-    options: dict[str, str] = Field(
-        default_factory=dict,
-        description="obstore settings, e.g. endpoint, region; ${ENV} is taken from the environment",
-    )
-    timeout: Number = Field(30.0, gt=0, description="seconds for one attempt, after which its outcome is unknown")
-    key_retention: Number | None = Field(None, gt=0, description="seconds; none: an object name is remembered for ever")
-
-
-class HttpPartner(Settings):
-    """An HTTP API that takes one batch per request."""
-
-    kind: Literal["http"] = Field(description="an HTTP API")
-    url: str = Field(pattern=r"^https?://", description="where a batch is sent")
-    method: Literal["POST", "PUT"] = Field("POST", description="of each request; the batch is its body")
-    headers: dict[str, str] = Field(default_factory=dict, description="sent with each request; ${ENV} is expanded")
-    timeout: Number = Field(30.0, gt=0, description="seconds for one attempt (DEL-02), then its outcome is unknown")
-    connections: Whole = Field(8, ge=1, le=1000, description="pooled connections of the one client")
-    not_done: list[Annotated[Whole, Field(ge=500, le=599)]] = Field(
-        default=[],
-        description="5xx statuses by which this partner promises that nothing was done, so that the attempt is a known "
-        "failure; after any other 5xx the outcome is unknown (a 503 with Retry-After is a pause, listed or not)",
-    )
-    key_retention: Number | None = Field(
-        None, gt=0, description="seconds the partner remembers an idempotency key; none: for ever"
-    )
-
-
 class ClaimStore(Settings):
     """Where payloads and originals are kept that are too large for a topic (VA4), by content."""
 
@@ -157,8 +127,6 @@ class ClaimStore(Settings):
     )
     timeout: Number = Field(15.0, gt=0, le=20, description="seconds for one request")
 
-
-Partner = Annotated[ObjectStorePartner | HttpPartner, Field(discriminator="kind")]
 
 Profile = Literal["strict", "lenient", "schema"]
 BackoffPreset = Literal["documents", "inventory", "packets"]
@@ -178,6 +146,12 @@ class Retry(Settings):
         ge=1,
         le=1000,
         description="further attempts while the outcome is unknown, before dying as outcome_unknown",
+    )
+    outage: Number = Field(
+        7 * 86_400.0,
+        gt=0,
+        description="seconds for which a batch waits for a partner that is down as a whole without using up attempts; "
+        "then they count again",
     )
     seed: Whole | None = Field(None, description="seed of the jitter; none: from the system")
 
@@ -286,6 +260,10 @@ class Pipeline(Settings):
                 f"{HAND_OVER_SECONDS - 2 * PARSER_START_SECONDS:g} s, or a slow parser would end the worker (VA3)"
             )
             wrong.append((("chunk", "seconds"), what))
+        for name, partner in self.partners.items():
+            if isinstance(partner, HttpPartner) and partner.body == "record" and self.batching.max_records != 1:
+                what = f"must be 1: partner {name} takes one record in a request (`body: record`)"
+                wrong.append((("batching", "max_records"), what))
         own = [self.topic(short) for short in SHORT_NAMES]
         if self.raw_topic in [*own, CONTROL_TOPIC]:
             wrong.append(

@@ -26,6 +26,16 @@ from topology.model import (
     Retry,
     Topic,
 )
+from topology.partner import (
+    BasicAuth,
+    BearerAuth,
+    BreakerSettings,
+    OAuth2Auth,
+    Rate,
+    RecordAnswers,
+    Secret,
+    Tls,
+)
 
 SECTIONS: Mapping[str, type[BaseModel]] = {
     "A pipeline": Pipeline,
@@ -38,6 +48,14 @@ SECTIONS: Mapping[str, type[BaseModel]] = {
     "`partner`, where it depends on the record": PartnerRule,
     "A partner of `kind: object-store`": ObjectStorePartner,
     "A partner of `kind: http`": HttpPartner,
+    "`auth` of `kind: bearer`": BearerAuth,
+    "`auth` of `kind: basic`": BasicAuth,
+    "`auth` of `kind: oauth2`": OAuth2Auth,
+    "A secret": Secret,
+    "`tls`": Tls,
+    "`response`": RecordAnswers,
+    "`breaker`": BreakerSettings,
+    "`rate`": Rate,
 }
 HIDDEN = {"partners"}
 """Filled in by the loader from partners.yaml."""

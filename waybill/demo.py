@@ -208,7 +208,7 @@ def in_memory(name: str, readings: int, seed: int, folder: Path) -> Shown:
             for stage in driver.runners
         }
         heads = [head for head in driver.read("heads") if head["stage"] == "batch"]
-        settled = {row["batch_id"]: row["state"] for row in driver.read("delivery")}
+        settled = {row["batch_id"]: row["state"] for row in driver.read("delivery") if "batch_id" in row}
         progress = Progress(
             offsets["validate"],
             offsets["batch"],

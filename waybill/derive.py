@@ -199,7 +199,7 @@ class Batches:
         life = lives.get(passport["attempt"], 1) if passport else 1
         if "outcome" not in message and state == "sent":
             life = batch.life  # the ack of a whole batch names no life; only the last can have succeeded
-        if life == batch.life:
+        if life == batch.life and batch.state != "sent":  # a batch of which the partner took a part is sent
             batch.state = state
             names = ("answer",) if state == "sent" else ("answer", "attempts", "outcome_unknown")
             batch.answer = {column: message[column] for column in names}

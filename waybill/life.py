@@ -169,8 +169,8 @@ class Finder:
     def delivery(self) -> dict[bytes, dict[str, Any]]:
         """The delivery table by batch id."""
         rows = self._reader.table(self._pipeline.topic("delivery")).values()
-        decoded = [self.codec.decode(row.value or b"")[1] for row in rows]
-        return {row["batch_id"]: row for row in decoded}
+        decoded = [self.codec.decode(row.value or b"") for row in rows]
+        return {row["batch_id"]: row for name, row in decoded if name == "delivery"}
 
     def submission(self, raw: RawPosition) -> Message | None:
         """The publisher's message."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from confluent_kafka import (
@@ -231,6 +231,11 @@ class Decoder:
         from schemas.codec import codec_for
 
         self.codec = codec_for(pipeline.registry)
+
+    def batches(self, rows: Iterable[Message]) -> list[dict[str, Any]]:
+        """The rows of `delivery` that are about batches; beside them stand rows about partners."""
+        decoded = [self.codec.decode(row.value or b"") for row in rows]
+        return [fields for name, fields in decoded if name == "delivery"]
 
     def decode(self, value: bytes) -> tuple[str, dict[str, Any]]:
         """Raises schemas.codec.WireError or audit.block.BlockError."""

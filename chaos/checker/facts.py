@@ -19,6 +19,8 @@ from chaos.checker.wire import NotReadable, Reader, shipped_schemas
 
 Place = tuple[int, int, int]
 """Raw partition, offset and index of a record."""
+OF_PARTNERS = "partner_state"
+"""Rows of the delivery topic that say why a partner is left alone: no law asks for them."""
 OBJECT = re.compile(r"batch_([0-9a-f]+)\.json")
 
 
@@ -107,9 +109,12 @@ class Facts:
                 yield Decoded(message, "", {})
                 continue
             try:
-                yield Decoded(message, *self._reader.read(message.value))
+                found = Decoded(message, *self._reader.read(message.value))
             except NotReadable as error:
                 self.unreadable.append(f"{self.round.topic(short)}/{message.partition}/{message.offset}: {error}")
+                continue
+            if found.name != OF_PARTNERS:
+                yield found
 
     def decoded(self, short: str) -> list[Decoded]:
         """Every message of a topic that could be read, by partition and offset; tombstones have an empty name."""

@@ -11,14 +11,18 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from email.utils import parsedate_to_datetime
+from hashlib import sha256
 from typing import Any, NamedTuple
 
-from streams.delivery.protocol import Outcome, OutcomeKind
+from streams.delivery.per_record import RecordReader
+from streams.delivery.protocol import Kept, Outcome, OutcomeKind
 
 EXCERPT = 200
 """Characters of a partner's text that go into acks and audit."""
+KEPT = 4096
+"""Bytes of an answer's body that are kept with the attempt."""
 DEFAULT_PAUSE = 5.0
 """Seconds to pause after a 429 that does not say how long."""
 MAX_PAUSE = 3600.0
@@ -43,46 +47,94 @@ class Answer(NamedTuple):
 
 def judge(
     answer: Answer,
-    digest: bytes,
+    digests: Collection[bytes],
     now: float,
     *,
     not_done: Collection[int] = (),
     secrets: Collection[str] = (),
+    create_only: bool = False,
+    records: RecordReader | None = None,
+    names: Sequence[str] = (),
 ) -> Outcome:
     """The outcome of an answered attempt.
 
-    `digest`: SHA-256 of the bytes sent. `now`: seconds since the epoch, for a Retry-After that is a date.
-    `not_done`: 5xx statuses which the partner declares to mean that nothing was done. `secrets`: texts that must
-    not appear in the answer kept.
+    `digests`: SHA-256 of the bytes sent, and of the body where it was sent compressed: a partner may tell either.
+    `now`: seconds since the epoch, for a Retry-After that is a date. `not_done`: 5xx statuses which the partner
+    declares to mean that nothing was done. `secrets`: texts that must not appear in the answer kept. `create_only`:
+    the request asked not to overwrite (`If-None-Match: *`). `records`: how answers for each record are read, if the
+    partner gives them; `names`: of the records sent.
     """
+    outcome = _judge(answer, digests, now, not_done, secrets, create_only)
+    if records is not None and answer.status in records.statuses:
+        outcome = _per_record(answer, outcome, records, names, secrets)
+    return outcome._replace(status=answer.status, kept=kept(answer.body, secrets))
+
+
+def _judge(
+    answer: Answer,
+    digests: Collection[bytes],
+    now: float,
+    not_done: Collection[int],
+    secrets: Collection[str],
+    create_only: bool,
+) -> Outcome:
+    """The answer table, for the batch as a whole."""
     status = answer.status
     text = line(answer, secrets)
     parsed = _json(answer)
     stored = _stored_digest(parsed)
 
-    if stored is not None and stored != digest and (status in (409, 422) or 200 <= status < 300):
-        return Outcome(OutcomeKind.CONFLICT, f"{text} [stored digest {stored.hex()} differs from {digest.hex()}]")
+    if stored is not None and (status in (409, 412, 422) or 200 <= status < 300):
+        if stored not in digests:
+            ours = " or ".join(sorted(digest.hex() for digest in digests))
+            return Outcome(OutcomeKind.CONFLICT, f"{text} [stored digest {stored.hex()} differs from {ours}]")
+        if status == 412:
+            return Outcome(OutcomeKind.DELIVERED, text)
     if status == 207:
-        # Outcomes per record are not read by this version, so the batch as a whole has no known outcome.
-        return Outcome(OutcomeKind.UNKNOWN, f"{text} [207: outcomes per record are not understood]")
+        # Nobody said how to read it, so the batch as a whole has no known outcome.
+        return Outcome(OutcomeKind.UNKNOWN, f"{text} [207: `response` does not say how outcomes per record are read]")
     if 200 <= status < 300:
         if fault := _unreadable(answer, parsed):
             return Outcome(OutcomeKind.UNKNOWN, f"{text} [{fault}]")
         return Outcome(OutcomeKind.DELIVERED, text)
     if status == 409:
         return _conflict(answer, parsed, text)
+    if status == 412 and create_only:
+        # It exists, and nobody says what it is: ours if an earlier attempt took effect, else somebody's.
+        return Outcome(OutcomeKind.UNKNOWN, f"{text} [exists, and no digest to compare]")
     if status in (429, 503):
         pause = retry_after(answer.headers.get("retry-after"), now)
         if pause is not None or status == 429:
             return Outcome(OutcomeKind.PAUSED, text, DEFAULT_PAUSE if pause is None else pause)
     if status in (401, 403):
         return Outcome(OutcomeKind.STOPPED, text)
+    if status == 413:
+        return Outcome(OutcomeKind.TOO_LARGE, text)
+    if status in (400, 422):
+        return Outcome(OutcomeKind.INVALID, text)
     if 300 <= status < 500:
-        # 413, 400 and 422 are refused as a whole; other 4xx and redirects, which are never followed, for good.
-        return Outcome(OutcomeKind.REFUSED, text)
+        return Outcome(OutcomeKind.REFUSED, text)  # redirects too, which are never followed
     if 500 <= status < 600 and status in not_done:
         return Outcome(OutcomeKind.FAILED, text)
     return Outcome(OutcomeKind.UNKNOWN, text)
+
+
+def _per_record(
+    answer: Answer, whole: Outcome, records: RecordReader, names: Sequence[str], secrets: Collection[str]
+) -> Outcome:
+    """What an answer with an outcome for each record comes to; `whole`: what it says of the batch otherwise."""
+    if whole.kind is OutcomeKind.CONFLICT:
+        return whole
+    text, parsed = line(answer, secrets), _json(answer)
+    if fault := _unreadable(answer, parsed):
+        return Outcome(OutcomeKind.UNKNOWN, f"{text} [{fault}]")
+    found = records.read(None if parsed is _NOT_JSON else parsed, names)
+    if found.fault is not None:
+        return Outcome(OutcomeKind.UNKNOWN, f"{text} [{found.fault}]")
+    if not found.refused:
+        return Outcome(OutcomeKind.DELIVERED, text)
+    said = {place: excerpt(words, secrets) for place, words in sorted(found.refused.items())}
+    return Outcome(OutcomeKind.PARTIAL, text, refused=said)
 
 
 def fault(error: BaseException, *, sent: bool, secrets: Collection[str] = ()) -> Outcome:
@@ -125,6 +177,14 @@ def excerpt(text: str, secrets: Collection[str] = ()) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:EXCERPT])
 
 
+def kept(body: bytes, secrets: Collection[str] = ()) -> Kept:
+    """What of an answer's body goes into the record of the attempt. Secrets are blotted out before the cut."""
+    text = body.decode("utf-8", "replace")
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return Kept(text.encode()[:KEPT].decode("utf-8", "ignore"), sha256(body).digest())
+
+
 def _conflict(answer: Answer, parsed: Any, text: str) -> Outcome:
     """409: the partner has it already (IDM-09, trap T16), unless it says that it is still at it."""
     if problem := _unreadable(answer, parsed):
@@ -135,7 +195,7 @@ def _conflict(answer: Answer, parsed: Any, text: str) -> Outcome:
     said = {re.sub(r"[^a-z]", "", word.lower()) for word in words if isinstance(word, str)}
     if said & IN_PROGRESS or "retry-after" in answer.headers:
         # What is in progress may take effect after all, so this is no known failure (law 4).
-        return Outcome(OutcomeKind.UNKNOWN, f"{text} [in progress at the partner]")
+        return Outcome(OutcomeKind.UNKNOWN, f"{text} [in progress at the partner]", at_work=True)
     return Outcome(OutcomeKind.DELIVERED, text)
 
 

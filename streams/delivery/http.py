@@ -8,65 +8,110 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import io
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 from streams.delivery import answers
-from streams.delivery.protocol import Envelope, Outcome
-from topology.model import HttpPartner
+from streams.delivery.auth import Authorization, NotAllowed
+from streams.delivery.per_record import RecordReader
+from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
+from streams.delivery.secrets import SecretMissing, Secrets
+from streams.delivery.tls import CertificateMissing, TlsContext
+from topology.partner import HttpPartner, Secret
 
 MAX_ANSWER = 64 * 1024
 """Bytes of an answer that are read; a longer answer counts as incomplete."""
+MAX_RECORD_ANSWER = 1024
+"""Bytes beyond it for each record, where the partner answers for each one, up to MAX_ANSWERS in all."""
+MAX_ANSWERS = 8 * 2**20
 
 
 class HttpSink:
     """Sends batches to an HTTP API, one request per attempt."""
 
-    def __init__(self, name: str, partner: HttpPartner, clock: Callable[[], float] = time.time) -> None:
-        """`clock`: seconds since the epoch, read only for a Retry-After that is a date. Opens nothing yet."""
+    def __init__(
+        self,
+        name: str,
+        partner: HttpPartner,
+        clock: Callable[[], float] = time.time,
+        env: Mapping[str, str] = os.environ,
+    ) -> None:
+        """`clock`: seconds since the epoch, read only for a Retry-After that is a date. `env`: where secrets may be
+        found. Opens nothing yet."""
         self.name = name
         self._partner = partner
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
-        self._secrets = _secrets(partner)
+        self._secrets = _configured(partner, env)
+        self._records = RecordReader(partner.response) if partner.response is not None else None
+        self._tls = TlsContext(partner.tls, self._secrets) if partner.tls is not None else None
+        self._auth = Authorization(partner.auth, self._secrets, self._post) if partner.auth is not None else None
+        self._create_only = any(header.lower() == "if-none-match" for header in partner.headers)
 
     async def send(self, envelope: Envelope) -> Outcome:
-        """See Sink. The whole attempt takes at most `partner.timeout` seconds (DEL-02)."""
+        """See Sink. The whole attempt takes at most `partner.timeout` seconds (DEL-02), fetching a token included."""
         trace = SimpleNamespace(sent=False)
         try:
-            if self._session is None:
-                self._session = self._open()
-            async with self._session.request(
-                self._partner.method,
-                self._partner.url,
-                data=io.BytesIO(envelope.body),  # sent piece by piece, so a large body does not hold up the loop
-                headers=self._headers(envelope),
-                allow_redirects=False,
-                trace_request_ctx=trace,
-            ) as response:
-                answer = await _read(response)
+            async with asyncio.timeout(self._partner.timeout):
+                return await self._send(envelope, trace)
+        except NotAllowed as no:
+            return no.outcome
+        except (SecretMissing, CertificateMissing) as missing:
+            return Outcome(OutcomeKind.STOPPED, answers.excerpt(f"not sent: {missing}", self._secrets.texts))
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001  (law 5: whatever the client raises is this attempt's outcome)
-            return answers.fault(error, sent=trace.sent, secrets=self._secrets)
-        return answers.judge(
-            answer,
-            envelope.body_digest,
-            self._clock(),
-            not_done=self._partner.not_done,
-            secrets=self._secrets,
-        )
+            return answers.fault(error, sent=trace.sent, secrets=self._secrets.texts)
 
     async def close(self) -> None:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+    async def _send(self, envelope: Envelope, trace: SimpleNamespace) -> Outcome:
+        who, newest = await self._auth.header() if self._auth is not None else ("", True)
+        data = envelope.body
+        if self._partner.compression == "gzip":
+            data = await asyncio.to_thread(gzip.compress, data, mtime=0)
+        digest = sha256(data).digest() if data is not envelope.body else envelope.body_digest
+        async with self._opened().request(
+            self._partner.method,
+            self._url(envelope),
+            data=io.BytesIO(data),  # sent piece by piece, so a large body does not hold up the loop
+            headers=self._headers(envelope, digest, who),
+            allow_redirects=False,
+            ssl=self._tls.now() if self._tls is not None else True,
+            trace_request_ctx=trace,
+        ) as response:
+            answer = await _read(response, min(MAX_ANSWER + MAX_RECORD_ANSWER * len(envelope.names), MAX_ANSWERS))
+        outcome = answers.judge(
+            answer,
+            {envelope.body_digest, digest},
+            self._clock(),
+            not_done=self._partner.not_done,
+            secrets=self._secrets.texts,
+            create_only=self._create_only,
+            records=self._records,
+            names=envelope.names,
+        )
+        if answer.status == 401 and self._auth is not None and await self._auth.another(who, newest):
+            return outcome._replace(kind=OutcomeKind.PAUSED, retry_after=0.0)
+        return outcome
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = self._open()
+        return self._session
 
     def _open(self) -> aiohttp.ClientSession:
         async def request_begins(_session: aiohttp.ClientSession, context: Any, _params: object) -> None:
@@ -76,32 +121,60 @@ class HttpSink:
 
         trace = aiohttp.TraceConfig()
         trace.on_request_headers_sent.append(request_begins)
+        partner = self._partner
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._partner.connections),
-            timeout=aiohttp.ClientTimeout(total=self._partner.timeout),
+            connector=aiohttp.TCPConnector(limit=partner.connections),
+            timeout=aiohttp.ClientTimeout(
+                total=partner.timeout, sock_connect=partner.connect_timeout, sock_read=partner.read_timeout
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trace_configs=[trace],
         )
 
-    def _headers(self, envelope: Envelope) -> dict[str, str]:
-        headers = dict(self._partner.headers)
-        headers |= {
-            "Content-Type": envelope.content_type,
-            "Accept-Encoding": "identity",
-            "Idempotency-Key": envelope.idempotency_key,
-            "Content-Digest": f"sha-256=:{base64.b64encode(envelope.body_digest).decode()}:",
-            "Waybill-Batch": envelope.batch_id.hex(),
-            "Waybill-Attempt": str(envelope.attempt),
-            "Waybill-Life": str(envelope.life),
-        }
+    def _url(self, envelope: Envelope) -> URL:
+        url = URL(self._partner.url)
+        if self._partner.path is None:
+            return url
+        return url.with_path(url.raw_path.rstrip("/") + envelope.path, encoded=True, keep_query=True)
+
+    def _headers(self, envelope: Envelope, digest: bytes, who: str) -> CIMultiDict[str]:
+        """`digest`: of the bytes as they are sent (RFC 9530). Ours win over the partner's own of the same name."""
+        partner = self._partner
+        headers: CIMultiDict[str] = CIMultiDict()
+        for name, value in partner.headers.items():
+            headers[name] = self._secrets.read(value) if isinstance(value, Secret) else value
+        if who:
+            headers["Authorization"] = who
+        if partner.compression != "none":
+            headers["Content-Encoding"] = partner.compression
+        headers["Content-Type"] = partner.content_type or envelope.content_type
+        headers["Accept-Encoding"] = "identity"
+        headers[partner.idempotency_header] = envelope.idempotency_key
+        headers["Content-Digest"] = f"sha-256=:{base64.b64encode(digest).decode()}:"
+        headers["Waybill-Batch"] = envelope.batch_id.hex()
+        headers["Waybill-Attempt"] = str(envelope.attempt)
+        headers["Waybill-Life"] = str(envelope.life)
         for name, value in envelope.metadata.items():
             headers["Waybill-" + name.replace("_", "-").title()] = value
         return headers
 
+    async def _post(self, url: str, headers: dict[str, str], form: str) -> tuple[int, bytes]:
+        """One request of a token. See auth.Post."""
+        async with self._opened().post(
+            url,
+            data=form.encode(),
+            headers=headers,
+            allow_redirects=False,
+            ssl=self._tls.now() if self._tls is not None else True,
+            trace_request_ctx=SimpleNamespace(sent=False),
+        ) as response:
+            answer = await _read(response, MAX_ANSWER)
+        return answer.status, answer.body
 
-async def _read(response: aiohttp.ClientResponse) -> answers.Answer:
-    """Reads what the answer declares, up to MAX_ANSWER. Raises only CancelledError: once there is a status line, a
+
+async def _read(response: aiohttp.ClientResponse, limit: int) -> answers.Answer:
+    """Reads what the answer declares, up to `limit` bytes. Raises only CancelledError: once there is a status line, a
     body that cannot be had is an incomplete answer and no longer a missing one."""
     body = bytearray()
     # A framed answer has a known end; without length or chunks a lost connection looks like the end.
@@ -110,7 +183,7 @@ async def _read(response: aiohttp.ClientResponse) -> answers.Answer:
     try:
         async for part in response.content.iter_chunked(16 * 1024):
             body += part
-            if len(body) > MAX_ANSWER:
+            if len(body) > limit:
                 complete = False
                 break
     except (aiohttp.ClientError, TimeoutError, OSError):
@@ -118,12 +191,14 @@ async def _read(response: aiohttp.ClientResponse) -> answers.Answer:
     if complete is not True:
         response.close()  # what is left of it must not be taken for the next answer
     headers = {name.lower(): value for name, value in response.headers.items()}
-    return answers.Answer(response.status, response.reason or "", headers, bytes(body[:MAX_ANSWER]), complete)
+    return answers.Answer(response.status, response.reason or "", headers, bytes(body[:limit]), complete)
 
 
-def _secrets(partner: HttpPartner) -> frozenset[str]:
-    """Values of configured headers, which a partner may echo but no ack may show; the bare token of `Bearer x` too."""
-    texts = {part for value in partner.headers.values() for part in (value, value.rpartition(" ")[2])}
+def _configured(partner: HttpPartner, env: Mapping[str, str]) -> Secrets:
+    """The partner's secrets. Values of configured headers are some, which it may echo but no ack may show; the bare
+    token of `Bearer x` too."""
+    secrets = Secrets(env)
+    plain = [value for value in partner.headers.values() if isinstance(value, str)]
     url = URL(partner.url)
-    texts |= {text for text in (url.password, url.raw_query_string) if text}
-    return frozenset(text for text in texts if len(text) >= 6)
+    secrets.always(*plain, *(value.rpartition(" ")[2] for value in plain), url.password, url.raw_query_string)
+    return secrets

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -27,6 +27,8 @@ class Envelope(NamedTuple):
     body, which a retry must repeat byte for byte (trap T6)."""
     attempt: int
     life: int
+    names: Sequence[str] = ()
+    """Of the records in their order, by which the partner tells them apart; empty unless it answers for each one."""
 
 
 class OutcomeKind(StrEnum):
@@ -34,8 +36,14 @@ class OutcomeKind(StrEnum):
 
     DELIVERED = "delivered"
     """The partner has exactly these bytes."""
+    PARTIAL = "partial"
+    """Every record has a known outcome of its own, and `Outcome.refused` names those that were not taken."""
     REFUSED = "refused"
     """Known and permanent: the partner does not want this batch. Dead letter, no retry (RTY-07)."""
+    TOO_LARGE = "too_large"
+    """Known: the partner takes no request of this size (413). Refused as a whole in this version."""
+    INVALID = "invalid"
+    """Known: something in the batch is wrong to the partner (400, 422). Refused as a whole in this version."""
     FAILED = "failed"
     """Known not done: no byte was sent, or the partner said so. Retried; uses the budget."""
     UNKNOWN = "unknown"
@@ -48,6 +56,18 @@ class OutcomeKind(StrEnum):
     """The partner holds other bytes under this key. Compliance stop; nothing was overwritten."""
 
 
+class Kept(NamedTuple):
+    """The beginning of an answer's body."""
+
+    excerpt: str
+    """Its first 4 KiB as text, without secrets; what is no UTF-8 is replaced."""
+    digest: bytes
+    """SHA-256 of the body as far as it was read."""
+
+
+NONE_REFUSED: Mapping[int, str] = {}
+
+
 class Outcome(NamedTuple):
     """The end of one attempt."""
 
@@ -56,6 +76,14 @@ class Outcome(NamedTuple):
     """Short text for the ack and the audit: status line and the first 200 characters, without secrets."""
     retry_after: float | None = None
     """Seconds; set for PAUSED."""
+    refused: Mapping[int, str] = NONE_REFUSED
+    """Of PARTIAL: index of each record that was refused for good, and the partner's words."""
+    status: int | None = None
+    """Of the HTTP answer, if there was one."""
+    kept: Kept | None = None
+    """What is kept of an answer's body, for people who must find out."""
+    at_work: bool = False
+    """UNKNOWN, but the partner is well: it said that it is still at it."""
 
 
 class Sink(Protocol):

@@ -7,33 +7,96 @@ of it may be unsettled: a change of form is a new version number, never an edit 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from typing import Any
 
+import fastavro
 import orjson
 
-from schemas.canonical import RawPosition, canonical_json, canonical_json_fast, record_id
+from schemas.canonical import canonical_json, canonical_json_fast, record_id
+from schemas.messages import position_of
 from schemas.pack import Pack
+from topology.partner import BodyForm
 
-RENDER_VERSION = 1
-"""The form that new batches get; recorded in the `delivery` table with the first write-ahead."""
-CONTENT_TYPE = "application/json"
+FORMS: Mapping[BodyForm, int] = {"batch": 1, "json-array": 2, "json-lines": 3, "avro": 4, "record": 5}
+"""The version that new batches of a form get; recorded in the `delivery` table with the first write-ahead."""
+CONTENT_TYPES = {
+    1: "application/json",
+    2: "application/json",
+    3: "application/x-ndjson",
+    4: "application/vnd.apache.avro+binary",
+    5: "application/json",
+}
+"""By version."""
+
+Members = Sequence[Mapping[str, Any]]
 
 
-def render(
-    batched: Mapping[str, Any], validated: Sequence[Mapping[str, Any]], pack: Pack, version: int = RENDER_VERSION
-) -> bytes:
-    """The body of a batch.
+def render(batched: Mapping[str, Any], validated: Members, pack: Pack, version: int = FORMS["batch"]) -> bytes:
+    """The body of a batch in the form that a version stands for: those of FORMS.
 
-    `batched`: the decoded batched.avsc message. `validated`: its members, decoded, in order. The result is
-    canonical JSON (RFC 8785) with `batch_digest, date, group, partner, pipeline, record_count, records, summary,
-    version`; each record has `digest, event_time` (ms since epoch), `id, key, position, record` (the payload as it
-    was validated) and `warnings`. Raises ValueError for a version this software does not know, or when the members
-    are not those the batch counts.
+    `batched`: the decoded batched.avsc message. `validated`: its members, decoded, in order; the payload of each is
+    canonical JSON. Raises ValueError for a version this software does not know, when the members are not those the
+    batch counts, or for a batch of several records in the form of one.
     """
-    if version != 1:
-        raise ValueError(f"render version {version} is unknown; this software writes version {RENDER_VERSION}")
     if len(validated) != batched["count"]:
         raise ValueError(f"batch {batched['batch_id'].hex()} counts {batched['count']} records, {len(validated)} given")
+    match version:
+        case 1:
+            return _batch(batched, validated, pack)
+        case 2:
+            return b"[%b]" % b",".join(member["payload"] for member in validated)
+        case 3:
+            return b"".join(member["payload"] + b"\n" for member in validated)
+        case 4:
+            return _avro(batched, validated)
+        case 5:
+            if len(validated) != 1:
+                raise ValueError(f"`body: record` holds one record, the batch {len(validated)}")
+            payload: bytes = validated[0]["payload"]
+            return payload
+        case _:
+            raise ValueError(f"render version {version} is unknown; this software writes {sorted(FORMS.values())}")
+
+
+RECORD: Any = fastavro.parse_schema(
+    {
+        "type": "record",
+        "name": "Record",
+        "namespace": "waybill.partner",
+        "fields": [
+            {"name": "id", "type": "string", "doc": "raw position: topic/partition/offset/index"},
+            {"name": "key", "type": "string", "doc": "idempotency key"},
+            {"name": "event_time", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+            {"name": "digest", "type": {"type": "fixed", "name": "Digest", "size": 32}, "doc": "SHA-256 of the record"},
+            {"name": "record", "type": "bytes", "doc": "canonical JSON (RFC 8785), as it was validated"},
+        ],
+    }
+)
+"""Schema of the Avro form. A change of it is a new version."""
+
+
+def _avro(batched: Mapping[str, Any], validated: Members) -> bytes:
+    """An object container file, uncompressed; its sync marker comes from the batch id, where others take chance."""
+    out = BytesIO()
+    rows = (
+        {
+            "id": record_id(position_of(member)),
+            "key": member["key"],
+            "event_time": member["event_time"],
+            "digest": member["digest"],
+            "record": member["payload"],
+        }
+        for member in validated
+    )
+    fastavro.writer(out, RECORD, rows, sync_marker=batched["batch_id"][:16])
+    return out.getvalue()
+
+
+def _batch(batched: Mapping[str, Any], validated: Members, pack: Pack) -> bytes:
+    """Canonical JSON (RFC 8785) with `batch_digest, date, group, partner, pipeline, record_count, records, summary,
+    version`; each record has `digest, event_time` (ms since epoch), `id, key, position, record` (the payload as it
+    was validated) and `warnings`."""
     # The parts stand in the order of their names, which is what makes the whole canonical.
     head = canonical_json(
         {
@@ -52,13 +115,7 @@ def render(
 
 def _record(member: Mapping[str, Any]) -> bytes:
     """One record. The payload is canonical already and is embedded as it is: 3 µs instead of 60."""
-    position = RawPosition(
-        member["raw_topic"],
-        member["raw_incarnation"],
-        member["raw_partition"],
-        member["raw_offset"],
-        member["raw_index"],
-    )
+    position = position_of(member)
     head = orjson.dumps(
         {
             "digest": member["digest"].hex(),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter as Tally
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import structlog
@@ -17,11 +17,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from schemas.canonical import record_id
 from schemas.codec import Codec
 from schemas.messages import position_of
+from streams.delivery.protocol import Envelope, Outcome
+from streams.dispatch import PARTNER_KEY, PartnerView
 from streams.runtime.runner import Step, steady_clock
 from topology.model import Pipeline
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 """Seconds; the buckets that the conventions name."""
+PARTNER_STATES = ("closed", "open", "half-open", "paused", "stopped")
 DEAD_LETTERS_LOGGED = 20
 """Per transaction; the rest is counted in one line. A flood of bad records must not become a flood of logs."""
 
@@ -83,6 +86,29 @@ class Metrics:
         self.unsettled = Gauge(
             "waybill_unsettled_batches", "Batches without a final answer", ("pipeline",), registry=self.registry
         )
+        partner = ("pipeline", "partner")
+        self.attempts = Counter(
+            "waybill_partner_attempts",
+            "Attempts answered or given up, by what they came to and the class of the HTTP status (none: no answer)",
+            (*partner, "outcome", "status"),
+            registry=self.registry,
+        )
+        self.partner_state = Gauge(
+            "waybill_partner_state",
+            "1 for the state a partner is in: closed, open, half-open, paused, stopped",
+            (*partner, "state"),
+            registry=self.registry,
+        )
+        self.partner_unsettled = Gauge(
+            "waybill_partner_unsettled_batches", "Batches of a partner without a final answer", partner,
+            registry=self.registry,
+        )  # fmt: skip
+        self.partner_age = Gauge(
+            "waybill_partner_queue_age_seconds",
+            "Since the first record of a partner's oldest unsettled batch was recorded",
+            partner,
+            registry=self.registry,
+        )
 
 
 class Observer:
@@ -140,6 +166,20 @@ class Observer:
         if "batched" in topics:
             self._batches(step)
 
+    def answered(self, envelope: Envelope, outcome: Outcome) -> None:
+        """An attempt came to its end."""
+        status = f"{outcome.status // 100}xx" if outcome.status is not None else "none"
+        self._metrics.attempts.labels(self._labels[0], envelope.partner, outcome.kind.value, status).inc()
+
+    def partners(self, views: Iterable[PartnerView]) -> None:
+        """How partners stand now."""
+        for view in views:
+            labels = self._labels[0], view.partner
+            for state in PARTNER_STATES:
+                self._metrics.partner_state.labels(*labels, state).set(state == view.state)
+            self._metrics.partner_unsettled.labels(*labels).set(view.unsettled)
+            self._metrics.partner_age.labels(*labels).set(max(0, view.age) / 1000)
+
     def _outputs(self, step: Step, topic: str) -> list[bytes]:
         work = step.work
         return [o.value for o in work.outputs if o.topic == topic and o.value is not None] if work else []
@@ -164,16 +204,30 @@ class Observer:
             self._log.warning("more dead letters", count=len(letters) - DEAD_LETTERS_LOGGED, after=last)
 
     def _deliveries(self, step: Step) -> None:
+        for output in step.work.outputs if step.work else ():
+            if output.topic == "delivery" and output.value is None and (output.key or b"").startswith(PARTNER_KEY):
+                self._log.info("partner is well again", partner=(output.key or b"").removeprefix(PARTNER_KEY).decode())
         for value in self._outputs(step, "delivery"):
-            row = self._codec.decode(value)[1]
-            if row["state"] == "sent":
+            name, row = self._codec.decode(value)
+            if name == "partner_state":
+                self._left_alone(row)
+            elif row["state"] == "sent":
                 self._log.info("delivered", **self._known(row), records=row["count"])
             elif row["state"] == "dead":
                 self._log.error("batch is dead", **self._known(row), records=row["count"])
+            elif row["state"] == "pending" and row["attempt"] and row["spared"] and not row["not_before"]:
+                self._log.warning("waits for its partner", **self._known(row), unknown=row["unknown"])
             elif row["state"] == "pending" and row["attempt"]:
                 # OBS-07: a retry says which attempt it was and how long it waits.
                 delay = max(0, row["not_before"] - row["last_attempt_at"]) / 1000
                 self._log.warning("retry", **self._known(row), delay_s=delay, unknown=row["unknown"])
+
+    def _left_alone(self, row: dict[str, Any]) -> None:
+        """A partner that refuses us needs people (401, 403); the others may come back by themselves."""
+        tell = self._log.error if row["state"] == "stopped" else self._log.warning
+        what = {"open": "partner is down", "paused": "partner asks for patience", "stopped": "partner refuses us"}
+        seconds = max(0, row["until"] - row["at"]) / 1000
+        tell(what[row["state"]], partner=row["partner"], answer=row["answer"], again_in_s=seconds)
 
     def _known(self, row: dict[str, Any]) -> dict[str, Any]:
         """What every line about a delivery says. A batch that died before any attempt has no digest and no latency."""

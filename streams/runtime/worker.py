@@ -39,7 +39,7 @@ from streams.runtime.log import Fatal, LogError, LogGap
 from streams.runtime.observe import Metrics, Observer
 from streams.runtime.parser import ParserProcess
 from streams.runtime.restore import Reader
-from streams.runtime.runner import Runner
+from streams.runtime.runner import Runner, steady_clock
 from streams.runtime.stores import with_stores
 from streams.runtime.topic_watch import TopicWatch
 from topology.model import Pipeline
@@ -141,6 +141,8 @@ class StageThread(threading.Thread):
             Reading(self.name, topic, partition, position, moved.get(partition, 0.0), partition in runner.held)
             for partition, position in self._log.standing(runner.positions).items()
         ]
+        if self.stage_name == "dispatch":
+            self.observer.partners(self._stage.partners(steady_clock()))
 
     @property
     def ready(self) -> bool:
@@ -233,7 +235,7 @@ class StageThread(threading.Thread):
             )
             read_control(settings.bootstrap)
             self._stage.may_send = True
-            return EngineExchange(engine)
+            return EngineExchange(engine, self.observer.answered)
         return None
 
     def _close(self) -> None:

@@ -157,6 +157,14 @@ def test_of_several_lives_the_last_counts() -> None:
     assert derived.compare([delivery(life=1, state="dead", attempt=3)])[0]
 
 
+def test_a_batch_of_which_the_partner_took_a_part_is_sent() -> None:
+    derived = batches(("sent", None))
+    derived.settle(
+        {"batch_id": BATCH, "passport": None, "answer": "no", "attempts": 1, "outcome_unknown": False}, "dead"
+    )
+    assert derived.compare([delivery()]) == ([], 0)
+
+
 def test_only_a_settled_batch_may_have_no_row() -> None:
     assert batches(("sent", None)).compare([]) == ([], 1)
     differences, tidied = batches().compare([])

@@ -10,11 +10,12 @@ import pytest
 from schemas.codec import SingleObjectCodec
 from streams.delivery.http import HttpSink
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
+from streams.dispatch import PartnerView
 from streams.driver import AcceptingPartner, TopologyDriver
 from streams.runtime.observe import DEAD_LETTERS_LOGGED, Metrics, Observer
 from streams.runtime.runner import Step
 from tests.commands.conftest import Lines, Setup, Terminal
-from tests.delivery.worlds import canned_port, http, run
+from tests.delivery.worlds import canned_port, envelope, http, run
 from topology.load import load_pipeline
 
 ALWAYS = {"event", "level", "timestamp", "pipeline", "stage", "schema_version"}
@@ -118,6 +119,50 @@ def test_a_retry_carries_attempt_and_delay_and_the_attempt_after_it_its_own_time
     world.advance(60)
     (line,) = named(lines(), "delivered")
     assert (line["attempt"], line["latency_ms"], line["since_recorded_ms"]) == (3, 0, 120_000)
+
+
+def test_a_partner_that_is_down_is_told_once_and_again_when_it_is_well(lines: Lines) -> None:
+    world = driver(Answers(*[Outcome(OutcomeKind.FAILED, "refused")] * 3))
+    world.publish("k", reading(0))
+    world.finish()
+    world.advance(60)
+    world.advance(60)
+    found = lines()
+    (down,) = named(found, "partner is down")
+    assert (down["level"], down["partner"], down["answer"]) == ("warning", "lake", "refused")
+    assert 0 < down["again_in_s"] < 2
+    (waits,) = named(found, "waits for its partner")
+    assert (waits["level"], waits["attempt"]) == ("warning", 3)
+    world.advance(60)
+    found = lines()
+    assert (named(found, "partner is well again")[0]["partner"], len(named(found, "delivered"))) == ("lake", 1)
+
+
+def test_a_partner_that_refuses_us_is_an_error_that_names_it(lines: Lines) -> None:
+    world = driver(Answers(Outcome(OutcomeKind.STOPPED, "401 who are you")))
+    world.publish("k", reading(0))
+    world.finish()
+    (line,) = named(lines(), "partner refuses us")
+    assert (line["level"], line["partner"], line["answer"]) == ("error", "lake", "401 who are you")
+
+
+def test_metrics_tell_of_each_partner_its_state_its_queue_and_what_its_answers_were() -> None:
+    metrics = Metrics()
+    observer = Observer(metrics, load_pipeline("cold-chain"), "dispatch", SingleObjectCodec(), "1")
+    observer.partners([PartnerView("lake", "half-open", 7, 61_500), PartnerView("clinic-api", "closed", 0, 0)])
+    one = envelope(partner="lake")
+    for status in (503, 500, None):
+        observer.answered(one, Outcome(OutcomeKind.UNKNOWN, "", status=status))
+
+    def value(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(name, {"pipeline": "cold-chain", **labels})
+
+    assert [value("waybill_partner_state", partner="lake", state=state) for state in ("half-open", "closed")] == [1, 0]
+    assert value("waybill_partner_queue_age_seconds", partner="lake") == 61.5
+    assert value("waybill_partner_unsettled_batches", partner="lake") == 7
+    told = {"partner": "lake", "outcome": "unknown"}
+    assert value("waybill_partner_attempts_total", status="5xx", **told) == 2
+    assert value("waybill_partner_attempts_total", status="none", **told) == 1
 
 
 def test_a_batch_that_dies_is_an_error_with_the_same_fields(lines: Lines) -> None:

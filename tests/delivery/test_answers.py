@@ -52,12 +52,15 @@ TABLE = [
     ("409 with a page", answer(409, b"<html>", HTML), Kind.UNKNOWN),
     ("200 called html, is text", answer(200, b"OK", HTML), Kind.DELIVERED),
     ("200 called html, is json", answer(200, {"ok": True}, HTML), Kind.DELIVERED),
-    ("207", answer(207, {"results": []}, JSON), Kind.UNKNOWN),
+    ("207 that nobody said how to read", answer(207, {"results": []}, JSON), Kind.UNKNOWN),
     # the partner holds something else under this key
     ("200 with another digest", answer(200, {"digest": OTHER.hex()}, JSON), Kind.CONFLICT),
     ("409 with another digest", answer(409, {"digest": OTHER.hex()}, JSON), Kind.CONFLICT),
     ("409 in progress with another digest", answer(409, {"status": "pending", "digest": OTHER.hex()}), Kind.CONFLICT),
     ("422 with another digest", answer(422, {"digest": OTHER.hex()}, JSON), Kind.CONFLICT),
+    # 412
+    ("412 with our digest", answer(412, {"digest": SENT.hex()}, JSON), Kind.DELIVERED),
+    ("412 with another digest", answer(412, {"digest": OTHER.hex()}, JSON), Kind.CONFLICT),
     # 409
     ("409 bare", answer(409, b"duplicate"), Kind.DELIVERED),
     ("409 with our digest", answer(409, {"digest": SENT.hex()}, JSON), Kind.DELIVERED),
@@ -77,12 +80,14 @@ TABLE = [
     ("500", answer(500, b"oops"), Kind.UNKNOWN),
     ("599", answer(599), Kind.UNKNOWN),
     # the batch is not wanted
-    ("400", answer(400, b"bad"), Kind.REFUSED),
-    ("413", answer(413), Kind.REFUSED),
-    ("422", answer(422, {"error": "record 3"}, JSON), Kind.REFUSED),
-    ("422 with our digest", answer(422, {"digest": SENT.hex()}, JSON), Kind.REFUSED),
+    ("400", answer(400, b"bad"), Kind.INVALID),
+    ("413", answer(413), Kind.TOO_LARGE),
+    ("413 cut off", answer(413, b"too", complete=False), Kind.TOO_LARGE),
+    ("422", answer(422, {"error": "record 3"}, JSON), Kind.INVALID),
+    ("422 with our digest", answer(422, {"digest": SENT.hex()}, JSON), Kind.INVALID),
     ("404", answer(404), Kind.REFUSED),
     ("418", answer(418), Kind.REFUSED),
+    ("412 without a precondition", answer(412), Kind.REFUSED),
     ("301", answer(301, b"", {"location": "http://elsewhere/"}), Kind.REFUSED),
     ("304", answer(304), Kind.REFUSED),
     # we are not wanted
@@ -96,16 +101,43 @@ TABLE = [
 
 @pytest.mark.parametrize(("given_answer", "kind"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
 def test_answer_table(given_answer: Answer, kind: Kind) -> None:
-    outcome = judge(given_answer, SENT, NOW)
+    outcome = judge(given_answer, {SENT}, NOW)
     assert outcome.kind is kind
     assert outcome.answer.startswith(str(given_answer.status))
     assert (outcome.retry_after is not None) == (kind is Kind.PAUSED)
+    assert outcome.status == given_answer.status
+    assert outcome.kept is not None
+    assert outcome.kept.digest == sha256(given_answer.body).digest()
+
+
+def test_412_of_a_create_only_request_is_unknown_as_long_as_nobody_says_what_is_there() -> None:
+    assert judge(answer(412), {SENT}, NOW, create_only=True).kind is Kind.UNKNOWN
+    assert judge(answer(412, {"digest": SENT.hex()}), {SENT}, NOW, create_only=True).kind is Kind.DELIVERED
+
+
+def test_a_partner_may_tell_the_digest_of_the_body_or_of_what_was_sent_compressed() -> None:
+    assert judge(answer(409, {"digest": OTHER.hex()}), {SENT, OTHER}, NOW).kind is Kind.DELIVERED
+
+
+def test_in_progress_says_that_the_partner_is_well() -> None:
+    assert judge(answer(409, {"status": "in progress"}), {SENT}, NOW).at_work
+    assert not judge(answer(500), {SENT}, NOW).at_work
+
+
+def test_4_kib_of_an_answer_are_kept_as_text_without_secrets() -> None:
+    body = b"a" * (answers.KEPT - 5) + b"sesame-secret \xff\xc3" + b"b" * 10_000
+    found = judge(answer(500, body), {SENT}, NOW, secrets={"sesame-secret"}).kept
+    assert found is not None
+    assert found.excerpt.startswith("a" * (answers.KEPT - 5) + "*** ")
+    assert len(found.excerpt.encode()) <= answers.KEPT
+    assert "sesa" not in found.excerpt
+    assert found.digest == sha256(body).digest()
 
 
 def test_5xx_declared_as_not_done_is_a_known_failure() -> None:
-    assert judge(answer(502), SENT, NOW, not_done={502}).kind is Kind.FAILED
-    assert judge(answer(500), SENT, NOW, not_done={502}).kind is Kind.UNKNOWN
-    assert judge(answer(200), SENT, NOW, not_done={200}).kind is Kind.DELIVERED
+    assert judge(answer(502), {SENT}, NOW, not_done={502}).kind is Kind.FAILED
+    assert judge(answer(500), {SENT}, NOW, not_done={502}).kind is Kind.UNKNOWN
+    assert judge(answer(200), {SENT}, NOW, not_done={200}).kind is Kind.DELIVERED
 
 
 @pytest.mark.parametrize(
@@ -114,7 +146,7 @@ def test_5xx_declared_as_not_done_is_a_known_failure() -> None:
 )
 @pytest.mark.parametrize("name", ["digest", "body_digest"])
 def test_a_partners_digest_is_read_in_every_spelling(name: str, text: str) -> None:
-    assert judge(answer(409, {name: text}), SENT, NOW).kind is Kind.CONFLICT
+    assert judge(answer(409, {name: text}), {SENT}, NOW).kind is Kind.CONFLICT
 
 
 @pytest.mark.parametrize(
@@ -141,8 +173,8 @@ def test_retry_after(value: str | None, seconds: float | None) -> None:
 
 
 def test_a_pause_lasts_as_long_as_the_partner_says() -> None:
-    assert judge(answer(429, b"", {"retry-after": "7"}), SENT, NOW).retry_after == 7.0
-    assert judge(answer(429), SENT, NOW).retry_after == DEFAULT_PAUSE
+    assert judge(answer(429, b"", {"retry-after": "7"}), {SENT}, NOW).retry_after == 7.0
+    assert judge(answer(429), {SENT}, NOW).retry_after == DEFAULT_PAUSE
 
 
 def test_no_answer_is_a_known_failure_only_if_no_byte_was_sent() -> None:
@@ -154,7 +186,7 @@ def test_no_answer_is_a_known_failure_only_if_no_byte_was_sent() -> None:
 
 def test_the_answer_kept_is_short_printable_and_free_of_secrets() -> None:
     body = b"bad token sesame-secret" + b"\x00\x1b[31m\n\n" + b"x" * 1000
-    text = judge(answer(400, body, reason="Bad sesame-secret"), SENT, NOW, secrets={"sesame-secret"}).answer
+    text = judge(answer(400, body, reason="Bad sesame-secret"), {SENT}, NOW, secrets={"sesame-secret"}).answer
     assert text.startswith("400 Bad ***: bad token ***")
     assert "sesame" not in text
     assert text.isprintable() or "\N{REPLACEMENT CHARACTER}" in text
@@ -176,7 +208,7 @@ def test_a_secret_across_the_cut_leaves_no_part_behind() -> None:
 def test_every_answer_has_an_outcome_and_only_2xx_and_409_can_deliver(
     status: int, body: Any, headers: dict[str, str], complete: bool | None
 ) -> None:
-    outcome = judge(answer(status, body, headers, complete), SENT, NOW)
+    outcome = judge(answer(status, body, headers, complete), {SENT}, NOW)
     if outcome.kind is Kind.DELIVERED:
         assert complete is not False
         assert status == 409 or 200 <= status < 300

@@ -72,7 +72,9 @@ FAULTS = [
     ("status:429,soon", Kind.PAUSED, 0),
     ("status:503,soon", Kind.UNKNOWN, 0),
     *((f"status:{status}", Kind.REFUSED, 0) for status in (301, 302, 303, 307, 308)),
-    *((f"status:{status}", Kind.REFUSED, 0) for status in (400, 404, 413, 422)),
+    *((f"status:{status}", Kind.INVALID, 0) for status in (400, 422)),
+    ("status:413", Kind.TOO_LARGE, 0),
+    ("status:404", Kind.REFUSED, 0),
     *((f"status:{status}", Kind.STOPPED, 0) for status in (401, 403)),
 ]
 
@@ -153,6 +155,14 @@ def test_a_retry_that_overtakes_its_first_attempt_has_one_effect(partner: Server
     assert [effect["attempt"] for effect in partner.partner.effects] == [2]
 
 
+def test_answers_for_each_record_are_read_and_asked_for_again_until_all_are_known(partner: Server) -> None:
+    declared = http(partner.url, response={"records": "records", "id": "id"})
+    partner.partner.faults.extend(["partial", "partial:1"])
+    first, second = deliver(declared, *(envelope(ZONE, attempt=n)._replace(names=("a", "b")) for n in (1, 2)))
+    assert (first.kind, second.kind) == (Kind.UNKNOWN, Kind.DELIVERED)
+    assert "1 of 2 records have no final outcome" in first.answer
+
+
 def test_a_burst_is_unknown_for_as_long_as_it_lasts(partner: Server) -> None:
     partner.partner.faults.extend(check_faults(["2*status:502", "status:504", "store_then_reset"]))
     outcomes = deliver(http(partner.url), *(envelope(attempt=n) for n in range(1, 6)))
@@ -163,8 +173,8 @@ def test_a_burst_is_unknown_for_as_long_as_it_lasts(partner: Server) -> None:
 ZONE = b'{"records":[{"id":"a","record":{"zone_id":"good"}},{"id":"b","record":{"zone_id":"bad"}}]}'
 MODES: list[tuple[dict[str, Any], set[Kind]]] = [
     ({"unauthorized": True}, {Kind.STOPPED}),
-    ({"capacity": len(ZONE) - 1}, {Kind.REFUSED}),
-    ({"poison": ["bad"]}, {Kind.REFUSED}),
+    ({"capacity": len(ZONE) - 1}, {Kind.TOO_LARGE}),
+    ({"poison": ["bad"]}, {Kind.INVALID}),
     ({"fault": "status:503,1"}, {Kind.PAUSED}),
     ({"fault": "reset_before_read"}, {Kind.UNKNOWN}),
     ({"slow": 30.0}, {Kind.UNKNOWN}),

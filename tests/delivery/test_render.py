@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from io import BytesIO
 from typing import Any
 
+import fastavro
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.canonical import RawPosition, canonical_json, parse_record_id
 from schemas.pack import Record, Submission, Unpacked
-from streams.delivery.render import RENDER_VERSION, render
+from streams.delivery.render import FORMS, render
+from topology.partner import BodyForm
 
 
 class Summing:
@@ -148,7 +151,29 @@ def test_an_incarnation_shows_in_id_and_position() -> None:
 
 
 def test_unknown_versions_and_missing_members_are_refused() -> None:
-    with pytest.raises(ValueError, match=f"version {RENDER_VERSION + 1} is unknown"):
-        render(batch(1), [member(b"{}")], Summing({}), RENDER_VERSION + 1)
+    with pytest.raises(ValueError, match="version 6 is unknown"):
+        render(batch(1), [member(b"{}")], Summing({}), 6)
     with pytest.raises(ValueError, match="counts 2 records, 1 given"):
         render(batch(2), [member(b"{}")], Summing({}))
+
+
+AVRO = "e3cf233805bae2379aaeaa68dafa3ae67b6fc9651a91cdfd6652aadce2d7e05c"
+
+
+def test_every_form_in_full() -> None:
+    """As `test_golden`: what these say is what partners were promised, and what a retry must repeat (DI3)."""
+    payloads = [b'{"a":1}', '{"a":"\u00fc"}'.encode()]
+    members = [member(payload, index) for index, payload in enumerate(payloads)]
+
+    def body(form: BodyForm, count: int = 2) -> bytes:
+        return render(batch(count), members[:count], Summing({}), FORMS[form])
+
+    assert body("json-array") == b"[" + b",".join(payloads) + b"]"
+    assert body("json-lines") == payloads[0] + b"\n" + payloads[1] + b"\n"
+    assert body("record", 1) == payloads[0]
+    with pytest.raises(ValueError, match="the batch 2"):
+        body("record")
+    rows: list[Any] = list(fastavro.reader(BytesIO(body("avro"))))
+    assert [row["record"] for row in rows] == payloads
+    assert [row["id"] for row in rows] == ["cold-chain.raw/2/17/0", "cold-chain.raw/2/17/1"]
+    assert sha256(body("avro")).hexdigest() == AVRO, "other bytes: a new version, or DI3 stops every retry"

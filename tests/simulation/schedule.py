@@ -200,8 +200,9 @@ def replay(w: World) -> None:
     dead = {}
     for message in w.broker.all("delivery"):
         if message.value:
-            row = w.decode(message.value)[1]
-            dead[row["batch_id"]] = row
+            name, row = w.decode(message.value)
+            if name == "delivery":
+                dead[row["batch_id"]] = row
     rows = [row for row in dead.values() if row["state"] == "dead"]
     if not rows:
         return

@@ -79,9 +79,9 @@ def di2_an_unknown_outcome_releases() -> Rule:
     dead = Settlement.dead
 
     def hopeful(
-        self: Settlement, progress: Progress, row: Row, code: str, why: str, frozen: Frozen
+        self: Settlement, progress: Progress, row: Row, code: str, why: str, frozen: Frozen, refused: Mapping[int, str]
     ) -> Iterator[Output]:
-        return dead(self, progress, row._replace(unknown=False), code, why, frozen)
+        return dead(self, progress, row._replace(unknown=False), code, why, frozen, refused)
 
     return Settlement, "dead", hopeful
 

@@ -16,9 +16,12 @@ from streams.progress import Identity
 from streams.stage import Chunk, Message, Output, Work
 from streams.tables import MemoryRows
 from topology.model import HttpPartner, ObjectStorePartner, Partner, Pipeline, Retry
+from topology.partner import BreakerSettings
 
 CODEC = SingleObjectCodec()
 START = 1_700_000_000_000
+NO_BREAKER = BreakerSettings(failures=0)
+"""What a batch's own failures come to, which an outage of the partner would hide."""
 TOPIC_ID = "the-topic"
 PASSPORT = {"reason": "again", "approver": "a person", "attempt": 1, "original_position": "raw/0/0/0"}
 
@@ -49,8 +52,8 @@ class PlainPack:
 def pipeline(partners: Mapping[str, Partner] | None = None, **changes: Any) -> Pipeline:
     """A pipeline with a folder and an HTTP partner."""
     partners = partners or {
-        "lake": ObjectStorePartner(kind="object-store", url="file:lake", prefix="cold"),
-        "clinic": HttpPartner(kind="http", url="http://clinic", connections=2),
+        "lake": ObjectStorePartner(kind="object-store", url="file:lake", prefix="cold", breaker=NO_BREAKER),
+        "clinic": HttpPartner(kind="http", url="http://clinic", connections=2, breaker=NO_BREAKER),
     }
     settings: dict[str, Any] = {
         "pipeline": "plain", "pack": "plain", "partitions": 2, "partition_by": ["key"], "idempotency": ["key"],
@@ -202,7 +205,11 @@ class Desk:
 
     def row(self, name: str) -> dict[str, Any]:
         """A row of the delivery table, as committed."""
-        return CODEC.decode(self.tables["delivery"][batch_id(name)])[1]
+        return self.row_of(batch_id(name))
+
+    def row_of(self, batch: bytes) -> dict[str, Any]:
+        """The same, by the batch's id."""
+        return CODEC.decode(self.tables["delivery"][batch])[1]
 
 
 def said(outputs: Sequence[Output], topic: str, name: str | None = None) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from streams.tables import MemoryRows
 from tests.streams.dispatch_desk import CODEC, START, TOPIC_ID, PlainPack, batched, batched_again, pipeline, record
 from tests.streams.dispatch_world import TIMEOUT, Bad, Entry, Launched, Setting, Turn
 from topology.model import HttpPartner, Retry
+from topology.partner import BreakerSettings, Rate
 
 RECORDS = 2
 """In each batch."""
@@ -34,9 +35,13 @@ class StageMember:
             retention = None if own.key_retention is None else (own.key_retention + TIMEOUT) / 1000
             partners[name] = HttpPartner(
                 kind="http", url="http://partner", timeout=TIMEOUT / 1000, connections=own.connections,
-                key_retention=retention,
+                key_retention=retention, rate=Rate(attempts=10, per=7.0, burst=2) if own.rate.interval else None,
+                breaker=BreakerSettings(failures=own.breaker.failures),
             )  # fmt: skip
-        retry = Retry(backoff=terms.backoff, attempts=terms.attempts, unknown_attempts=terms.unknown_attempts)
+        retry = Retry(
+            backoff=terms.backoff, attempts=terms.attempts, unknown_attempts=terms.unknown_attempts,
+            outage=max(1.0, terms.outage / 1000),
+        )  # fmt: skip
         self.stage = self.stage_type(
             pipeline(partners, retry=retry), CODEC, PlainPack(), Identity("worker", "0", "1"), DeadLetters(CODEC, 2),
             self.fetch, Random(setting.seed), lambda table, partition: MemoryRows(), setting.busy,
@@ -84,7 +89,7 @@ class StageMember:
             value = CODEC.decode(output.value)[1] if output.value else {}
             if output.topic in ("heads", "delivery"):
                 rows[output.partition, output.key or b""] = output.value
-                if output.topic == "delivery":
+                if output.topic == "delivery" and "life" in value:
                     lives[output.key or b""] = value["life"]
             elif output.topic == "sent":
                 told.setdefault(value["batch_id"], []).append("ack")

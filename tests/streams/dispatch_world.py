@@ -17,7 +17,10 @@ from typing import Any, NamedTuple, Protocol
 from streams.attempts import PartnerTerms, Row, Terms
 from streams.changes import Changes, Prepared, What
 from streams.deliveries import Deliveries
+from streams.delivery.breaker import OFF, BreakerTerms
+from streams.delivery.bucket import FREE, RateTerms
 from streams.delivery.protocol import Outcome, OutcomeKind
+from streams.dispatch import PARTNER_KEY
 
 PARTITIONS = (0, 1)
 PARTNERS = ("lake", "clinic")
@@ -110,8 +113,9 @@ class CoreMember:
         self.core = self.deliveries(setting.terms, Random(setting.seed), setting.busy)
         self.next: dict[int, int] = {}
 
-    def restore(self, partition: int, rows: Mapping[bytes, Row], offset: int | None, now: int) -> int:
-        self.core.restore(partition, rows.values())
+    def restore(self, partition: int, rows: Mapping[bytes, Any], offset: int | None, now: int) -> int:
+        states = [row for row in rows.values() if not isinstance(row, Row)]
+        self.core.restore(partition, [row for row in rows.values() if isinstance(row, Row)], states, now)
         self.next[partition] = offset or 0
         return self.next[partition]
 
@@ -145,8 +149,10 @@ class CoreMember:
         launches = [
             Launched(p, row.batch_id, row.life, row.attempt, prepared.digest) for p, row, prepared in changes.launches
         ]
-        touched |= {partition for partition, _ in changes.rows}
-        return Turn(changes.rows, told, launches, {p: self.next[p] for p in touched}, nothing)
+        rows: dict[tuple[int, bytes], Any] = {**changes.rows}
+        rows.update({(p, PARTNER_KEY + name.encode()): row for (p, name), row in changes.partners.items()})
+        touched |= {partition for partition, _ in rows}
+        return Turn(rows, told, launches, {p: self.next[p] for p in touched}, nothing)
 
 
 def nothing() -> None:
@@ -202,8 +208,14 @@ class World:
         self.now = START
         self.retention = r.choice((None, 100_000, 400_000))
         margin = None if self.retention is None else self.retention - TIMEOUT
-        partners = {name: PartnerTerms(r.randint(1, 3), margin) for name in PARTNERS}
-        self.terms = Terms(r.randint(1, 3), r.randint(1, 4), "packets", 7 * 86_400_000, True, partners)
+        attempts = r.randint(1, 3)
+        breakers = (OFF, BreakerTerms(r.randint(1, attempts), 1_000, 30_000))
+        rates = (FREE, FREE, RateTerms(700.0, 2))
+        partners = {
+            name: PartnerTerms(r.randint(1, 3), r.choice(breakers), r.choice(rates), margin) for name in PARTNERS
+        }
+        outage = r.choice((0, 60_000, 7 * 86_400_000))
+        self.terms = Terms(attempts, r.randint(1, 4), "packets", 7 * 86_400_000, True, partners, outage)
         self.moody = r.random() < 0.5
         """A partner that may refuse what it has accepted before."""
         self.log: dict[int, list[Entry]] = {}

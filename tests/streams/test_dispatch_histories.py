@@ -15,9 +15,10 @@ from schemas.messages import PassportPart
 from streams import attempts
 from streams.attempts import Row, Settled, Terms
 from streams.changes import Changes, Event, What
-from streams.deliveries import Batch, Deliveries
+from streams.deliveries import Deliveries
 from streams.delivery.protocol import Outcome, OutcomeKind
 from streams.dispatch import DispatchStage
+from streams.gate import Batch
 from streams.stage import Chunk, Work
 from tests.streams.dispatch_member import StageMember
 from tests.streams.dispatch_world import SWITCHES, Bad, CoreMember, Entry, Launched, Turn, World, histories
@@ -103,10 +104,10 @@ def test_di1_without_forgetting_answers_are_given_twice() -> None:
             batch = self.lost.pop(batch_id, None)
             if super().answer(changes, batch_id, life, attempt, outcome, now) or batch is None:
                 return True
-            row, code = attempts.settle(batch.row, outcome, now, self.terms, self._rng)
+            row, code, refused = attempts.settle(batch.row, outcome, now, self.terms, self._rng)
             changes.rows[batch.partition, batch_id] = row
             what = {"sent": What.DELIVERED, "dead": What.DEAD}.get(row.state, What.WAIT)
-            changes.events.append(Event(what, batch.partition, row, code))
+            changes.events.append(Event(what, batch.partition, row, code, refused))
             return True
 
     assert "law" in broken(member_with(Unforgetting))

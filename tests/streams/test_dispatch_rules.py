@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 
@@ -12,10 +11,12 @@ from schemas.canonical import sha256
 from schemas.pack import CANONICAL_TYPE
 from streams.bodies import Bodies
 from streams.delivery import render
+from streams.delivery.protocol import Outcome, OutcomeKind
 from streams.runtime.log import LogGap
-from streams.stage import Chunk
+from streams.stage import Chunk, Work
 from tests.streams.dispatch_desk import (
     CODEC,
+    NO_BREAKER,
     PASSPORT,
     START,
     Desk,
@@ -24,6 +25,7 @@ from tests.streams.dispatch_desk import (
     batched,
     batched_again,
     outcome,
+    pipeline,
     record,
     said,
 )  # fmt: skip
@@ -79,7 +81,7 @@ def test_law7_nothing_is_sent_before_its_write_ahead_has_committed() -> None:
     row = desk.row("a")
     assert (row["state"], row["attempt"], row["life"]) == ("in_flight", envelope.attempt, envelope.life)
     assert row["body_digest"] == envelope.body_digest == sha256(envelope.body)
-    assert row["render_version"] == render.RENDER_VERSION
+    assert row["render_version"] == render.FORMS["batch"]
 
 
 def test_law7_every_attempt_and_life_has_the_same_idempotency_key() -> None:
@@ -210,6 +212,53 @@ def test_ba8_a_death_that_may_have_taken_effect_releases_nothing(kinds: list[str
     assert desk.said("validated") == []
 
 
+# ---- an outcome for each record -----------------------------------------------------------------------
+
+
+def partial(desk: Desk, *refused: int) -> Work:
+    """The partner took all records of the last attempt but these."""
+    said = Outcome(OutcomeKind.PARTIAL, "207", refused={place: f"422: record {place}" for place in refused})
+    return desk.turn(answers=[(desk.sent[-1], said)])
+
+
+@pytest.mark.parametrize("acks", ["record", "batch"])
+def test_a_batch_taken_in_part_is_acked_in_part_and_frees_the_keys_of_the_rest(acks: str) -> None:
+    desk = Desk(acks=acks)
+    desk.batch("a", size=3)
+    work = partial(desk, 1)
+    acked = desk.said("sent")[0]["records"] if acks == "batch" else desk.said("sent")
+    assert [ack["raw_offset"] for ack in acked] == [0, 2]
+    letters = desk.said("dead-letter")
+    assert [(d["key"], d["findings"][0]["message"], d["outcome_unknown"]) for d in letters] == [
+        ("a1", "422: record 1", False)
+    ]
+    assert [release["key"] for release in said(work.outputs, "validated", "release")] == ["a1"]
+    assert desk.row("a")["state"] == "sent"
+    blocks = [read_block(output.value) for output in work.outputs if output.topic == "audit" and output.value]
+    entries = [(e.action, e.raw_offset) for block in blocks for e in block.entries]
+    assert entries == [("BATCH", 0), ("DELIVER", 0), ("DELIVER", 2), ("DEAD", 1), ("RELEASE", 1)]
+
+
+def test_a_batch_of_which_every_record_was_refused_is_dead() -> None:
+    desk = Desk()
+    desk.batch("a", size=2)
+    partial(desk, 0, 1)
+    assert desk.row("a")["state"] == "dead"
+    assert [d["findings"][0]["message"] for d in desk.said("dead-letter")] == ["422: record 0", "422: record 1"]
+    assert len(desk.said("validated", "release")) == 2
+
+
+def test_di2_a_record_refused_after_an_unknown_attempt_frees_no_key() -> None:
+    desk = Desk()
+    desk.batch("a", size=2)
+    desk.answer("unknown")
+    desk.wait(60)
+    partial(desk, 1)
+    assert dead_codes(desk) == ["OUTCOME_UNKNOWN"]
+    assert len(desk.said("sent")) == 1
+    assert desk.said("validated", "release") == []
+
+
 # ---- DI3: the same bytes, while the partner remembers --------------------------------------------------
 
 
@@ -232,17 +281,22 @@ def test_di3_a_retry_with_other_bytes_is_not_sent() -> None:
 
 def test_di3_a_retry_renders_the_version_of_the_first_attempt() -> None:
     desk = Desk()
-    desk.batch("a")
+    desk.batch("a", partner="clinic")
     desk.answer("failed")
-    with patch("streams.bodies.RENDER_VERSION", 2):
-        desk.wait(10)
+    lines = HttpPartner(kind="http", url="http://clinic", body="json-lines")
+    desk.pipeline = pipeline({"lake": lines, "clinic": lines})
+    desk.start()
+    desk.wait(10)
     assert [envelope.attempt for envelope in desk.sent] == [1, 2]
+    desk.batch("b", partner="clinic")
+    assert desk.sent[-1].body == b'{"key":"b0"}\n'
+    desk.sent.pop()
     assert len({envelope.body for envelope in desk.sent}) == 1
     assert desk.row("a")["render_version"] == 1
 
 
 def forgetful(seconds: float) -> dict[str, Any]:
-    partner = HttpPartner(kind="http", url="http://lake", timeout=30, key_retention=seconds)
+    partner = HttpPartner(kind="http", url="http://lake", timeout=30, key_retention=seconds, breaker=NO_BREAKER)
     return {"partners": {"lake": partner}}
 
 

@@ -112,7 +112,8 @@ class Judge:
     def table(self, short: str) -> dict[tuple[int, bytes], dict[str, Any]]:
         """The rows that a table's topic implies."""
         rows = {(entry.partition, entry.key or b""): entry.value for entry in self.messages(short)}
-        return {key: CODEC.decode(value)[1] for key, value in rows.items() if value is not None}
+        decoded = {key: CODEC.decode(value) for key, value in rows.items() if value is not None}
+        return {key: row for key, (name, row) in decoded.items() if name != "partner_state"}  # not about batches
 
     def committed(self, stage: str) -> dict[int, int]:
         """Committed offsets of a stage's group, by partition."""

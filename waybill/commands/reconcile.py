@@ -196,7 +196,7 @@ def progress_of(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> Progres
     offsets = committed("validate", "raw"), committed("batch", "validated"), committed("dispatch", "batched")
     heads = [decoder.codec.decode(row.value or b"")[1] for row in reader.table(pipeline.topic("heads")).values()]
     processed = {head["partition"]: head["processed_through"] for head in heads if head["stage"] == "batch"}
-    rows = [decoder.codec.decode(row.value or b"")[1] for row in reader.table(pipeline.topic("delivery")).values()]
+    rows = decoder.batches(reader.table(pipeline.topic("delivery")).values())
     return Progress(offsets[0], offsets[1], processed, offsets[2], {row["batch_id"]: row["state"] for row in rows})
 
 
@@ -247,7 +247,6 @@ def busy(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> str | None:
         waiting = sum(reader.waiting(topic, reader.committed(pipeline.group_id(stage), topic), cap=1000).values())
         if waiting:
             return f"{waiting} messages of {topic} to be read by {stage}"
-    rows = reader.table(pipeline.topic("delivery")).values()
-    states = [decoder.codec.decode(row.value or b"")[1]["state"] for row in rows]
-    unsettled = sum(state in ("pending", "in_flight") for state in states)
+    rows = decoder.batches(reader.table(pipeline.topic("delivery")).values())
+    unsettled = sum(row["state"] in ("pending", "in_flight") for row in rows)
     return f"{unsettled} batches unsettled" if unsettled else None

@@ -66,7 +66,7 @@ def look(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> dict[str, Any]
                 "partitions": [{"partition": p, "committed": committed[p], "lag": waiting[p]} for p in sorted(waiting)],
             }
         )
-    rows = [decoder.codec.decode(row.value or b"")[1] for row in reader.table(pipeline.topic("delivery")).values()]
+    rows = decoder.batches(reader.table(pipeline.topic("delivery")).values())
     ends = reader.ends(pipeline.topic("dead-letter"))
     dead = sum(1 for _ in reader.all(pipeline.topic("dead-letter"), ends))
     return {

@@ -1,0 +1,157 @@
+"""Owns what one partner lets through: its limit of open attempts, its pauses, its breaker and its rate (DI7).
+
+Pure: the time is passed in. Deliveries asks before each attempt and tells every answer; what stands here is of the
+partner as a whole, never of one batch.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from random import Random
+from typing import NamedTuple
+
+from schemas.messages import PartnerStanding, PartnerState
+from streams.attempts import PartnerTerms, Row, put_off
+from streams.delivery.breaker import Breaker
+from streams.delivery.bucket import Bucket
+from streams.delivery.protocol import Outcome, OutcomeKind
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """An unsettled batch and where it stands."""
+
+    partition: int
+    row: Row
+    open: bool = False
+    """An attempt of ours is out and its answer will be taken."""
+
+
+class Charge(NamedTuple):
+    """An attempt that failed while the breaker was closed, and counts against its batch unless it opens."""
+
+    batch: Batch
+    life: int
+    known: bool
+    """It failed; else it ended unknown."""
+
+
+class Heard(NamedTuple):
+    """What an answer says of the partner."""
+
+    outage: bool = False
+    """The attempt failed because the partner as a whole is down."""
+    give_back: tuple[Charge, ...] = ()
+    """Attempts before it that this outage cost, too."""
+    changed: bool = False
+    """`Gate.standing` is to be written."""
+
+
+@dataclass(slots=True, eq=False)
+class Gate:
+    """One partner, as the thread sees it that owns its batches."""
+
+    partner: str
+    terms: PartnerTerms
+    breaker: Breaker = field(init=False)
+    bucket: Bucket = field(init=False)
+    open: int = 0
+    not_before: int = 0
+    ready: deque[Batch] = field(default_factory=deque)
+    """Heads of groups whose wait is over."""
+    waiting: dict[bytes, Batch] = field(default_factory=dict)
+    """Every unsettled batch, in the order they came."""
+    standing: PartnerState | None = None
+    """Why it is left alone, as the table says or is to say."""
+    _probe: Batch | None = None
+    _charges: list[Charge] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.breaker, self.bucket = Breaker(self.terms.breaker), Bucket(self.terms.rate)
+
+    def free(self, now: int) -> bool:
+        """Whether one more attempt may go out."""
+        return (
+            self.open < self.terms.connections
+            and self.not_before <= now
+            and self.breaker.allows(now, self._probe is not None)
+            and self.bucket.ready(now)
+        )
+
+    def begin(self, batch: Batch) -> None:
+        """An attempt goes out."""
+        self.open += 1
+        self.bucket.take()
+        if not self.breaker.closed:
+            self._probe = batch
+
+    def end(self, batch: Batch) -> bool:
+        """An attempt is over, or forgotten. True: it was the probe."""
+        self.open -= 1
+        was_probe = self._probe is batch
+        if was_probe:
+            self._probe = None
+        return was_probe
+
+    def hear(self, batch: Batch, outcome: Outcome, probe: bool, now: int, rng: Random) -> Heard:
+        """An attempt of `batch` was answered; `probe` as `end` said."""
+        match outcome.kind:
+            case OutcomeKind.PAUSED | OutcomeKind.STOPPED:
+                return self._left_alone(outcome, now)
+            case OutcomeKind.FAILED:
+                return self._failed(batch, outcome, probe, now, rng)
+            case OutcomeKind.UNKNOWN if not outcome.at_work:
+                return self._failed(batch, outcome, probe, now, rng)
+            case _:
+                self._charges.clear()
+                self.breaker.succeeded()
+                changed, self.standing = self.standing is not None, None
+                return Heard(changed=changed)
+
+    def _left_alone(self, outcome: Outcome, now: int) -> Heard:
+        wait = put_off(outcome)
+        if not wait:
+            return Heard()
+        self.not_before = max(self.not_before, now + wait)
+        self._stands("stopped" if outcome.kind is OutcomeKind.STOPPED else "paused", self.not_before, outcome, now)
+        return Heard(changed=True)
+
+    def _failed(self, batch: Batch, outcome: Outcome, probe: bool, now: int, rng: Random) -> Heard:
+        if self.breaker.failed(now, probe, rng):
+            self._stands("open", self.breaker.until, outcome, now)
+            charges, self._charges = tuple(self._charges), []
+            return Heard(True, charges, True)
+        if self.breaker.closed:
+            if self.terms.breaker.failures:
+                self._charges.append(Charge(batch, batch.row.life, outcome.kind is OutcomeKind.FAILED))
+            return Heard()
+        return Heard(outage=True)
+
+    def _stands(self, state: PartnerStanding, until: int, outcome: Outcome, now: int) -> None:
+        self.standing = {
+            "partner": self.partner,
+            "state": state,
+            "at": now,
+            "until": until,
+            "openings": self.breaker.openings,
+            "answer": outcome.answer,
+        }
+
+    def take_over(self, standing: PartnerState, now: int) -> None:
+        """What the table says of the partner, after a restart or from the worker before. It is left alone no longer
+        from now than it would have been in all: the clock that wrote it may have been ahead of ours (fault C1)."""
+        until = min(standing["until"], now + max(0, standing["until"] - standing["at"]))
+        self.standing = standing
+        if standing["openings"] and self.terms.breaker.failures:
+            self.breaker.openings, self.breaker.until = standing["openings"], until
+        if standing["state"] != "open":
+            self.not_before = max(self.not_before, until)
+
+    def state(self, now: int) -> str:
+        """In a word: closed, open, half-open, paused or stopped."""
+        if self.not_before > now and self.standing is not None and self.standing["state"] != "open":
+            return self.standing["state"]
+        if self.breaker.closed:
+            return "closed"
+        return "open" if self.breaker.until > now else "half-open"

@@ -1,0 +1,244 @@
+"""The frozen models behind `partners.yaml`: where batches go, and how each partner wants them.
+
+A secret is never written here: `Secret` names where it stands. What a partner's answers mean that say an outcome for
+each record is said by `RecordAnswers`.
+"""
+
+from __future__ import annotations
+
+import re
+from string import Formatter
+from typing import Annotated, Literal
+
+import jmespath
+from jmespath.exceptions import JMESPathError
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+
+from schemas.settings import Number, Settings, Whole
+
+
+def _expression(text: str) -> str:
+    try:
+        jmespath.compile(text)
+    except JMESPathError as error:
+        raise ValueError(f"{text!r} is no JMESPath expression: {' '.join(str(error).split())}") from None
+    return text
+
+
+Expression = Annotated[str, AfterValidator(_expression)]
+"""A JMESPath expression (https://jmespath.org)."""
+
+
+class RecordAnswers(Settings):
+    """Where in a partner's answer the outcome of each record stands. A record is taken with a status of 2xx or 409,
+    refused for good with another 4xx (401, 403, 408, 423, 425 and 429 apart), or by the words given here. What is
+    neither leaves the batch as a whole unknown: it is sent again under the same key."""
+
+    statuses: list[Annotated[Whole, Field(ge=200, le=299)]] = Field(
+        default=[207], min_length=1, description="2xx statuses whose body holds an answer for each record"
+    )
+    records: Expression = Field(description="JMESPath to the list of them in the body, e.g. `results`")
+    status: Expression = Field("status", description="JMESPath in each to its status: a number or a word")
+    id: Expression | None = Field(
+        None, description="JMESPath in each to the record it is about; none: they stand in the order of the records"
+    )
+    by: Literal["id", "key"] = Field(
+        "id", description="what `id` finds: the record's id (its raw position) or its idempotency key"
+    )
+    message: Expression | None = Field(None, description="JMESPath in each to the words for its dead letter")
+    taken: list[str] = Field(default=[], description="statuses by which a record was taken, besides 2xx and 409")
+    refused: list[str] = Field(default=[], description="statuses by which it was refused for good, besides 4xx")
+
+
+class Secret(Settings):
+    """Where a secret stands; exactly one of the two. It is read for each attempt, so a new one is used at once."""
+
+    env: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="name of an environment variable")
+    file: str | None = Field(
+        None, min_length=1, description="path of a file; blanks and line ends at its end do not count"
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Secret:
+        if (self.env is None) == (self.file is None):
+            raise ValueError("says where a secret stands; allowed: `{env: NAME}` or `{file: PATH}`")
+        return self
+
+
+class BearerAuth(Settings):
+    """`Authorization: Bearer …`."""
+
+    kind: Literal["bearer"] = Field(description="a token")
+    token: Secret = Field(description="the token")
+
+
+class BasicAuth(Settings):
+    """`Authorization: Basic …` (RFC 7617)."""
+
+    kind: Literal["basic"] = Field(description="user and password")
+    user: str = Field(pattern=r"^[^:]*$", description="name of the user, without a colon")
+    password: Secret = Field(description="the password")
+
+
+class OAuth2Auth(Settings):
+    """A bearer token by client credentials (RFC 6749, 4.4), fetched anew before it expires and after a 401."""
+
+    kind: Literal["oauth2"] = Field(description="OAuth 2 client credentials")
+    token_url: str = Field(pattern=r"^https?://", description="the token endpoint")
+    client_id: str = Field(description="who we are")
+    client_secret: Secret = Field(description="the client's secret")
+    client_auth: Literal["basic", "post"] = Field(
+        "basic", description="whether id and secret go in the Authorization header or in the body"
+    )
+    scope: str | None = Field(None, description="asked for, if any; several with blanks between")
+    audience: str | None = Field(None, description="asked for, if any")
+
+
+Auth = Annotated[BearerAuth | BasicAuth | OAuth2Auth, Field(discriminator="kind")]
+
+
+class Tls(Settings):
+    """Certificates for https: whom we trust, and for mutual TLS who we are. Changed files are used at once."""
+
+    ca: str | None = Field(None, description="PEM file of the authorities to trust; none: those of the system")
+    certificate: str | None = Field(None, description="PEM file of our certificate and its chain")
+    key: str | None = Field(None, description="PEM file of its key; none: in `certificate`, too")
+    password: Secret | None = Field(None, description="of the key, if it is encrypted")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Tls:
+        if self.certificate is None and (self.key is not None or self.password is not None):
+            raise ValueError("has a key and no certificate; allowed: `certificate` with it")
+        return self
+
+
+class BreakerSettings(Settings):
+    """When a partner as a whole is left alone. Attempts that fail while it is use up nothing of their batches."""
+
+    failures: Whole = Field(
+        3,
+        ge=0,
+        le=1000,
+        description="attempts in a row, of any batches, that fail or end unknown before it opens, at most "
+        "`retry.attempts`; 0: it never opens",
+    )
+    first: Number = Field(1.0, gt=0, le=3600, description="seconds until the partner is tried with one batch")
+    longest: Number = Field(30.0, gt=0, le=86_400, description="seconds to which that wait doubles while tries fail")
+
+
+class Rate(Settings):
+    """Attempts per time that a partner allows; they are spread evenly."""
+
+    attempts: Whole = Field(ge=1, description="attempts in `per` seconds")
+    per: Number = Field(1.0, gt=0, description="seconds")
+    burst: Whole = Field(1, ge=1, description="attempts at once, saved up while there was nothing to send")
+
+
+class ObjectStorePartner(Settings):
+    """A folder or bucket; objects are created, never overwritten (DEL-04, IDM-05)."""
+
+    kind: Literal["object-store"] = Field(description="a folder or bucket")
+    url: str = Field(description="file:///path, s3://bucket, az://container, gs://bucket; relative file:path allowed")
+    prefix: str = Field("coldchain", pattern=r"^[A-Za-z0-9._/-]*$", description="first part of every object's path")
+    options: dict[str, str] = Field(
+        default_factory=dict,
+        description="obstore settings, e.g. endpoint, region; ${ENV} is taken from the environment",
+    )
+    timeout: Number = Field(30.0, gt=0, description="seconds for one attempt, after which its outcome is unknown")
+    key_retention: Number | None = Field(None, gt=0, description="seconds; none: an object name is remembered for ever")
+    breaker: BreakerSettings = Field(default_factory=BreakerSettings)
+    rate: Rate | None = Field(None, description="attempts per time (RTY-09); none: as many as there are")
+
+
+HEADER = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
+"""A field name (RFC 9110, 5.1)."""
+PLACES = ("batch", "date", "group", "partner", "pipeline", "records")
+"""What a path may name: of the frozen batch, so that every attempt goes to the same place (law 3)."""
+
+BodyForm = Literal["batch", "json-array", "json-lines", "avro", "record"]
+
+
+def _path(text: str) -> str:
+    try:
+        found = [(name, spec, conversion) for _, name, spec, conversion in Formatter().parse(text) if name is not None]
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no template: {error}; allowed: {{{'}, {'.join(PLACES)}}}") from None
+    for name, spec, conversion in found:
+        if name not in PLACES or spec or conversion:
+            raise ValueError(f"{text!r} names {{{name}}}; allowed: {{{'}, {'.join(PLACES)}}}")
+    return text
+
+
+def _line(text: str) -> str:
+    if not all(c == "\t" or c.isprintable() for c in text):
+        raise ValueError("is no value of a header; allowed: printable text on one line")
+    return text
+
+
+def _header_names(headers: dict[str, str | Secret]) -> dict[str, str | Secret]:
+    for name in headers:
+        if not re.match(HEADER, name):
+            raise ValueError(f"{name!r} is no name of a header; allowed: letters, digits and !#$%&'*+.^_`|~-")
+    return headers
+
+
+HeaderText = Annotated[str, AfterValidator(_line)]
+HeaderValue = Annotated[
+    Annotated[HeaderText, Tag("text")] | Annotated[Secret, Tag("secret")],
+    Discriminator(lambda value: "secret" if isinstance(value, dict | Secret) else "text"),
+]
+
+
+class HttpPartner(Settings):
+    """An HTTP API that takes one batch per request."""
+
+    kind: Literal["http"] = Field(description="an HTTP API")
+    url: str = Field(pattern=r"^https?://", description="where a batch is sent")
+    path: Annotated[str, AfterValidator(_path)] | None = Field(
+        None,
+        pattern=r"^/",
+        description="template behind the URL, e.g. `/batches/{batch}`; it may name {batch} (its id), {date}, {group}, "
+        "{partner}, {pipeline}, {records} (how many)",
+    )
+    method: Literal["POST", "PUT", "PATCH"] = Field("POST", description="of each request; the batch is its body")
+    headers: Annotated[dict[str, HeaderValue], AfterValidator(_header_names)] = Field(
+        default_factory=dict, description="sent with each request: text, or a secret as `{env: NAME}` or `{file: PATH}`"
+    )
+    auth: Auth | None = Field(None, description="who we are to the partner; none: nothing is sent")
+    tls: Tls | None = Field(
+        None, description="certificates; none: the system's authorities, and no certificate of ours"
+    )
+    body: BodyForm = Field(
+        "batch",
+        description="`batch` one JSON object with the batch's id, summary and records; `json-array` and `json-lines` "
+        "the records alone; `avro` an Avro file of them; `record` the one record's own bytes (`max_records: 1`)",
+    )
+    content_type: HeaderText | None = Field(
+        None, pattern=r"^[^/ ]+/[^/ ]+", description="of the body; none: the one of its form"
+    )
+    compression: Literal["none", "gzip"] = Field("none", description="of the body on its way (Content-Encoding)")
+    idempotency_header: str = Field(
+        "Idempotency-Key", pattern=HEADER, description="header that carries the idempotency key, the batch's id"
+    )
+    timeout: Number = Field(30.0, gt=0, description="seconds for one attempt (DEL-02), then its outcome is unknown")
+    connect_timeout: Number | None = Field(
+        None, gt=0, description="seconds to get a connection, then the attempt is a known failure; none: `timeout`"
+    )
+    read_timeout: Number | None = Field(
+        None, gt=0, description="seconds in which nothing comes back, then the outcome is unknown; none: `timeout`"
+    )
+    connections: Whole = Field(8, ge=1, le=1000, description="pooled connections of the one client")
+    not_done: list[Annotated[Whole, Field(ge=500, le=599)]] = Field(
+        default=[],
+        description="5xx statuses by which this partner promises that nothing was done, so that the attempt is a known "
+        "failure; after any other 5xx the outcome is unknown (a 503 with Retry-After is a pause, listed or not)",
+    )
+    key_retention: Number | None = Field(
+        None, gt=0, description="seconds the partner remembers an idempotency key; none: for ever"
+    )
+    response: RecordAnswers | None = Field(None, description="how answers for each record are read; none: they are not")
+    breaker: BreakerSettings = Field(default_factory=BreakerSettings)
+    rate: Rate | None = Field(None, description="attempts per time (RTY-09); none: as many as there are")
+
+
+Partner = Annotated[ObjectStorePartner | HttpPartner, Field(discriminator="kind")]

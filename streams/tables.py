@@ -28,8 +28,8 @@ def table_rows(
 def decode_row(
     codec: Codec, pipeline: Pipeline, table: str, partition: int, key: bytes, value: bytes, kind: str | None = None
 ) -> dict[str, Any]:
-    """A row as it stands in the changelog, of the table's kind or of another that it holds. Raises LogGap where it is none of this table: what it said is not known,
-    and going on without it could skip records or repeat them."""
+    """A row as it stands in the changelog, of the table's kind or of another that it holds. Raises LogGap where it is
+    none of this table: what it said is not known, and going on without it could skip records or repeat them."""
     try:
         name, row = codec.decode(value)
         if name != (kind or KINDS[table]):

@@ -1,4 +1,4 @@
-"""When a partner as a whole is left alone: closed, open, half-open with one probe (RTY-08). Pure: the time is passed in.
+"""When a partner as a whole is left alone: closed, open, half-open with one probe (RTY-08). Pure: time is passed in.
 
 closed ──failures in a row──> open ──wait──> half-open ──probe fails──> open, for longer
    ^──────────────── any attempt that the partner answers well ────────────────┘

@@ -228,9 +228,27 @@ def test_no_byte_sent_is_a_known_failure() -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfive5",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfive5\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: nine\r\n\r\nfive5",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 5\r\n\r\n{}",
+        b"HTTP/1.1 200 " + b"x" * 100_000 + b"\r\nContent-Length: 2\r\n\r\n{}",
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1_000_000 + b"Content-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"0" * 1_000_000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n" + b"T: y\r\n" * 100_000 + b"\r\n",
     ],
-    ids=["closed", "cut status", "no http", "short body", "cut chunks", "bad length", "endless header"],
+    ids=[
+        "closed",
+        "cut status",
+        "no http",
+        "short body",
+        "cut chunks",
+        "bad length",
+        "two lengths",
+        "endless reason",
+        "endless header",
+        "endless headers",
+        "endless chunk size",
+        "endless trailers",
+    ],
 )
 def test_half_an_answer_is_unknown(answer: bytes) -> None:
     with canned_port(answer) as port:

@@ -16,6 +16,8 @@ from streams.delivery.protocol import OutcomeKind as Kind
 from topology.partner import RecordAnswers
 
 SENT = bytes(32)
+HTTP_OPEN = (401, 403, 408, 423, 425, 429, 500, 503, 100, 302)
+ODD: tuple[Any, ...] = (None, True, 1.5, "", "odd", [], {}, "201 ", 2010)
 NAMES = ("raw/0/0/0", "raw/0/1/0", "raw/0/2/0")
 BY_ID = RecordAnswers(
     statuses=[200, 207], records="results", id="id", message="error", taken=["created"], refused=["rejected"]
@@ -40,8 +42,8 @@ def results(*statuses: Any) -> dict[str, Any]:
         (("created", "201", 299), Kind.DELIVERED, []),
         ((201, 422, 201), Kind.PARTIAL, [1]),
         ((404, "rejected", 413), Kind.PARTIAL, [0, 1, 2]),
-        *(((201, status, 422), Kind.UNKNOWN, []) for status in (401, 403, 408, 423, 425, 429, 500, 503, 100, 302)),
-        *(((201, status, 422), Kind.UNKNOWN, []) for status in (None, True, 1.5, "", "odd", [], {}, "201 ", 2010)),
+        *(((201, status, 422), Kind.UNKNOWN, []) for status in HTTP_OPEN),
+        *(((201, status, 422), Kind.UNKNOWN, []) for status in ODD),
     ],
 )
 def test_statuses_of_records(statuses: tuple[Any, ...], kind: Kind, refused: list[int]) -> None:

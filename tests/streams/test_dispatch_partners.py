@@ -12,8 +12,6 @@ from tests.streams.dispatch_desk import CODEC, Desk, batch_id
 from topology.model import HttpPartner
 from topology.partner import BreakerSettings, Rate
 
-DAY = 86_400.0
-
 
 def desk(**changes: Any) -> Desk:
     """Two partners with breakers as they are by default; three attempts."""
@@ -54,7 +52,7 @@ def outage(one: Desk, kind: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("kind", ["failed", "unknown"])
 @pytest.mark.parametrize("batches", [1, 2, 20])
-@pytest.mark.parametrize("seconds", [4, 600, DAY / 4])
+@pytest.mark.parametrize("seconds", [4, 600])
 def test_an_outage_of_a_partner_uses_up_no_attempt_of_any_batch(kind: str, batches: int, seconds: float) -> None:
     one = desk()
     for n in range(batches):
@@ -63,9 +61,8 @@ def test_an_outage_of_a_partner_uses_up_no_attempt_of_any_batch(kind: str, batch
     assert codes(one) == []
     assert len(one.sent) <= 20 + 6 + seconds / 20, "one probe at a time, and ever fewer of them"
     one.wait(60)
-    while one.stage.unsettled:
-        done = {envelope.batch_id for envelope in one.sent if one.row_of(envelope.batch_id)["state"] == "sent"}
-        for envelope in {e.batch_id: e for e in one.sent if e.batch_id not in done}.values():
+    for _ in range(200):
+        for envelope in {e.batch_id: e for e in one.sent}.values():
             if one.row_of(envelope.batch_id)["state"] == "in_flight":
                 one.answer("delivered", envelope)
         one.wait(1)

@@ -288,7 +288,7 @@ def test_di3_a_retry_renders_the_version_of_the_first_attempt() -> None:
     desk.start()
     desk.wait(10)
     assert [envelope.attempt for envelope in desk.sent] == [1, 2]
-    desk.batch("b", partner="clinic")
+    desk.batch("b", group="h", partner="clinic")
     assert desk.sent[-1].body == b'{"key":"b0"}\n'
     desk.sent.pop()
     assert len({envelope.body for envelope in desk.sent}) == 1

@@ -25,6 +25,7 @@ from topology.model import (
     Retry,
     Topic,
 )
+from topology.partner import BreakerSettings, OAuth2Auth, Rate, RecordAnswers, Tls
 
 PIPELINE = """\
 pipeline: demo
@@ -47,6 +48,11 @@ PLACES: Mapping[str, type[BaseModel]] = {
     "options.sources[0]": Source,
     "lake": ObjectStorePartner,
     "clinic": HttpPartner,
+    "clinic.auth": OAuth2Auth,
+    "clinic.tls": Tls,
+    "clinic.response": RecordAnswers,
+    "clinic.breaker": BreakerSettings,
+    "clinic.rate": Rate,
 }
 """Where each model stands in a pipeline's file, or in that of the partners."""
 NEEDED: Mapping[str, dict[str, Any]] = {
@@ -55,6 +61,14 @@ NEEDED: Mapping[str, dict[str, Any]] = {
     "options.sources[0]": {"match": "a"},
     "lake": {"kind": "object-store", "url": "file:lake"},
     "clinic": {"kind": "http", "url": "http://127.0.0.1:1/x"},
+    "clinic.auth": {
+        "kind": "oauth2",
+        "token_url": "http://127.0.0.1:1/t",
+        "client_id": "us",
+        "client_secret": {"env": "SECRET"},
+    },
+    "clinic.response": {"records": "results"},
+    "clinic.rate": {"attempts": 1},
 }
 """What the others of a model's fields must say for it to be whole."""
 
@@ -80,9 +94,11 @@ def load(folder: Path, place: str, field: str, value: str) -> Pipeline:
     whole: Any = shown(NEEDED.get(place, {}) | {field: value})
     partners = {"lake": shown(NEEDED["lake"]), "clinic": shown(NEEDED["clinic"])}
     text = PIPELINE
-    if place in partners:
-        partners[place] = whole
-        text += f"partner: {place}\n"
+    name, _, section = place.partition(".")
+    if name in partners:
+        inside = NEEDED.get(place, {}) | {field: value}
+        partners[name] = shown(NEEDED[name] | ({section: inside} if section else inside))
+        text += f"partner: {name}\n"
     else:
         if place == "":
             text = re.sub(rf"(?m)^{field}:.*\n", "", text) + f"{field}: {value}\n"

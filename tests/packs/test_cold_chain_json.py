@@ -17,7 +17,8 @@ from schemas.pack import CANONICAL_TYPE, Record, Refusal, Submission
 from schemas.packs.cold_chain import jsontext
 from schemas.packs.cold_chain.engine import ColdChainPack
 from schemas.packs.cold_chain.options import NO_SOURCE, Source
-from schemas.packs.cold_chain.reading import Reading, read_fast, read_thoroughly
+from schemas.packs.cold_chain.plain import plain_reader
+from schemas.packs.cold_chain.reading import Reading, read_thoroughly
 from streams.driver import TopologyDriver
 from tests.packs.cold_chain_inputs import READING, codes_of, only, outcomes, pack, reading, record, refused
 from topology.load import load_pipeline
@@ -478,7 +479,7 @@ def json_readings(draw: st.DrawFn) -> bytes:
 def test_the_fast_way_gives_what_the_thorough_way_gives(data: bytes, profile: str, source: Source) -> None:
     built = pack(profile)
     assert isinstance(built, ColdChainPack)
-    fast = read_fast(data, built._rules, source)
+    fast = plain_reader(built._rules, source)(data)
     if fast is not None:
         assert fast == read_thoroughly(data, built._rules, source)
 
@@ -486,8 +487,9 @@ def test_the_fast_way_gives_what_the_thorough_way_gives(data: bytes, profile: st
 def test_the_common_reading_takes_the_fast_way() -> None:
     built = pack()
     assert isinstance(built, ColdChainPack)
-    assert read_fast(READING, built._rules, NO_SOURCE) == read_thoroughly(READING, built._rules, NO_SOURCE)
-    assert read_fast(READING, built._rules, NO_SOURCE) is not None
+    fast = plain_reader(built._rules, NO_SOURCE)(READING)
+    assert fast == read_thoroughly(READING, built._rules, NO_SOURCE)
+    assert fast is not None
 
 
 def test_an_array_is_split_as_by_its_tokens() -> None:

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Generic, NamedTuple, TypeGuard, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from schemas import errors
 from schemas.canonical import canonical_json, sha256
 from schemas.errors import Finding
-from schemas.pack import CANONICAL_TYPE, Record, Refusal, Submission, Unpacked
+from schemas.pack import CANONICAL_TYPE, Origin, Record, Refusal, Submission, Unpacked
 from schemas.packs.cold_chain import berlinger, codes, csvlog, sniff, summary, unknown
 from schemas.packs.cold_chain.canonical import read_canonical
 from schemas.packs.cold_chain.csvlog import Table, find_header
 from schemas.packs.cold_chain.jsontext import BOM, split_array
 from schemas.packs.cold_chain.judge import Rules
 from schemas.packs.cold_chain.options import Options, Profile, Source
-from schemas.packs.cold_chain.plain import ReadPlain, plain_reader
+from schemas.packs.cold_chain.plain import MAX_READING, ReadPlain, plain_reader
 from schemas.packs.cold_chain.reading import Reading, read_thoroughly
 
 Part = TypeVar("Part")
-MAX_READING = 2**16
-"""Bytes of one JSON reading, which has some two hundred: looking thoroughly into megabytes would hold up the stream."""
 HEADER_SHARE = 32
 """A refused row is kept together with its header. A real header is at most some twenty times as long as a row; beyond
 this the submission is refused as a whole, or a small file would make gigabytes of dead letters."""
@@ -30,7 +28,8 @@ EXPORT_SHARE = 128
 MOST_FINDINGS = 100
 """Findings kept of one record."""
 _JSON = sniff.JSON
-_BRACE = ord("{")
+_PLAIN_TYPES = None, sniff.JSON
+"""What a plain reading may be called."""
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
@@ -90,7 +89,6 @@ class ColdChainPack:
         self._readers = {id(rule): Sourced(rule, plain_reader(self._rules, rule)) for rule in self._rules.sources}
         self._sources: dict[tuple[str | None, str | None], Sourced] = {}
         self._unnamed = self._source(None, None)
-        self._plain_bytes = min(MAX_READING, options.max_bytes)
         catalogue = {name: product.model_dump(mode="json") for name, product in options.catalogue().items()}
         self.settings: Mapping[str, Any] = {
             **options.model_dump(mode="json"),
@@ -106,23 +104,25 @@ class ColdChainPack:
     def unpack(self, submission: Submission) -> Unpacked:
         """Never raises; see `schemas.pack.Pack`."""
         value, header, name, site = submission
-        record = self.single(value, header, name, site)
-        return self._choose(value, header, self._source(name, site)) if record is None else One(_JSON, record)
+        sourced = self._source(name, site)
+        record = sourced.read_plain(value) if value and header in _PLAIN_TYPES else None
+        return self._choose(value, header, sourced) if record is None else One(_JSON, record)
 
-    def single(
-        self, value: bytes | None, content_type: str | None, source: str | None, site: str | None
-    ) -> Record | None:
-        """See `schemas.pack.Pack`. Lines never pass the gate, which takes one JSON text only."""
-        if not self._plain(value, content_type):
-            return None
-        sourced = self._unnamed if source is None and site is None else self._source(source, site)
-        return sourced.read_plain(value)
-
-    def _plain(self, value: bytes | None, header: str | None) -> TypeGuard[bytes]:
-        """Whether this may be one reading for the fast way."""
-        if not value or value[0] != _BRACE or len(value) > self._plain_bytes:
-            return False
-        return header is None or header == _JSON
+    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Sequence[Record]:
+        """See `schemas.pack.Pack`. Lines never pass, since the reader takes one JSON text only."""
+        found: list[Record] = []
+        read = self._unnamed.read_plain
+        for place, value in enumerate(values):
+            if origins is not None:
+                content_type, source, site = origins[place]
+                if content_type not in _PLAIN_TYPES:
+                    break
+                read = self._source(source, site).read_plain
+            record = read(value) if value else None
+            if record is None:
+                break
+            found.append(record)
+        return found
 
     def _source(self, name: str | None, site: str | None) -> Sourced:
         sourced = self._sources.get((name, site))
@@ -147,7 +147,7 @@ class ColdChainPack:
         if kind == CANONICAL_TYPE:
             return One(kind, refuse(read_canonical(value, rules), value, kind))
         if kind == sniff.READING or (kind == sniff.JSON and sniff.first_bytes(value)[:1] != b"["):
-            return One(kind, read_json(value, kind, rules, sourced, tried=self._plain(value, header)))
+            return One(kind, read_json(value, kind, rules, sourced))
         if kind == sniff.JSON:
             slices = split_array(value)
             if slices is None:
@@ -173,12 +173,12 @@ class ColdChainPack:
         return summary.summarize(payloads, self._rules)
 
 
-def read_json(data: bytes, kind: str, rules: Rules, sourced: Sourced, tried: bool = False) -> Record | Refusal:
-    """One JSON reading: fast where it can, unless that was `tried`, thorough where it must."""
+def read_json(data: bytes, kind: str, rules: Rules, sourced: Sourced) -> Record | Refusal:
+    """One JSON reading: fast where it can, thorough where it must."""
     if len(data) > MAX_READING:
         finding = Finding(errors.TOO_LARGE, "", f"a reading of {len(data)} bytes; {MAX_READING} are allowed")
         return Refusal((finding,), data, kind)
-    record = None if tried else sourced.read_plain(data)
+    record = sourced.read_plain(data)
     return refuse(read_thoroughly(data, rules, sourced.rule), data, kind) if record is None else record
 
 

@@ -8,13 +8,14 @@ sensor, time and temperature. A property test holds both ways equal.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import orjson
 
-from schemas.canonical import canonical_json_fast, sha256
+from schemas.canonical import canonical_json_fast
 from schemas.errors import Finding
 from schemas.kept import Kept
 from schemas.pack import Record
@@ -26,7 +27,10 @@ from schemas.packs.cold_chain.units import LARGEST, number_text
 
 ReadPlain = Callable[[bytes], Record | None]
 
-_new, _loads = tuple.__new__, orjson.loads
+MAX_READING = 2**16
+"""Bytes of one JSON reading, which has some two hundred: looking thoroughly into megabytes would hold up the stream."""
+_BRACE, _BACKSLASH = b"{\\"
+_new, _loads, _sha256 = tuple.__new__, orjson.loads, hashlib.sha256
 _numbers = Kept(number_text, 2**15)
 """Sensors repeat their values, and `repr` of a float takes four times as long as looking it up."""
 _minutes, _seconds = Kept(minute_start, 20_000), Kept(seconds, 70_000)
@@ -68,9 +72,13 @@ def plain_reader(rules: Rules, source: Source) -> ReadPlain:
     known: Kept[Stated, Terms] = Kept(lambda stated: _terms(stated, rules, source), 8192)
     shortest, longest = SENSOR_ID_LENGTH
 
+    most = min(MAX_READING, rules.options.max_bytes)
+
     # Once per record and measured, by what it saves of the whole: parsing without a model a fifth, terms a fifth, a
     # payload out of pieces a tenth.
     def read(data: bytes) -> Record | None:
+        if data[0] != _BRACE or len(data) > most:
+            return None
         try:
             sent = _loads(data)
             get = sent.get
@@ -92,7 +100,7 @@ def plain_reader(rules: Rules, source: Source) -> ReadPlain:
         except (ValueError, KeyError, TypeError, AttributeError):  # no JSON, or not of these types
             return None
         start, before_sensor, before_celsius, end, warnings = within if low <= celsius <= high else beyond
-        text = sensor_id if b"\\" not in data else orjson.dumps(sensor_id)[1:-1].decode()
+        text = sensor_id if _BACKSLASH not in data else orjson.dumps(sensor_id)[1:-1].decode()
         payload = (
             f"{start}{moment}{before_sensor}{text}{before_celsius}{_numbers[celsius]}{_TIME}{timestamp}{end}"
         ).encode()
@@ -105,13 +113,13 @@ def plain_reader(rules: Rules, source: Source) -> ReadPlain:
             "day": timestamp[:10],
         }
         # A named tuple's own constructor costs three times as much as making the tuple.
-        return _new(Record, (fields, moment, payload, sha256(payload), warnings))
+        return _new(Record, (fields, moment, payload, _sha256(payload).digest(), warnings))
 
     return (lambda data: None) if source.sentinels else read
 
 
 def _terms(stated: Stated, rules: Rules, source: Source) -> Terms:
-    """Raises ValueError (pydantic's ValidationError is one) or KeyError where readings that state this are not plain."""
+    """Raises ValueError (pydantic's is one) or KeyError where readings that state this are not plain."""
     count, zone_id, stated_product, stated_claim = stated
     sent = {"zone_id": zone_id, "product": stated_product, "compliance_state": stated_claim}
     sent = {name: value for name, value in sent.items() if value is not None}

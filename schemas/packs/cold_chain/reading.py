@@ -23,7 +23,11 @@ class Reading(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     sensor_id: str | None = Field(
-        None, min_length=SENSOR_ID_LENGTH[0], max_length=SENSOR_ID_LENGTH[1], description="required, here or by a source rule")
+        None,
+        min_length=SENSOR_ID_LENGTH[0],
+        max_length=SENSOR_ID_LENGTH[1],
+        description="required, here or by a source rule",
+    )
     timestamp_utc: str | None = Field(None, max_length=64, description="RFC 3339, UTC; kept as sent")
     temperature_c: float | None = Field(None, description="°C")
     temperature: float | None = Field(None, description="in `unit`")

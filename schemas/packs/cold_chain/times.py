@@ -83,7 +83,7 @@ def minute_start(text: str) -> int:
     """Ms of the first 17 characters, `YYYY-MM-DDTHH:MM:`, of a timestamp. Raises ValueError for any other form.
 
     With `seconds` of the rest this reads the two commonest forms, `2026-01-31T08:15:00Z` and
-    `2026-01-31T08:15:00.250Z`; whoever has many keeps both halves, which is what makes it quick. `parse_iso` knows more.
+    `2026-01-31T08:15:00.250Z`; whoever has many keeps both halves. `parse_iso` knows more.
     """
     moment = parse_iso(text + "00Z")
     if moment is None or text[10] != "T" or moment.local < 0:

@@ -5,7 +5,7 @@ A pack never sees Kafka, a clock or a file. The laws it must keep are a test sui
 - unpacking is a function of the submission alone; twice gives the same;
 - every record of a submission is either a `Record` or a `Refusal`, in order, and `count` is their number;
 - a submission of no records, or one that cannot be read, is one `Refusal` (index 0);
-- `singles` gives, of the first submissions as far as it goes, the one record each that `unpack` gives;
+- `singles` gives, of the first of several submissions, the one record each that `unpack` gives;
 - `original` of a refusal, and `payload` of a record under `CANONICAL_TYPE`, are submissions of their own: unpacked
   alone they give that one refusal (same codes) or record (same digest);
 - no input raises.

@@ -33,6 +33,8 @@ MAX_BLOCK_BYTES = 900_000
 LEAST_BLOCK_BYTES = 4096
 LINK = 4
 """Bytes of the running head kept with each entry."""
+REST = 10 + 5 + 32 + LINK
+"""Bytes of an entry behind its tag at most: offset, index, digest and link."""
 
 
 class BlockError(ValueError):
@@ -137,10 +139,10 @@ def write_blocks(
     for (avro, hashed), offset, index, digest in entries:
         if len(digest) != 32:
             raise ValueError(f"an entry's digest has {len(digest)} bytes; allowed: 32")
-        size += len(avro) + 10 + 5 + 32 + LINK  # offset and index at their longest
+        size += len(avro) + REST
         if size > room and count:
             cuts.append((first, head, count, pieces))
-            first, pieces, count, size = head, [], 0, len(avro) + 10 + 5 + 32 + LINK
+            first, pieces, count, size = head, [], 0, len(avro) + REST
         link = start()
         link.update(hashed % (head, hexlify(digest), index, offset))
         head = link.digest()

@@ -4,7 +4,7 @@ only: no clock, no randomness, no worker name."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import orjson
@@ -82,9 +82,8 @@ def parse_record_id(text: str) -> RawPosition:
     return position
 
 
-def idempotency_key(values: Iterable[str]) -> str:
-    """One key out of the idempotency fields, in the order the pipeline names them."""
-    return UNIT_SEPARATOR.join(values)
+idempotency_key: Callable[[Iterable[str]], str] = UNIT_SEPARATOR.join
+"""One key out of the idempotency fields, in the order the pipeline names them."""
 
 
 def version_row_key(key: str, offset: int) -> str:

@@ -5,7 +5,7 @@ A pack never sees Kafka, a clock or a file. The laws it must keep are a test sui
 - unpacking is a function of the submission alone; twice gives the same;
 - every record of a submission is either a `Record` or a `Refusal`, in order, and `count` is their number;
 - a submission of no records, or one that cannot be read, is one `Refusal` (index 0);
-- `single` gives nothing, or the one record that `unpack` gives;
+- `singles` gives, of the first of several submissions, the one record each that `unpack` gives;
 - `original` of a refusal, and `payload` of a record under `CANONICAL_TYPE`, are submissions of their own: unpacked
   alone they give that one refusal (same codes) or record (same digest);
 - no input raises.
@@ -32,6 +32,10 @@ class Submission(NamedTuple):
     source: str | None = None
     """`waybill-source` header: a file name, device or feed; matched by `sources:` patterns."""
     site: str | None = None
+
+
+Origin = tuple[str | None, str | None, str | None]
+"""Content type, source and site of a submission, as above."""
 
 
 class Record(NamedTuple):
@@ -113,12 +117,11 @@ class Pack(Protocol):
         """Never raises: what cannot be read is an `Unpacked` of one `Refusal`."""
         ...
 
-    def single(
-        self, value: bytes | None, content_type: str | None, source: str | None, site: str | None
-    ) -> Record | None:
-        """A short cut past `unpack` for the commonest submissions, given as the fields of `Submission`: the record of
-        one that is quickly seen to hold one valid record and nothing else, which is the record that `unpack` gives.
-        None: ask `unpack`; always right. Quick, never raises, and None for whatever is heavy."""
+    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Sequence[Record]:
+        """A short cut past `unpack` for the commonest submissions, given as the values of many and, unless none states
+        any, what else each says of itself. Gives the records of the first of them, up to one that is not quickly seen
+        to hold one valid record and nothing else: that one is for `unpack`. They are the records that `unpack` gives;
+        none at all is always right. Quick, never raises, and stops before whatever is heavy."""
         ...
 
     def summarize(self, payloads: Sequence[bytes]) -> Mapping[str, Any]:

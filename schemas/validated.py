@@ -59,7 +59,7 @@ def encode_validated(
     key: str,
     digest: bytes,
     ordering: str | None,
-    recorded_at: int,
+    recorded_at: bytes,
     raw_offset: int,
     raw_index: int,
     event_time: int,
@@ -68,7 +68,8 @@ def encode_validated(
     warnings: Sequence[Finding],
     payload: bytes,
 ) -> bytes:
-    """A Validated message without passport or claim; `front` and `rest` as made above.
+    """A Validated message without passport or claim; `front` and `rest` as made above, `recorded_at` by `avro.long`
+    (neighbours share it).
 
     Raises WireError for a value that does not fit the schema.
     """
@@ -85,7 +86,7 @@ def encode_validated(
                 key_bytes,
                 digest,
                 b"\0" if ordering is None else optional_text(ordering),
-                _long(recorded_at),
+                recorded_at,
                 _long(raw_offset),
                 _small[raw_index] if 0 <= raw_index < SMALL else _long(raw_index),
                 _long(event_time),

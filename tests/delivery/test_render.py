@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.canonical import RawPosition, canonical_json, parse_record_id
-from schemas.pack import Record, Submission, Unpacked
+from schemas.pack import Origin, Record, Submission, Unpacked
 from streams.delivery.render import FORMS, render
 from topology.partner import BodyForm
 
@@ -35,9 +35,7 @@ class Summing:
     def unpack(self, submission: Submission) -> Unpacked:
         raise NotImplementedError
 
-    def single(
-        self, value: bytes | None, content_type: str | None, source: str | None, site: str | None
-    ) -> Record | None:
+    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Sequence[Record]:
         raise NotImplementedError
 
     def summarize(self, payloads: Sequence[bytes]) -> Mapping[str, Any]:

@@ -55,7 +55,7 @@ def by_hand(m: dict[str, Any]) -> bytes:
     origin = m["count"], m["source"], m["site"], m["schema_version"], m["topology_version"]
     return encode_validated(
         shared_front(HEADER, *place),
-        m["key"], m["digest"], m["ordering"], m["recorded_at"], m["raw_offset"], m["raw_index"], m["event_time"],
+        m["key"], m["digest"], m["ordering"], long(m["recorded_at"]), m["raw_offset"], m["raw_index"], m["event_time"],
         m["submission_digest"],
         shared_rest(m["received_at"], *origin),
         [Finding(**warning) for warning in m["warnings"]],
@@ -144,7 +144,7 @@ def test_a_damaged_front_never_raises_and_never_differs_from_the_codec() -> None
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("digest", b"short"), ("submission_digest", b""), ("recorded_at", 2**63), ("key", "\ud800")]
+    ("field", "value"), [("digest", b"short"), ("submission_digest", b""), ("event_time", 2**63), ("key", "\ud800")]
 )
 def test_what_does_not_fit_the_schema_is_a_wire_error(field: str, value: Any) -> None:
     with pytest.raises(WireError, match="does not fit schema validated"):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat, takewhile
 from typing import Any
 
 from schemas.canonical import canonical_json_fast, sha256
 from schemas.errors import EMPTY_MESSAGE, MALFORMED_CSV, Finding
-from schemas.pack import CANONICAL_TYPE, Record, Refusal, Submission
+from schemas.pack import CANONICAL_TYPE, Origin, Record, Refusal, Submission
 
 DAY = 86_400_000
 FIELDS = ("k", "g", "d", "o", "v")
@@ -66,11 +67,13 @@ class LinePack:
             return Lines([" ".join(record[name] for name in FIELDS)])
         return Lines(value.decode().splitlines())
 
-    def single(
-        self, value: bytes | None, content_type: str | None, source: str | None, site: str | None
-    ) -> Record | None:
+    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Sequence[Record]:
+        found = map(self._single, values, origins or repeat((None, None, None)))
+        return list(takewhile(bool, found))  # type: ignore[arg-type]
+
+    def _single(self, value: bytes | None, origin: Origin) -> Record | None:
         """A good line alone."""
-        if content_type == CANONICAL_TYPE or value == b"crash":
+        if origin[0] == CANONICAL_TYPE or value == b"crash":
             return None
         lines = Lines((value or b"").decode().splitlines())
         item = next(lines.records()) if lines.count == 1 else None

@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas.canonical import sha256
 from schemas.codec import SingleObjectCodec
-from schemas.pack import Record, Submission, Unpacked
+from schemas.pack import Origin, Record, Submission, Unpacked
 from streams.deadletter import DeadLetters
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
 from streams.dispatch import DispatchStage
@@ -40,9 +40,7 @@ class PlainPack:
     def unpack(self, submission: Submission) -> Unpacked:
         raise NotImplementedError
 
-    def single(
-        self, value: bytes | None, content_type: str | None, source: str | None, site: str | None
-    ) -> Record | None:
+    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Sequence[Record]:
         raise NotImplementedError
 
     def summarize(self, payloads: Sequence[bytes]) -> Mapping[str, Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat, takewhile
 from signal import SIGSEGV, pause
 from typing import Any
 
 from schemas.canonical import canonical_json, sha256
 from schemas.errors import EMPTY_MESSAGE, MALFORMED_CSV, Finding
-from schemas.pack import Record, Refusal, Submission
+from schemas.pack import Origin, Record, Refusal, Submission
 
 PADDING = "x" * 780
 """Makes a message about 900 bytes, so that a few of them fill the smallest chunk there is."""
@@ -61,9 +62,11 @@ class LinePack:
             raise RuntimeError("the reader crashed")
         return Lines(submission.value or b"")
 
-    def single(
-        self, value: bytes | None, content_type: str | None, source: str | None, site: str | None
-    ) -> Record | None:
+    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Sequence[Record]:
+        found = map(self._single, values, origins or repeat((None, None, None)))
+        return list(takewhile(bool, found))  # type: ignore[arg-type]
+
+    def _single(self, value: bytes | None, origin: Origin) -> Record | None:
         if value == b"crash" or (value or b"")[:1] == b"%":
             return None
         lines = Lines(value or b"")

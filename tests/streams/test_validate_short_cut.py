@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import SingleObjectCodec
-from schemas.pack import Record
 from schemas.packs import load_pack
 from schemas.packs.cold_chain import engine
 from schemas.packs.cold_chain.sample import sample
@@ -20,7 +19,7 @@ from streams.stage import Chunk, Header, Message, Work
 from streams.tables import MemoryRows
 from streams.validate import ValidateStage
 from topology.load import load_pipeline
-from topology.model import Pipeline
+from topology.model import Chunking, Pipeline
 
 CODEC = SingleObjectCodec()
 SHIPPED = load_pipeline("cold-chain")
@@ -70,7 +69,8 @@ HEADERS = st.lists(
 
 
 def pipelines() -> list[Pipeline]:
-    """The shipped one, and one in which fields stand otherwise: several to a partition, none to a group."""
+    """The shipped one, one in which fields stand otherwise: several to a partition, none to a group; and one of short
+    chunks."""
     options = {**SHIPPED.options, "sources": SOURCES}
     other = {
         "partition_by": ["sensor_id", "event_time"],
@@ -81,7 +81,8 @@ def pipelines() -> list[Pipeline]:
         "raw": {"timestamps": "create", "max_ahead": 1},
     }
     shipped = SHIPPED.model_dump()
-    return [Pipeline(**shipped | {"options": options}), Pipeline(**shipped | {"options": options} | other)]
+    shipped |= {"options": options}
+    return [Pipeline(**shipped | more) for more in ({}, other, {"chunk": {"bytes": 1024, "records": 100}})]
 
 
 PIPELINES = pipelines()
@@ -105,7 +106,7 @@ def worked(made: Pipeline, chunks: list[Chunk], inline: int) -> list[Work]:
 
 
 def worked_slowly(made: Pipeline, chunks: list[Chunk], inline: int) -> list[Work]:
-    with patch.object(engine, "read_fast", lambda data, rules, source: None):
+    with patch.object(engine, "plain_reader", lambda rules, source: lambda data: None):
         return worked(made, chunks, inline)
 
 
@@ -139,11 +140,26 @@ def test_the_short_cut_and_the_long_way_write_the_same_bytes(
     assert worked(made, chunks, inline) == worked_slowly(made, chunks, inline)
 
 
+@pytest.mark.parametrize("size", [10**6, 2**24])
+def test_a_chunk_is_cut_at_the_same_record_both_ways(size: int) -> None:
+    """By the records of a transaction, which are counted at every 256th, and by its bytes."""
+    made = SHIPPED.model_copy(update={"chunk": Chunking(records=300, bytes=size // 10)})
+    messages = [Message(0, place, 1_780_000_000_000, None, value, ()) for place, value in enumerate(READINGS * 3)]
+    messages += [message._replace(partition=1) for message in messages[:3]]
+    found = worked(made, [Chunk(messages, 1_780_000_000_000)], 10_000)
+    assert found == worked_slowly(made, [Chunk(messages, 1_780_000_000_000)], 10_000)
+    assert found[0].resume[1] == 0
+    if size > 10**6:
+        assert found[0].resume[0] == 768, "at twice 300 records, looked at when a multiple of 256 is passed"
+    else:
+        assert 256 < found[0].resume[0] < 768
+
+
 @pytest.mark.parametrize("which", range(len(PIPELINES)))
 def test_the_sample_takes_the_short_cut(which: int) -> None:
     made = PIPELINES[which]
     pack = load_pack(made.pack, made.options, made.profile)
-    taken = [pack.single(value, None, None, None) for value in READINGS]
-    assert sum(isinstance(record, Record) for record in taken) > 0.95 * len(READINGS)
-    with patch.object(engine, "read_fast", lambda data, rules, source: None):
-        assert not any(pack.single(value, None, None, None) for value in READINGS)
+    assert sum(len(pack.singles([value])) for value in READINGS) > 0.95 * len(READINGS)
+    with patch.object(engine, "plain_reader", lambda rules, source: lambda data: None):
+        thorough = load_pack(made.pack, made.options, made.profile)
+    assert not any(thorough.singles([value]) for value in READINGS)

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.pack import Record, Submission, Unpacked
+from schemas.pack import Origin, Record, Submission, Unpacked
 
 
 class Options(BaseModel):
@@ -30,9 +30,7 @@ class FakePack:
     def unpack(self, submission: Submission) -> Unpacked:
         raise NotImplementedError
 
-    def single(
-        self, value: bytes | None, content_type: str | None, source: str | None, site: str | None
-    ) -> Record | None:
+    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Sequence[Record]:
         raise NotImplementedError
 
     def summarize(self, payloads: Sequence[bytes]) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from schemas.pack import Record, Submission
 from schemas.packs import load_pack
 from schemas.packs.cold_chain.judge import Rules
 from schemas.packs.cold_chain.options import NO_SOURCE, Options
-from schemas.packs.cold_chain.reading import read_fast
+from schemas.packs.cold_chain.plain import plain_reader
 
 NOT_PLAIN, CONFLICT = "NOT_PLAIN", "CONFLICT"
 """What the peers say of a reading that the product takes the thorough way only, and of one that contradicts another."""
@@ -39,7 +39,7 @@ class Judge:
 
     def __init__(self, pack: str, options: dict[str, Any], profile: Any) -> None:
         """Of the pipeline: name of the pack, its options and profile."""
-        self._rules = Rules(Options.model_validate(options), profile)
+        self._read_plain = plain_reader(Rules(Options.model_validate(options), profile), NO_SOURCE)
         self._pack = load_pack(pack, options, profile)
         self.read = 0
         self.counts: Counter[str] = Counter(refused=0, duplicates=0, conflicts=0)
@@ -47,7 +47,7 @@ class Judge:
     def judge(self, value: bytes, known: Known) -> tuple[Answer, ...]:
         """One answer, or none for a repeated reading."""
         self.read += 1
-        record = read_fast(value, self._rules, NO_SOURCE) if value[:1] == b"{" else None
+        record = self._read_plain(value) if value[:1] == b"{" else None
         if record is None:
             return self._refused("refused", value, self._why(value))
         when = b"%d" % record.event_time

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Generic, TypeGuard, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from schemas import errors
 from schemas.canonical import canonical_json, sha256
 from schemas.errors import Finding
-from schemas.pack import CANONICAL_TYPE, Record, Refusal, Submission, Unpacked
+from schemas.pack import CANONICAL_TYPE, Origin, Record, Refusal, Submission, Unpacked
 from schemas.packs.cold_chain import berlinger, codes, csvlog, sniff, summary, unknown
 from schemas.packs.cold_chain.canonical import read_canonical
 from schemas.packs.cold_chain.csvlog import Table, find_header
 from schemas.packs.cold_chain.jsontext import BOM, split_array
 from schemas.packs.cold_chain.judge import Rules
 from schemas.packs.cold_chain.options import Options, Profile, Source
-from schemas.packs.cold_chain.reading import Reading, read_fast, read_thoroughly
+from schemas.packs.cold_chain.plain import MAX_READING, ReadPlain, plain_reader
+from schemas.packs.cold_chain.reading import Reading, read_thoroughly
 
 Part = TypeVar("Part")
-MAX_READING = 2**16
-"""Bytes of one JSON reading, which has some two hundred: looking thoroughly into megabytes would hold up the stream."""
 HEADER_SHARE = 32
 """A refused row is kept together with its header. A real header is at most some twenty times as long as a row; beyond
 this the submission is refused as a whole, or a small file would make gigabytes of dead letters."""
@@ -29,7 +28,8 @@ EXPORT_SHARE = 128
 MOST_FINDINGS = 100
 """Findings kept of one record."""
 _JSON = sniff.JSON
-_BRACE = ord("{")
+_PLAIN_TYPES = None, sniff.JSON
+"""What a plain reading may be called."""
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
@@ -70,6 +70,13 @@ class Many(Generic[Part]):
         return map(self._read, self._parts[start:])
 
 
+class Sourced(NamedTuple):
+    """What is known of where a submission comes from, and what reads plain readings from there."""
+
+    rule: Source
+    read_plain: ReadPlain
+
+
 class ColdChainPack:
     """Fulfils `schemas.pack.Pack` for temperature readings."""
 
@@ -79,9 +86,9 @@ class ColdChainPack:
 
     def __init__(self, options: Options, profile: Profile) -> None:
         self._rules = Rules(options, profile)
-        self._sources: dict[tuple[str | None, str | None], Source] = {}
-        self._unnamed = self._rules.source(None, None)
-        self._plain_bytes = min(MAX_READING, options.max_bytes)
+        self._readers = {id(rule): Sourced(rule, plain_reader(self._rules, rule)) for rule in self._rules.sources}
+        self._sources: dict[tuple[str | None, str | None], Sourced] = {}
+        self._unnamed = self._source(None, None)
         catalogue = {name: product.model_dump(mode="json") for name, product in options.catalogue().items()}
         self.settings: Mapping[str, Any] = {
             **options.model_dump(mode="json"),
@@ -97,33 +104,35 @@ class ColdChainPack:
     def unpack(self, submission: Submission) -> Unpacked:
         """Never raises; see `schemas.pack.Pack`."""
         value, header, name, site = submission
-        record = self.single(value, header, name, site)
-        return self._choose(value, header, self._source(name, site)) if record is None else One(_JSON, record)
+        sourced = self._source(name, site)
+        record = sourced.read_plain(value) if value and header in _PLAIN_TYPES else None
+        return self._choose(value, header, sourced) if record is None else One(_JSON, record)
 
-    def single(
-        self, value: bytes | None, content_type: str | None, source: str | None, site: str | None
-    ) -> Record | None:
-        """See `schemas.pack.Pack`. Lines never pass the gate, which takes one JSON text only."""
-        if not self._plain(value, content_type):
-            return None
-        rule = self._unnamed if source is None and site is None else self._source(source, site)
-        return read_fast(value, self._rules, rule)
+    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Sequence[Record]:
+        """See `schemas.pack.Pack`. Lines never pass, since the reader takes one JSON text only."""
+        found: list[Record] = []
+        read = self._unnamed.read_plain
+        for place, value in enumerate(values):
+            if origins is not None:
+                content_type, source, site = origins[place]
+                if content_type not in _PLAIN_TYPES:
+                    break
+                read = self._source(source, site).read_plain
+            record = read(value) if value else None
+            if record is None:
+                break
+            found.append(record)
+        return found
 
-    def _plain(self, value: bytes | None, header: str | None) -> TypeGuard[bytes]:
-        """Whether this may be one reading for the fast way."""
-        if not value or value[0] != _BRACE or len(value) > self._plain_bytes:
-            return False
-        return header is None or header == _JSON
-
-    def _source(self, name: str | None, site: str | None) -> Source:
-        source = self._sources.get((name, site))
-        if source is None:
-            source = self._rules.source(name, site)
+    def _source(self, name: str | None, site: str | None) -> Sourced:
+        sourced = self._sources.get((name, site))
+        if sourced is None:
+            sourced = self._readers[id(self._rules.source(name, site))]
             if len(self._sources) < 10_000:
-                self._sources[name, site] = source
-        return source
+                self._sources[name, site] = sourced
+        return sourced
 
-    def _choose(self, value: bytes | None, header: str | None, source: Source) -> Unpacked:
+    def _choose(self, value: bytes | None, header: str | None, sourced: Sourced) -> Unpacked:
         if value is None:
             finding = Finding(errors.TOMBSTONE, "", "a null value means nothing on a raw topic")
             return One(CANONICAL_TYPE, Refusal((finding,), b"null", CANONICAL_TYPE, canonical=True))
@@ -134,11 +143,11 @@ class ColdChainPack:
             message = f"{len(value)} bytes; {self._rules.options.max_bytes} are allowed"
             return _whole(Finding(errors.TOO_LARGE, "", message), value, original_type)
         kind = sniff.content_type(header, value)
-        rules = self._rules
+        rules, source = self._rules, sourced.rule
         if kind == CANONICAL_TYPE:
             return One(kind, refuse(read_canonical(value, rules), value, kind))
         if kind == sniff.READING or (kind == sniff.JSON and sniff.first_bytes(value)[:1] != b"["):
-            return One(kind, read_json(value, kind, rules, source, tried=self._plain(value, header)))
+            return One(kind, read_json(value, kind, rules, sourced))
         if kind == sniff.JSON:
             slices = split_array(value)
             if slices is None:
@@ -146,12 +155,12 @@ class ColdChainPack:
                     errors.MALFORMED_JSON, "", "the array is cut off, lacks an element, or its brackets do not pair up"
                 )
                 return _whole(finding, value, kind)
-            return _many(kind, slices, rules, source, value, {})
+            return _many(kind, slices, rules, sourced, value, {})
         if kind == sniff.LINES:
             lines = [line.strip() for line in value.removeprefix(BOM).split(b"\n")]
             slices = [line for line in lines if line]
             blank = len(lines) - len(slices) - (not lines[-1])
-            return _many(kind, slices, rules, source, value, {"lines": len(slices) + blank, "blank_lines": blank})
+            return _many(kind, slices, rules, sourced, value, {"lines": len(slices) + blank, "blank_lines": blank})
         if kind == sniff.CSV and (table := find_header(value)) is not None:
             return _csv(value, table, rules, source)
         if kind == sniff.BERLINGER:
@@ -164,13 +173,13 @@ class ColdChainPack:
         return summary.summarize(payloads, self._rules)
 
 
-def read_json(data: bytes, kind: str, rules: Rules, source: Source, tried: bool = False) -> Record | Refusal:
-    """One JSON reading: fast where it can, unless that was `tried`, thorough where it must."""
+def read_json(data: bytes, kind: str, rules: Rules, sourced: Sourced) -> Record | Refusal:
+    """One JSON reading: fast where it can, thorough where it must."""
     if len(data) > MAX_READING:
         finding = Finding(errors.TOO_LARGE, "", f"a reading of {len(data)} bytes; {MAX_READING} are allowed")
         return Refusal((finding,), data, kind)
-    record = None if tried else read_fast(data, rules, source)
-    return refuse(read_thoroughly(data, rules, source), data, kind) if record is None else record
+    record = sourced.read_plain(data)
+    return refuse(read_thoroughly(data, rules, sourced.rule), data, kind) if record is None else record
 
 
 def refuse(outcome: Record | tuple[Finding, ...], original: bytes, content_type: str) -> Record | Refusal:
@@ -191,13 +200,13 @@ def _whole(finding: Finding, value: bytes, content_type: str, notes: Mapping[str
 
 
 def _many(
-    kind: str, slices: list[bytes], rules: Rules, source: Source, value: bytes, notes: Mapping[str, int]
+    kind: str, slices: list[bytes], rules: Rules, sourced: Sourced, value: bytes, notes: Mapping[str, int]
 ) -> Unpacked:
     if not slices:
         return _whole(Finding(errors.EMPTY_SUBMISSION, "", "holds no reading"), value, kind)
 
     def read(part: bytes) -> Record | Refusal:
-        return read_json(part, sniff.READING, rules, source)
+        return read_json(part, sniff.READING, rules, sourced)
 
     return Many(kind, slices, read, notes)
 

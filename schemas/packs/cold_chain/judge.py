@@ -32,6 +32,8 @@ CLAIMS = ("within_spec", "excursion", "unknown")
 ABSENT = "none"
 """What `zone_id` reads as in a record's fields where nobody states one (a real zone is upper case)."""
 
+SENSOR_ID_LENGTH = 4, 64
+"""Characters of a sensor id, least and most (VAL-05)."""
 _ZONE = re.compile(r"[A-Z0-9\-]+", re.ASCII)
 
 
@@ -64,15 +66,14 @@ class Rules:
         self.profile = profile
         self.strict = profile == "strict"
         self.structure_only = profile == "schema"
+        self.sources = *options.sources, NO_SOURCE
+        """The rules of sources in order; the last matches all."""
         self.products = options.catalogue()
         self.limits = {name: Limits.of(product) for name, product in self.products.items()}
 
     def source(self, source: str | None, site: str | None) -> Source:
         """The first rule that matches the headers of a submission; an empty one if none does."""
-        for rule in self.options.sources:
-            if rule.matches(source, site):
-                return rule
-        return NO_SOURCE
+        return next(rule for rule in self.sources if rule is NO_SOURCE or rule.matches(source, site))
 
 
 class Limits(NamedTuple):
@@ -173,8 +174,9 @@ def check_sensor(sensor_id: str | None, blamed: set[str]) -> list[Finding]:
         message = "no sensor id, neither in the record nor in a source rule: add `sensor_id` to options.sources"
         return [Finding(errors.MISSING_FIELD, "sensor_id", message)]
     findings = []
-    if not 4 <= len(sensor_id) <= 64:
-        message = f"{shorten(sensor_id)} has {len(sensor_id)} characters; 4 to 64 are allowed"
+    shortest, longest = SENSOR_ID_LENGTH
+    if not shortest <= len(sensor_id) <= longest:
+        message = f"{shorten(sensor_id)} has {len(sensor_id)} characters; {shortest} to {longest} are allowed"
         findings.append(Finding(errors.OUT_OF_RANGE, "sensor_id", message))
     if not sensor_id.isprintable() and "sensor_id" not in blamed:
         findings.append(Finding(errors.BAD_FORMAT, "sensor_id", f"{shorten(sensor_id)} holds unprintable characters"))

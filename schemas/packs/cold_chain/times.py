@@ -79,12 +79,11 @@ def _minutes(sign: str, hours: str, minutes: str) -> int:
     return -total if sign == "-" else total
 
 
-@lru_cache(maxsize=20_000)
 def minute_start(text: str) -> int:
     """Ms of the first 17 characters, `YYYY-MM-DDTHH:MM:`, of a timestamp. Raises ValueError for any other form.
 
     With `seconds` of the rest this reads the two commonest forms, `2026-01-31T08:15:00Z` and
-    `2026-01-31T08:15:00.250Z`; both halves are remembered, which is what makes it quick. `parse_iso` knows more.
+    `2026-01-31T08:15:00.250Z`; whoever has many keeps both halves. `parse_iso` knows more.
     """
     moment = parse_iso(text + "00Z")
     if moment is None or text[10] != "T" or moment.local < 0:
@@ -92,7 +91,6 @@ def minute_start(text: str) -> int:
     return moment.local
 
 
-@lru_cache(maxsize=70_000)
 def seconds(text: str) -> int:
     """Ms of `SSZ` or `SS.mmmZ`. Raises ValueError for any other form."""
     match = _TAIL.fullmatch(text)

@@ -1,5 +1,5 @@
-"""JSON readings: the pydantic gate every one passes (VAL-01..VAL-03), and the thorough way, which says everything that
-is wrong with one. `plain.py` is the fast way for the common shape: it gives the same record for the same bytes."""
+"""JSON readings: the pydantic model that is their gate (VAL-01..VAL-03), and the thorough way, which says everything
+that is wrong with one. `plain.py` is the fast way for the common shape: it gives the same record for the same bytes."""
 
 from __future__ import annotations
 

@@ -63,6 +63,12 @@ def deploy(
     return file, made
 
 
+def cpu_of(pid: int) -> float:
+    """Processor seconds of a process so far, user and system, all threads (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def http_partner(port: int, **settings: Any) -> dict[str, Any]:
     """The entry of a fake partner in partners.yaml."""
     return {"kind": "http", "url": f"http://127.0.0.1:{port}/batches", **settings}
@@ -163,10 +169,9 @@ class WorkerProcess(_Process):
 
     @property
     def cpu(self) -> float:
-        """Processor seconds so far, user and system, all threads (Linux)."""
+        """Processor seconds so far."""
         self._alive()
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_of(self.pid)
 
     @property
     def rss(self) -> float:

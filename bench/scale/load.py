@@ -8,10 +8,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bench.deployed import WorkerProcess, deploy, wait_for
+from bench.deployed import WorkerProcess, cpu_of, deploy, wait_for
 from bench.restart import readings
 from bench.scale.axes import BASE, Point
 from bench.world import fill
+from waybill.broker import Broker
 
 STAGES = ("validate", "batch", "dispatch")
 BATCHING = {"max_records": 2_000, "linger": 2, "idle": 1}
@@ -43,19 +44,28 @@ def measure(bootstrap: str, folder: Path, point: Point) -> dict[str, float]:
         workers = [stack.enter_context(WorkerProcess(file, bootstrap, slot=n)) for n in range(at["processes"])]
         for stage in STAGES:
             wait_for(lambda stage=stage: _assigned(workers, stage) == made.partitions, SECONDS, f"{stage} is restored")  # type: ignore[misc]
-        begun, before = time.monotonic(), [worker.cpu for worker in workers]
+        broker = Broker(folder / "broker").status().pid or 0
+        begun, before, broker_before = time.monotonic(), [worker.cpu for worker in workers], cpu_of(broker)
         fill(bootstrap, made.raw_topic, readings(point.records, 1, probes, size, SECOND), made.partitions)
         wait_for(lambda: _answered(workers) >= point.records, SECONDS, f"{point.records:,} readings are answered")
         seconds = time.monotonic() - begun
         spent = sum(worker.cpu for worker in workers) - sum(before)
+        broker_spent = cpu_of(broker) - broker_before
         return {
             "seconds": seconds,
             "rate": point.records / seconds,
             "cpu": spent,
             "cpu_per_million": spent / point.records * 1e6,
+            "broker_cpu_per_million": broker_spent / point.records * 1e6,
+            "log_bytes_per_record": _log_bytes(folder, made.application) / point.records,
             "peak_mib": max(worker.peak for worker in workers),
             "batches": _sum(workers, "messaging_client_sent_messages_total", stage="batch", topic="batched"),
         }
+
+
+def _log_bytes(folder: Path, application: str) -> int:
+    """What the broker holds of everything that the workers wrote and read, compressed as it is."""
+    return sum(file.stat().st_size for file in (folder / "broker" / "data").glob(f"{application}.*/*.log"))
 
 
 def _assigned(workers: Sequence[WorkerProcess], stage: str) -> float:

@@ -40,13 +40,14 @@ PIPELINE: dict[str, Any] = {
 """Of every measurement, as the shipped pipeline has it."""
 
 
-def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Returns when the condition is true. Raises RuntimeError when the deadline passes before."""
+def wait_for(condition: Callable[[], bool], seconds: float, what: str, look: float = LOOK_SECONDS) -> None:
+    """Returns when the condition is true, asked every `look` seconds. Raises RuntimeError when the deadline passes
+    before."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() >= deadline:
             raise RuntimeError(f"not within {seconds:g} s: {what}")
-        time.sleep(LOOK_SECONDS)
+        time.sleep(look)
 
 
 def deploy(

@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.deployed import WorkerProcess, deploy, http_partner, wait_for
 from bench.restart import REPEATS, STAGES, readings
 from bench.scale.axes import ROCKSDB, Point
-from bench.scale.load import SECONDS
+from bench.scale.load import LOOK_SECONDS, SECONDS
 from bench.world import fill
 from topology.model import Pipeline
 
@@ -32,7 +32,9 @@ def measure(bootstrap: str, folder: Path, point: Point) -> dict[str, float]:
         worker.ready()
         begun, before = time.monotonic(), worker.cpu
         fill(bootstrap, made.raw_topic, readings(keys), made.partitions)
-        wait_for(lambda: _sent(worker, "idempotency") >= keys, SECONDS, f"batch has admitted {keys:,} keys")
+        wait_for(
+            lambda: _sent(worker, "idempotency") >= keys, SECONDS, f"batch has admitted {keys:,} keys", LOOK_SECONDS
+        )
         found = {"seconds": time.monotonic() - begun, "cpu": worker.cpu - before, "peak_mib": worker.peak}
     found["cpu_per_million"] = found["cpu"] / keys * 1e6
     found["restore_seconds"], found["restore_peak_mib"] = _start(bootstrap, file, made, keys)

@@ -39,6 +39,8 @@ def measure(bootstrap: str, folder: Path, point: Point) -> dict[str, float]:
     found["cpu_per_million"] = found["cpu"] / keys * 1e6
     found["restore_seconds"], found["restore_peak_mib"] = _start(bootstrap, file, made, keys)
     if point.store == ROCKSDB:
+        stores = file.parent / "home" / "stores"
+        found["store_mib"] = sum(one.stat().st_size for one in stores.rglob("*") if one.is_file()) / 2**20
         shutil.rmtree(file.parent / "home")
         found["rebuild_seconds"], _ = _start(bootstrap, file, made, keys)
     return found

@@ -10,7 +10,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 READY := .venv/.ready
 
-.PHONY: help setup demo test check bench bench-quick chaos clean
+.PHONY: help setup demo test check bench bench-quick bench-scale chaos clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
@@ -46,6 +46,9 @@ bench: $(READY) ## the benchmarks (under 20 minutes); results in bench/results/
 
 bench-quick: $(READY) ## the benchmarks, short (under 3 minutes)
 	@$(BIN)/python -m bench --quick
+
+bench-scale: $(READY) ## how the cost grows, axis by axis (hours; no time limit): [AXIS=name] [LIMIT=size] [RESUME=1]
+	@$(BIN)/python -m bench.scale $(if $(AXIS),--axis $(AXIS)) $(if $(LIMIT),--limit $(LIMIT)) $(if $(RESUME),--resume)
 
 ROUNDS ?= 10
 SEED ?= 1

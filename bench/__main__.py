@@ -6,10 +6,8 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,8 +18,7 @@ from bench.peers.job import PeerError
 from bench.peers.quix import environment
 from bench.process import ROOT, Measurement
 from bench.report import Figure, Found
-from bench.world import RAW, readings
-from waybill.broker import Broker
+from bench.world import RAW, broker, readings
 
 PEERS_RAW = "bench.raw.peers"
 
@@ -167,22 +164,11 @@ def main() -> None:
         extent = replace(extent, keys=given.keys)
     where = report.machine()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # a broker must not stay behind
-    with _broker() as (bootstrap, folder):
+    with broker() as (bootstrap, folder):
         bench = Bench(bootstrap, folder, extent, parts)
         found = bench.run()
     report.write(given.results, found, _settings(extent, parts, bench.readings), where)
     _tell(found)
-
-
-@contextmanager
-def _broker() -> Iterator[tuple[str, Path]]:
-    """Where it is, and a folder for everything; both are gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="waybill-bench-") as scratch:
-        broker = Broker(Path(scratch) / "broker")
-        try:
-            yield broker.start(), Path(scratch)
-        finally:
-            broker.stop()
 
 
 def _settings(extent: Extent, parts: list[str], messages: list[tuple[str, bytes]]) -> dict[str, object]:

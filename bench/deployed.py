@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -40,13 +40,14 @@ PIPELINE: dict[str, Any] = {
 """Of every measurement, as the shipped pipeline has it."""
 
 
-def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Returns when the condition is true. Raises RuntimeError when the deadline passes before."""
+def wait_for(condition: Callable[[], bool], seconds: float, what: str, look: float = LOOK_SECONDS) -> None:
+    """Returns when the condition is true, asked every `look` seconds. Raises RuntimeError when the deadline passes
+    before."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() >= deadline:
             raise RuntimeError(f"not within {seconds:g} s: {what}")
-        time.sleep(LOOK_SECONDS)
+        time.sleep(look)
 
 
 def deploy(
@@ -61,6 +62,12 @@ def deploy(
     made = load_pipeline(str(file))
     create(bootstrap, made)
     return file, made
+
+
+def cpu_of(pid: int) -> float:
+    """Processor seconds of a process so far, user and system, all threads (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def http_partner(port: int, **settings: Any) -> dict[str, Any]:
@@ -128,17 +135,21 @@ class PartnerProcess(_Process):
 
 
 class WorkerProcess(_Process):
-    """`waybill worker` on one pipeline."""
+    """`waybill worker` on a pipeline, and maybe more of them."""
 
-    def __init__(self, file: Path, bootstrap: str, stages: str = "validate,batch,dispatch") -> None:
+    def __init__(
+        self, file: Path, bootstrap: str, stages: str = "validate,batch,dispatch", more: Sequence[Path] = (),
+        slot: int = 0,
+    ) -> None:  # fmt: skip
         self._port = free_port()
-        command = ["waybill.main", "worker", "--pipeline", str(file), "--brokers", bootstrap, "--supervised"]
-        command += ["--web-port", str(self._port), "--stages", stages]
-        super().__init__(command, file.parent / "worker.log", {"WAYBILL_HOME": str(file.parent / "home")})
+        command = ["waybill.main", "worker", "--brokers", bootstrap, "--supervised"]
+        command += [word for one in (file, *more) for word in ("--pipeline", str(one))]
+        command += ["--web-port", str(self._port), "--stages", stages, "--slot", str(slot)]
+        super().__init__(command, file.parent / f"worker-{slot}.log", {"WAYBILL_HOME": str(file.parent / "home")})
 
-    def ready(self) -> float:
+    def ready(self, seconds: float = START_SECONDS) -> float:
         """Waits until it is; seconds since its start."""
-        wait_for(self._says_ready, START_SECONDS, "the worker is ready")
+        wait_for(self._says_ready, seconds, "the worker is ready")
         return time.monotonic() - self.started
 
     def metric(self, name: str, **labels: str) -> float:
@@ -151,6 +162,17 @@ class WorkerProcess(_Process):
             for one in family.samples
             if one.name == name and labels.items() <= one.labels.items()
         )
+
+    @property
+    def pid(self) -> int:
+        """Of the process, for the kernel's books."""
+        return self._process.pid
+
+    @property
+    def cpu(self) -> float:
+        """Processor seconds so far."""
+        self._alive()
+        return cpu_of(self.pid)
 
     @property
     def rss(self) -> float:

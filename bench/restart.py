@@ -12,6 +12,8 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
+from typing import Any
 
 from bench.deployed import WorkerProcess, deploy, http_partner, wait_for
 from bench.report import Figure
@@ -45,19 +47,29 @@ def measure(bootstrap: str, folder: Path, keys: int) -> list[Figure]:
     return found + _start(bootstrap, file, made, "memory", keys)
 
 
-def readings(count: int, every: int = 1) -> Iterator[tuple[str, bytes]]:
-    """Readings of which no two have the same key; `every`: only each so manieth of them."""
-    probes = sensors(PROBES)
+def readings(
+    count: int, every: int = 1, probes: int = PROBES, size: int = 0, interval: int = INTERVAL
+) -> Iterator[tuple[str, bytes]]:
+    """Readings of which no two have the same key; `every`: only each so manieth of them.
+
+    probes: sensors they come from. size: bytes each has at least; its zone is made longer for that, with other letters
+    in each reading. interval: milliseconds between two readings of a probe.
+    """
+    all_probes = sensors(probes)
     for number in range(0, count, every):
-        probe = probes[number % PROBES]
-        reading = {
+        probe = all_probes[number % probes]
+        reading: dict[str, Any] = {
             "sensor_id": probe.name,
-            "timestamp_utc": iso_text(START + number // PROBES * INTERVAL),
+            "timestamp_utc": iso_text(START + number // probes * interval),
             "temperature_c": probe.middle,
             "zone_id": probe.zone,
             "product": probe.product,
         }
-        yield probe.name, json.dumps(reading).encode()
+        value = json.dumps(reading).encode()
+        if size > len(value):
+            reading["zone_id"] += f"-{Random(number).randbytes((size - len(value)) // 2).hex().upper()}"
+            value = json.dumps(reading).encode()
+        yield probe.name, value
 
 
 def _start(bootstrap: str, file: Path, made: Pipeline, name: str, keys: int) -> list[Figure]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from streams.runtime.admin import Cluster
 from topology.load import load_pipeline
 from topology.model import ObjectStorePartner, Pipeline, Topic, partition_for
 from topology.topics import topic_specs
+from waybill.broker import Broker
 
 RAW = "bench.raw"
 SLICE = 5_000
@@ -22,6 +25,17 @@ SECONDS = 300.0
 """For filling or reading a topic."""
 
 Pair = tuple[bytes | None, bytes | None]
+
+
+@contextmanager
+def broker() -> Iterator[tuple[str, Path]]:
+    """A broker: where it is, and a folder for everything; both are gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="waybill-bench-") as scratch:
+        made = Broker(Path(scratch) / "broker")
+        try:
+            yield made.start(), Path(scratch)
+        finally:
+            made.stop()
 
 
 def pipeline(application: str, lake: str, raw: str = RAW, **more: Any) -> Pipeline:

@@ -20,6 +20,9 @@ CLIENT_LOG = logging.getLogger("kafka.client")
 serves callbacks, and one of several hundred ended in a SystemError of the client (seen with 2.16.1)."""
 SESSION_MS = 10_000
 """A silent member's partitions go to another one after this; with the transaction time-out, the fail-over time."""
+FETCH_WAIT_MS = 500
+"""How long a broker keeps a group's fetch that finds nothing; it answers at once when a message is committed. It is
+also how late a partition is read again that was paused, or read from elsewhere, while the broker's others are quiet."""
 BROKER_CLEANUP_SECONDS = 10.0
 """Default of transaction.abort.timed.out.transaction.cleanup.interval.ms: how much later than its time-out an
 abandoned transaction may end."""
@@ -83,7 +86,7 @@ def client_settings(
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",  # TX3: a skip is never silent
         "fetch.queue.backoff.ms": 10,  # TX5: the default 1000 starves a fast reader
-        "fetch.wait.max.ms": 100,  # how late a reader at the end learns that a transaction has ended
+        "fetch.wait.max.ms": 100,  # how late a reader learns that it is at the end
         "fetch.error.backoff.ms": 50,
     }
     consumer = (
@@ -95,6 +98,7 @@ def client_settings(
             "partition.assignment.strategy": "range",
             "session.timeout.ms": session,
             "heartbeat.interval.ms": max(1, session // 4),
+            "fetch.wait.max.ms": FETCH_WAIT_MS,
         }
     )
     reader = common | reading | {"group.id": f"{group}.reader", "enable.partition.eof": True}

@@ -31,7 +31,9 @@ INIT_SECONDS = 60.0
 COMMITTED_SECONDS = 1.0
 """One question for a committed offset, which times out while a transaction holds it (TX1)."""
 IDLE_SLICE = 0.05
-"""Longest wait for a first message before a rebalance is noticed."""
+"""Longest wait for a first message before a rebalance is noticed, of a fetch that does not rest."""
+REST = 1.0
+"""A fetch that may wait so long rests: it wakes for messages and callbacks alone, and lets go of what it can."""
 FILL_SLICE = 0.02
 """Longest wait for a slice to fill."""
 PASSED = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
@@ -48,7 +50,9 @@ class KafkaLog:
         slot: int,
         thread: int = 0,
         overrides: Mapping[str, str] | None = None,
+        cluster: Cluster | None = None,
     ) -> None:
+        """cluster: shared with others, because each is a client with threads of its own; None: one of its own."""
         self._settings = client_settings(bootstrap, pipeline, stage, slot, thread, overrides or {})
         self._pipeline, self._stage = pipeline, stage
         self._input = pipeline.topic(INPUTS[stage])
@@ -61,7 +65,7 @@ class KafkaLog:
         self._between_chunks = False
         """Inside `fetch`: the stage is not in the middle of anything."""
         self._revoking = False
-        self._cluster = Cluster(self._settings.common)
+        self._cluster = cluster or Cluster(self._settings.common)
         self._watchdog = Watchdog(f"{self._settings.producer['transactional.id']}")
         patience = self._settings.patience
         self.progressed: Callable[[], None] = lambda: None
@@ -170,13 +174,18 @@ class KafkaLog:
         self._hold(held)
         messages: list[Message] = []
         filled = 0
+        idle_slice = IDLE_SLICE
+        if timeout >= REST:
+            idle_slice = timeout
+            self._tables.rest()
+            self._positions.rest()
         deadline = time.monotonic() + timeout
         while True:
             wait = max(0.0, deadline - time.monotonic())
             if messages:
                 raw = self._poll(min(SLICE, records - len(messages)), min(wait, FILL_SLICE))
             else:  # returns with the first message, or soon to serve callbacks
-                raw = self._poll(1, min(wait, IDLE_SLICE))
+                raw = self._poll(1, min(wait, idle_slice))
             if self._changed:
                 return self._report()  # what was read belongs to an assignment that is no more
             raw = self._without_errors(raw)

@@ -22,6 +22,8 @@ SLICE_ROWS = 5_000
 """Rows applied to a store at once."""
 SLICE_SECONDS = 0.05
 """Longest wait for a slice to fill; also how often the group's consumer is kept alive meanwhile."""
+REST_SECONDS = 10.0
+"""A client that has not been used for so long is closed when its stage rests."""
 NEAR = 500
 """A message at most so many offsets ahead is read on to, rather than jumped to."""
 
@@ -63,7 +65,10 @@ class Reader:
         progressed: Callable[[], None] = lambda: None,
     ) -> None:
         """progressed: called with each slice of a table that has been applied, because a large one takes long."""
-        self._consumer = Consumer(dict(settings))
+        self._settings = dict(settings)
+        self._made: Any = None
+        """The client, made when it is needed."""
+        self._used = time.monotonic()
         self._cluster = cluster
         self._patience = patience
         self._keep_alive = keep_alive
@@ -74,6 +79,19 @@ class Reader:
         """Topic, partition and next offset the consumer stands at; None: nowhere."""
         self._ahead: Any = None
         """A message read past the one that was asked for."""
+
+    @property
+    def _consumer(self) -> Any:
+        self._used = time.monotonic()
+        if self._made is None:
+            self._made = Consumer(dict(self._settings))
+        return self._made
+
+    def rest(self) -> None:
+        """Closes the client if it has not been used for a while: it costs threads and, where it stands at the end of a
+        topic, a request every tenth of a second. The next call makes a new one."""
+        if self._made is not None and time.monotonic() - self._used >= REST_SECONDS:
+            self.close()
 
     # ---- tables ----------------------------------------------------------------------------------
 
@@ -206,7 +224,10 @@ class Reader:
 
     def close(self) -> None:
         """Closes the client; idempotent."""
-        self._consumer.close()
+        made, self._made = self._made, None
+        self._at = self._ahead = None
+        if made is not None:
+            made.close()
 
 
 def _end_of_partition(message: Any) -> int | None:

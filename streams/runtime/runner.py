@@ -35,6 +35,13 @@ RECOVERIES = 10
 IDLE_TIMEOUT = 0.2
 """Seconds a fetch waits when nothing is going on."""
 
+REST_TIMEOUT = 1.0
+"""The same once nothing has gone on for `REST_AFTER` seconds and nothing becomes due meanwhile: a message ends the wait
+at once, only a stop and a change of assignment are noticed so much later. An idle stage costs what its turns cost."""
+
+REST_AFTER = 5.0
+"""Seconds."""
+
 REVOKE_SECONDS = 5.0
 """Longest wait for partners' answers when a planned rebalance asks for the partitions (DI1): all members of the group
 stand still meanwhile. What is open then is in flight in the table, and unknown to the next owner."""
@@ -131,6 +138,8 @@ class Runner:
         self._revoke_error: Exception | None = None
         self._stopping = False
         self._held: frozenset[int] = frozenset()
+        self._moved = self._clock()
+        """When something went on last."""
         log.before_revoke = self._before_revoke
 
     @property
@@ -185,7 +194,7 @@ class Runner:
 
     def _step(self, step: Step, timeout: float | None) -> None:
         if timeout is None:
-            timeout = BUSY_TIMEOUT if self._exchange.busy() else IDLE_TIMEOUT
+            timeout = self._idle_wait()
         if self._exchange.busy() or self.stage.due(self._clock()):
             timeout = min(timeout, BUSY_TIMEOUT)
         chunking = self._chunking
@@ -193,6 +202,8 @@ class Runner:
         self._held = frozenset(partition for partition, left in room.items() if not left)
         records = min([self._limit, *filter(None, room.values())])
         fetched = self.log.fetch(records, chunking.bytes, chunking.linger, timeout, self._held)
+        if fetched.messages or fetched.assigned or fetched.revoked or self._exchange.busy():
+            self._moved = self._clock()
         self._token = fetched.token
         if self._revoke_error is not None:
             error, self._revoke_error = self._revoke_error, None
@@ -219,6 +230,11 @@ class Runner:
         for partition, offset in work.resume.items():
             self.log.seek(partition, offset)
             self._positions[partition] = offset
+
+    def _idle_wait(self) -> float:
+        now = self._clock()
+        resting = now - self._moved >= REST_AFTER * 1000 and not self.stage.due(now + int(REST_TIMEOUT * 1000))
+        return REST_TIMEOUT if resting else IDLE_TIMEOUT
 
     def _chunk(self, messages: list[Message], answers: list[Any]) -> Chunk:
         return Chunk(messages, self._clock(), answers, self._condemned, self._wall())

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from itertools import cycle
 from typing import NamedTuple
 
 from streams.runtime.log import Fatal, LogError, LogGap
 
 LOOK_SECONDS = 5.0
+MOST = 100
+"""Topics of one look: with more of them, each has its turn less often, or the looks of a worker with many pipelines
+would cost more than its work."""
 
 
 class Seen(NamedTuple):
@@ -39,6 +43,8 @@ class TopicWatch(threading.Thread):
     ) -> None:
         super().__init__(name="topics", daemon=True)
         self._topics, self._ask, self._tell = dict(topics), ask, tell
+        names = sorted(topics)
+        self._turns = cycle(names[start : start + MOST] for start in range(0, len(names), MOST))
         self._look_seconds = look_seconds
         self._ids: dict[str, str] = {}
         self._missing: set[str] = set()
@@ -57,14 +63,16 @@ class TopicWatch(threading.Thread):
                 return None
 
     def look(self) -> LogError | None:
-        """Asks once. A topic must be missing twice in a row: a broker that starts may not know it yet."""
-        seen = self._ask(self._topics)
+        """Asks once, for those whose turn it is. A topic must be missing twice in a row: a broker that starts may not
+        know it yet."""
+        asked = next(self._turns)
+        seen = self._ask(asked)
         if seen is None:
             return None
-        missing = self._topics.keys() - seen.keys()
+        missing = set(asked) - seen.keys()
         if gone := sorted(missing & self._missing):
             return LogGap(f"{', '.join(gone)}: deleted while this worker ran")
-        self._missing = missing
+        self._missing = self._missing - set(asked) | missing
         for name, (topic_id, partitions) in sorted(seen.items()):
             known = self._ids.setdefault(name, topic_id)
             if topic_id != known:

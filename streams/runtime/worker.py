@@ -167,7 +167,10 @@ class StageThread(threading.Thread):
     def _run(self) -> None:
         settings = self._worker.settings
         overrides = {"session.timeout.ms": str(int(settings.session_seconds * 1000))}
-        self._log = KafkaLog(settings.bootstrap, self.pipeline, self.stage_name, settings.slot, overrides=overrides)
+        self._log = KafkaLog(
+            settings.bootstrap, self.pipeline, self.stage_name, settings.slot, overrides=overrides,
+            cluster=self._worker.cluster,
+        )  # fmt: skip
         self._log.progressed = self.observer.alive
         exchange = self._build_stage(self._log)
         runner = self.runner = Runner(
@@ -268,7 +271,7 @@ class Worker:
         self.news: Callable[[], None] = lambda: None
         """Called by a thread that has ended or come to the end of its input."""
         self._stopping = self._told_ready = False
-        cluster = Cluster({"bootstrap.servers": settings.bootstrap, "log_level": 0})
+        cluster = self.cluster = Cluster({"bootstrap.servers": settings.bootstrap, "log_level": 0})
         self._progress = Progress(self._empty)
         self._lag = LagWatch(self._readings, cluster.ends, self._progress)
         topics = {spec.name: spec.partitions for p in pipelines for spec in topic_specs(p) if spec.short != "control"}

@@ -110,6 +110,25 @@ def test_a_large_table_tells_of_its_progress(world: World, readers: Readers) -> 
     assert turns[-1] == 2 * SLICE_ROWS
 
 
+def test_a_reader_that_has_rested_reads_on(world: World, readers: Readers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage with nothing to do keeps no client for what it reads now and then."""
+    world.publish("windows", [b"first", b"second"])
+    table, reader = world.pipeline.topic("windows"), readers()
+    for offset, value in ((0, b"first"), (0, b"first"), (1, b"second")):
+        found = reader.read(table, 0, offset)
+        assert found is not None
+        assert found.value == value
+        reader.rest()
+        assert reader._made is not None, "it was used a moment ago"
+        with monkeypatch.context() as late:
+            late.setattr("streams.runtime.restore.REST_SECONDS", 0)
+            reader.rest()
+        assert reader._made is None
+    store = Spy()
+    reader.catch_up(table, 0, store, 3600)
+    assert len(store.given) == 2
+
+
 @pytest.mark.parametrize("ending", ["commit_transaction", "abort_transaction"])
 def test_tx1_a_table_is_read_to_the_high_watermark_past_an_open_transaction(
     world: World, readers: Readers, ending: str

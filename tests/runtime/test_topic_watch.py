@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
 
 from streams.runtime.log import Fatal, LogGap
-from streams.runtime.topic_watch import Seen, TopicWatch
+from streams.runtime.topic_watch import MOST, Seen, TopicWatch
 from tests.support import wait_for
 
 FINE = {"raw": Seen("r1", 2), "sent": Seen("s1", 2)}
@@ -43,6 +43,23 @@ def test_what_has_become_of_a_topic(looks: list[Mapping[str, Seen] | None], kind
     else:
         with pytest.raises(kind, match=words):
             raise wrong
+
+
+def test_many_topics_take_turns_and_none_is_left_out() -> None:
+    names = [f"t{number:03}" for number in range(2 * MOST + 1)]
+    asked: list[list[str]] = []
+    there = {name: Seen(f"id-{name}", 2) for name in names if name != "t150"}
+
+    def ask(some: Iterable[str]) -> dict[str, Seen]:
+        asked.append(list(some))
+        return {name: there[name] for name in asked[-1] if name in there}
+
+    one = TopicWatch(dict.fromkeys(names, 2), ask, lambda wrong: None)
+    assert [one.look() for _ in range(4)] == [None] * 4  # t150 has had one turn
+    assert sorted(name for some in asked[:3] for name in some) == names
+    assert max(map(len, asked)) == MOST
+    with pytest.raises(LogGap, match="t150: deleted while"):
+        raise one.look() or AssertionError("a topic that is missing twice in a row is not told of")
 
 
 def test_it_is_told_once_and_the_watch_ends() -> None:

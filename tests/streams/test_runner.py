@@ -9,7 +9,17 @@ from typing import Any, NoReturn
 import pytest
 
 from streams.runtime import runner as runner_module
-from streams.runtime.log import Abortable, Fatal, Indeterminate, LogError, LogGap, Reached, StaleMember, TooLarge
+from streams.runtime.log import (
+    Abortable,
+    Fatal,
+    Fetched,
+    Indeterminate,
+    LogError,
+    LogGap,
+    Reached,
+    StaleMember,
+    TooLarge,
+)
 from streams.runtime.memory import MemoryBroker
 from streams.runtime.runner import Runner
 from streams.stage import Chunk, Output, Work
@@ -357,6 +367,32 @@ def test_c1_a_clock_that_is_set_back_or_put_ahead_moves_no_wait(monkeypatch: pyt
             runner.step(timeout=0)
     assert [chunk.now - seen[0].now for chunk in seen] == [0, 10, 20]
     assert [(chunk.observed_at - seen[0].observed_at) // 3_600_000 for chunk in seen] == [0, -1, 1]
+
+
+def test_a_stage_rests_when_nothing_goes_on_and_nothing_becomes_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An idle stage turns once a second; it turns often where it could be late for anything but a stop."""
+    toy, waits = Toy(), list[float]()
+    due_at = [10**9]
+    fetch = toy.log.fetch
+
+    def waited(records: int, size: int, linger: float, timeout: float, held: frozenset[int] = frozenset()) -> Fetched:
+        waits.append(timeout)
+        return fetch(records, size, linger, timeout, held)
+
+    monkeypatch.setattr(toy.log, "fetch", waited)
+    monkeypatch.setattr(toy.stage, "due", lambda now: now >= due_at[0])
+
+    def wait(seconds: float) -> float:
+        toy.now += int(seconds * 1000)
+        toy.runner.step()
+        return waits[-1]
+
+    assert [wait(seconds) for seconds in (0, 1, 3, 4, 9)] == [0.2, 0.2, 0.2, 1.0, 1.0]
+    toy.publish("a g 1")
+    assert wait(0.5) == 1.0  # the message ends that wait
+    assert [wait(seconds) for seconds in (0.5, 4, 1)] == [0.2, 0.2, 1.0]
+    due_at = [toy.now + 1_500]
+    assert [wait(seconds) for seconds in (0.1, 0.5, 0.8)] == [1.0, 0.2, 0.2]
 
 
 def _noted(toy: Toy, chunk: Chunk, seen: list[Chunk]) -> Work:

@@ -48,8 +48,19 @@ _QUALIFIERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
      "8004": ("7040",), "8010": ("8011",), "8017": ("8019",), "8018": ("8019",)}
 )  # fmt: skip
 """Key qualifiers in the order in which they stand."""
+_SHORT_NAMES: Mapping[str, str] = MappingProxyType(
+    {"gtin": "01", "sscc": "00", "gln": "414", "party": "417", "grai": "8003", "giai": "8004", "gsrn": "8018",
+     "gsrnp": "8017", "gdti": "253", "gcn": "255", "cpid": "8010", "ginc": "401", "gsin": "402", "itip": "8006",
+     "cpv": "22", "lot": "10", "ser": "21", "cpsn": "8011", "glnx": "254"}
+)  # fmt: skip
+"""Names that Digital Link 1.1 allowed in the place of numbers; documents still hold them."""
 _LINK = re.compile(
-    r"https?://[^/?#\s]+(?:/[^?#]*?)??/(" + "|".join(sorted(_PRIMARY, key=len, reverse=True)) + r")/(.*)", re.DOTALL
+    r"https?://[^/?#\s]+(?:/[^?#]*?)??/("
+    + "|".join(
+        sorted([*_PRIMARY, *(name for name, ai in _SHORT_NAMES.items() if ai in _PRIMARY)], key=len, reverse=True)
+    )
+    + r")/(.*)",
+    re.DOTALL,
 )
 _QUERY = re.compile(r"\?(?=[0-9A-Za-z._~-]*=)")
 """Where the query begins. A `?` is of set 82 and stands unescaped in real serial numbers; a query has `name=`."""
@@ -62,7 +73,7 @@ def parse_digital_link(text: str, prefix_length: int | None = None) -> Key | Not
         return NotAKey("is no GS1 Digital Link: expected https://HOST/…/AI/VALUE with the AI of a GS1 key")
     if prefix_length is not None and prefix_length not in PREFIX_LENGTHS:
         return NotAKey("cannot have a company prefix of that length: 6 to 12 digits")
-    ai, rest = match.groups()
+    ai, rest = _SHORT_NAMES.get(match[1], match[1]), match[2]
     path, *query = _QUERY.split(rest, maxsplit=1)
     value, qualifiers = _take_apart(ai, path)
     attributes = _attributes(query[0]) if query else {}
@@ -77,8 +88,9 @@ def _take_apart(ai: str, path: str) -> tuple[str, list[tuple[str, str]]]:
     names = _QUALIFIERS.get(ai, ())
     if not names:
         return path, []
-    value, *found = re.split(f"/({'|'.join(names)})/", path)
-    return value, list(zip(found[::2], found[1::2], strict=True))
+    short = [name for name, number in _SHORT_NAMES.items() if number in names]
+    value, *found = re.split(f"/({'|'.join([*names, *short])})/", path)
+    return value, [(_SHORT_NAMES.get(name, name), text) for name, text in zip(found[::2], found[1::2], strict=True)]
 
 
 def _attributes(query: str) -> dict[str, str] | NotAKey:

@@ -15,11 +15,11 @@ from schemas.errors import Finding
 from schemas.kept import Kept
 from schemas.pack import Record
 from schemas.packs.cold_chain import codes
-from schemas.packs.cold_chain.jsontext import inspect, shorten
 from schemas.packs.cold_chain.judge import ABSENT, Observation, Rules, claim_differs, judge
 from schemas.packs.cold_chain.options import Source
 from schemas.packs.cold_chain.times import minute_start, seconds
 from schemas.packs.cold_chain.units import LARGEST, number_text
+from schemas.packs.jsontext import inspect, shorten
 
 
 class Reading(BaseModel):

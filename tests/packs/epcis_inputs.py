@@ -83,7 +83,8 @@ xmlns:sbdh="http://www.unece.org/cefact/namespaces/StandardBusinessDocumentHeade
 def xml(*events: str, version: str = "2.0", header: str = "") -> bytes:
     """A document of these events."""
     return (
-        f'<?xml version="1.0" encoding="UTF-8"?>\n<epcis:EPCISDocument xmlns:epcis="urn:epcglobal:epcis:xsd:{version[0]}"'
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f'<epcis:EPCISDocument xmlns:epcis="urn:epcglobal:epcis:xsd:{version[0]}"'
         f' xmlns:ex="https://ns.example.com/epcis/" schemaVersion="{version}" creationDate="2026-03-02T10:00:00Z">'
         f"{header}<EPCISBody><EventList>\n{''.join(events)}</EventList></EPCISBody></epcis:EPCISDocument>"
     ).encode()

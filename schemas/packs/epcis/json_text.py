@@ -63,7 +63,7 @@ def _event_list(data: bytes) -> tuple[int, int, list[Piece]] | Finding | None:
             keys.append(key)
             expecting = True
         elif token == b"[":
-            if tuple(keys[1:]) + (key,) in _PATHS:
+            if (*keys[1:], key) in _PATHS:
                 return _elements(data, match.end())
             keys.append(b"[")
             expecting = False

@@ -156,7 +156,8 @@ _1_2: dict[str, Model] = {
     ),
     "AggregationExtension": _open(f"childQuantityList:QuantityList? {_PARTIES} extension:Locals?"),
     "QuantityEvent": _open(
-        f"{_BASE_1} epcClass:uri quantity:integer bizStep:uri? disposition:uri? {_WHERE} {_WHY} extension:Locals? {_END}"
+        f"{_BASE_1} epcClass:uri quantity:integer bizStep:uri? disposition:uri? {_WHERE} {_WHY} "
+        f"extension:Locals? {_END}"
     ),
     "TransactionEvent": _open(
         f"{_BASE_1} bizTransactionList:TransactionList parentID:uri? epcList:EPCList {_WHAT} {_WHERE} "
@@ -196,8 +197,8 @@ _2_0: dict[str, Model] = {
         f"ilmd:ILMD? extension:Others? {_END}"
     ),
     "AggregationEvent": _open(
-        f"{_BASE_2} parentID:uri? childEPCs:EPCList? {_WHAT} {_WHERE} {_WHY} childQuantityList:QuantityList? {_PARTIES} "
-        f"{_SENSED} extension:Others? {_END}"
+        f"{_BASE_2} parentID:uri? childEPCs:EPCList? {_WHAT} {_WHERE} {_WHY} childQuantityList:QuantityList? "
+        f"{_PARTIES} {_SENSED} extension:Others? {_END}"
     ),
     "TransactionEvent": _open(
         f"{_BASE_2} bizTransactionList:TransactionList parentID:uri? epcList:EPCList? {_WHAT} {_WHERE} "
@@ -232,11 +233,9 @@ ROOTS: Mapping[str, tuple[str, str]] = {
     for space, name in (("epcis", "EPCISDocument"), ("epcis-query", "EPCISQueryDocument"))
     for number, version in (("1", "1.2"), ("2", "2.0"))
 }
+EVENTS = frozenset({"ObjectEvent", "AggregationEvent", "TransactionEvent", "TransformationEvent", "AssociationEvent"})
 LISTED: Mapping[str, frozenset[str]] = {
     "1.2": frozenset({"ObjectEvent", "AggregationEvent", "QuantityEvent", "TransactionEvent"}),
-    "2.0": frozenset(
-        {"ObjectEvent", "AggregationEvent", "TransactionEvent", "TransformationEvent", "AssociationEvent"}
-    ),
+    "2.0": EVENTS,
 }
 """Events that may stand in an event list directly; 1.2 has what came later inside of `extension`."""
-EVENTS = frozenset({"ObjectEvent", "AggregationEvent", "TransactionEvent", "TransformationEvent", "AssociationEvent"})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from calendar import monthrange
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from schemas.gs1.characters import SET_39, SET_82, has_check_digit
@@ -162,7 +163,7 @@ def is_date(text: str) -> bool:
     return 1 <= month <= 12 and day <= monthrange(2000 + int(text[:2]), month)[1]
 
 
-_RULES = {
+_RULES: Mapping[str, Callable[[str], bool]] = {
     "csum": has_check_digit,
     "yymmd0": is_date,
     "yymmdd": lambda text: is_date(text) and text[4:] != "00",

@@ -101,7 +101,11 @@ def to_urn(key: Key, prefix_length: int | None = None) -> str | None:
     the serial part stays as it is spelt."""
     length = prefix_length or key.prefix_length
     kind = key.type
-    if length not in PREFIX_LENGTHS or (kind.serial and key.serial is None and kind not in (SGLN, SGTIN)):
+    if (
+        length is None
+        or length not in PREFIX_LENGTHS
+        or (kind.serial and key.serial is None and kind not in (SGLN, SGTIN))
+    ):
         return None
     prefix, reference = split(kind, key.value, length)
     if not is_digits(prefix) or len(prefix) != length:

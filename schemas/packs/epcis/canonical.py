@@ -34,7 +34,7 @@ def read_canonical(data: bytes, rules: Rules) -> Record | tuple[Finding, ...]:
     ignored = value.get("ignored", [])
     if not all(isinstance(name, str) for name in names) or not _is_list_of_text(ignored):
         return (Finding(errors.WRONG_TYPE, "", "sender and receiver are texts, ignored is a list of them"),)
-    outcome = judge(to_event(event, {}), Around(*names, tuple(sorted(ignored))), rules, [])
+    outcome = judge(to_event(event, {}), Around(names[0], names[1], tuple(sorted(ignored))), rules, [])
     if isinstance(outcome, Record) and outcome.payload != data:
         return (Finding(codes.NOT_CANONICAL, "", "the payload is not what its event gives"),)
     return outcome

@@ -52,7 +52,7 @@ class EpcisPack:
             finding = Finding(errors.TOMBSTONE, "", "a null value means nothing on a raw topic")
             return Listed(CANONICAL_TYPE, [Refusal((finding,), b"null", CANONICAL_TYPE, canonical=True)])
         stated = header or ANY
-        if not value.removeprefix(BOM).strip():
+        if not value[:4096].removeprefix(BOM).strip() and not value.removeprefix(BOM).strip():
             return _whole(Finding(errors.EMPTY_MESSAGE, "", "the message holds nothing"), value, stated)
         if len(value) > self._rules.options.max_bytes:
             message = f"{len(value)} bytes; {self._rules.options.max_bytes} are allowed"

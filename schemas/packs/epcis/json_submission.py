@@ -34,11 +34,11 @@ def unpack(value: bytes, rules: Rules) -> Unpacked:
     verdict = errors.judge(findings)
     if verdict is not None and verdict.refused:
         return whole(findings, value, JSON)
-    if not document.pieces:
+    if not len(document.places):
         return whole([*findings, Finding(errors.EMPTY_SUBMISSION, "", "the event list is empty")], value, JSON)
     wrap = json_text.wrap(envelope)
-    if too_much_around(wrap, len(document.pieces), len(value)):
-        message = f"an envelope of {len(wrap[0])} bytes around {len(document.pieces)} small events"
+    if too_much_around(wrap, len(document.places), len(value)):
+        message = f"an envelope of {len(wrap[0])} bytes around {len(document.places)} small events"
         return whole([Finding(codes.MALFORMED_DOCUMENT, "", message)], value, JSON)
     names = prefixes(envelope.get("@context"), STANDARD)
     around = Around(_party(envelope, "sender"), _party(envelope, "receiver"), (), tuple(findings))
@@ -46,7 +46,7 @@ def unpack(value: bytes, rules: Rules) -> Unpacked:
     def read(piece: bytes) -> Record | tuple[Finding, ...]:
         return _read(piece, names, around, rules)
 
-    return Pieces(JSON, value, document.pieces, read, wrap, False, options.max_event_bytes)
+    return Pieces(JSON, value, document.places, read, wrap, False, options.max_event_bytes)
 
 
 def _party(envelope: dict[str, Any], role: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from schemas import errors
 from schemas.errors import Finding
-from schemas.packs.epcis.xml_text import Piece
+from schemas.packs.epcis.xml_text import Places
 from schemas.packs.jsontext import BOM, inspect
 
 _TOKENS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+|[\[\]{},]', re.DOTALL)
@@ -20,6 +20,7 @@ _PATHS = (
     (b'"epcisBody"', b'"eventList"'),
     (b'"epcisBody"', b'"queryResults"', b'"resultsBody"', b'"eventList"'),
 )
+_DEEPEST = max(map(len, _PATHS))
 _OPEN, _CLOSE = b"[{", b"]}"
 
 
@@ -29,7 +30,7 @@ class Document(NamedTuple):
     envelope: Any
     """The parsed text without its events; None beside findings."""
     findings: tuple[Finding, ...]
-    pieces: list[Piece]
+    places: Places
     listed: bool
     """Whether there is an event list; without one the whole may be an event."""
 
@@ -38,16 +39,16 @@ def scan(data: bytes, max_depth: int) -> Document:
     """Reads a whole document."""
     found = _event_list(data)
     if isinstance(found, Finding):
-        return Document(None, (found,), [], False)
+        return Document(None, (found,), Places(), False)
     if found is None:
         value, findings = inspect(data, max_depth)
-        return Document(value, tuple(findings), [], False)
-    start, end, pieces = found
+        return Document(value, tuple(findings), Places(), False)
+    start, end, places = found
     value, findings = inspect(data[:start] + data[end:], max_depth)
-    return Document(value, tuple(findings), pieces, True)
+    return Document(value, tuple(findings), places, True)
 
 
-def _event_list(data: bytes) -> tuple[int, int, list[Piece]] | Finding | None:
+def _event_list(data: bytes) -> tuple[int, int, Places] | Finding | None:
     """(behind the list's `[`, its `]`, its elements), None: there is none on the way the standard gives."""
     keys: list[bytes] = []
     key, expecting = b"", False
@@ -63,7 +64,7 @@ def _event_list(data: bytes) -> tuple[int, int, list[Piece]] | Finding | None:
             keys.append(key)
             expecting = True
         elif token == b"[":
-            if (*keys[1:], key) in _PATHS:
+            if len(keys) <= _DEEPEST and (*keys[1:], key) in _PATHS:
                 return _elements(data, match.end())
             keys.append(b"[")
             expecting = False
@@ -81,9 +82,9 @@ def _broken(what: str) -> Finding:
     return Finding(errors.MALFORMED_JSON, "", f"not well-formed: {what}")
 
 
-def _elements(data: bytes, start: int) -> tuple[int, int, list[Piece]] | Finding:
+def _elements(data: bytes, start: int) -> tuple[int, int, Places] | Finding:
     """The elements of the array whose inside begins at `start`."""
-    pieces: list[Piece] = []
+    places = Places()
     level, begin = 0, start
     for match in _TOKENS.finditer(data, start):
         char = data[match.start()]
@@ -95,15 +96,15 @@ def _elements(data: bytes, start: int) -> tuple[int, int, list[Piece]] | Finding
                 if char != 0x5D:
                     return _broken("the event list does not end with ]")
                 if data[begin:end].strip():
-                    pieces.append(Piece(begin, end))
-                elif pieces:
+                    places.add(begin, end)
+                elif len(places):
                     return _broken("the event list ends with a comma")
-                return start, end, pieces
+                return start, end, places
             level -= 1
         elif char == 0x2C and level == 0:
             if not data[begin : match.start()].strip():
                 return _broken("nothing stands between two commas of the event list")
-            pieces.append(Piece(begin, match.start()))
+            places.add(begin, match.start())
             begin = match.end()
     return _broken("the event list does not end")
 

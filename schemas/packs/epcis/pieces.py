@@ -8,7 +8,7 @@ from schemas import errors
 from schemas.errors import Finding
 from schemas.pack import Listed, Record, Refusal, Unpacked
 from schemas.packs.epcis.judge import few
-from schemas.packs.epcis.xml_text import Piece
+from schemas.packs.epcis.xml_text import Places
 
 ENVELOPE_SHARE = 64
 """A refused event is kept with the envelope around it, in real documents a few times as long as the event. Beyond this
@@ -22,7 +22,7 @@ class Pieces:
         self,
         content_type: str,
         data: bytes,
-        pieces: Sequence[Piece],
+        places: Places,
         read: Callable[[bytes], Record | tuple[Finding, ...]],
         around: tuple[bytes, bytes],
         made: bool = False,
@@ -30,17 +30,16 @@ class Pieces:
     ) -> None:
         """`read` judges one event's bytes; `around` makes a document of them; `made`: the bytes are not the
         publisher's, but a transcription of them."""
-        self.content_type, self.count = content_type, len(pieces)
+        self.content_type, self.count = content_type, len(places)
         self.notes: Mapping[str, int] = {}
-        self._data, self._pieces, self._read = data, pieces, read
+        self._data, self._places, self._read = data, places, read
         self._around, self._made, self._largest = around, made, largest
 
     def records(self, start: int = 0) -> Iterator[Record | Refusal]:
         """See `schemas.pack.Unpacked`."""
-        return map(self._one, self._pieces[start:])
+        return map(self._one, self._places.of(self._data, start))
 
-    def _one(self, piece: Piece) -> Record | Refusal:
-        data = self._data[piece.start : piece.end]
+    def _one(self, data: bytes) -> Record | Refusal:
         if len(data) > self._largest:
             finding = Finding(errors.TOO_LARGE, "", f"an event of {len(data)} bytes; {self._largest} are allowed")
             outcome: Record | tuple[Finding, ...] = (finding,)

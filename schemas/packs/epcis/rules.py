@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 
 from schemas import errors
@@ -46,8 +46,13 @@ _LOOKS_LIKE_LINK = re.compile(r"https?://[^/]+/(?:.*/)?(?:00|01|253|255|414|417|
 
 def check(event: Event, options: Options, sender: str, receiver: str, computed_hash: str) -> Iterator[Finding]:
     """Everything wrong with an event whose parts have their right shape."""
+    items = list(ev.identifiers(event))
+    if len(items) > options.max_items:
+        message = f"{len(items)} identifiers; {options.max_items} are allowed"
+        yield Finding(codes.TOO_MANY_ITEMS, "", message)
+        return
     yield from _objects(event)
-    yield from _identifiers(event, options)
+    yield from _identifiers(event, items)
     yield from _quantities(event)
     yield from _terms(event)
     yield from _times(event)
@@ -79,19 +84,15 @@ def _objects(event: Event) -> Iterator[Finding]:
     if "parentID" in event and event["parentID"] in event.get("childEPCs", ()):
         yield Finding(codes.OWN_CHILD, "childEPCs", "the parent is among its children")
     for name in ev.EPC_LISTS:
-        twice = [epc for epc, times in Counter(event.get(name, ())).items() if times > 1]
+        counted: Counter[str] = Counter(event.get(name, ()))
+        twice = [epc for epc, times in counted.items() if times > 1]
         if twice:
             yield Finding(codes.REPEATED_VALUE, name, f"{shorten(twice[0])} stands more than once")
 
 
-def _identifiers(event: Event, options: Options) -> Iterator[Finding]:
+def _identifiers(event: Event, items: Iterable[tuple[str, str]]) -> Iterator[Finding]:
     """EPC Tag Data Standard 6.3; GS1 Digital Link URI Syntax 4; CBV 2.0, 8: what may identify what."""
-    found = list(ev.identifiers(event))
-    if len(found) > options.max_items:
-        message = f"{len(found)} identifiers; {options.max_items} are allowed"
-        yield Finding(codes.TOO_MANY_ITEMS, "", message)
-        return
-    for path, text in found:
+    for path, text in items:
         yield from _identifier(text, path, wanted="class" if path.endswith("epcClass") else "item")
     for name in ev.PLACES:
         if name in event:

@@ -21,6 +21,11 @@ LAST = 253_402_300_800_000
 def milliseconds(text: str) -> int | None:
     """Milliseconds since epoch, rounded half up; None: no zone, another form, or a time that does not exist or lies
     outside the years 1970 to 9999."""
+    moment = _moment(text)
+    return moment if moment is not None and 0 <= moment < LAST else None
+
+
+def _moment(text: str) -> int | None:
     match = _TIME.fullmatch(text)
     if match is None or len(text) > 64:
         return None
@@ -43,7 +48,7 @@ def milliseconds(text: str) -> int | None:
             return None
         shift = (int(off_hour) * 60 + int(off_minute)) * 60_000
         moment += shift if sign == "-" else -shift
-    return moment if 0 <= moment < LAST else None
+    return moment
 
 
 def has_zone(text: str) -> bool:
@@ -52,12 +57,12 @@ def has_zone(text: str) -> bool:
     return match is not None and bool(match[8] or match[9])
 
 
-def is_date_time(text: str, zone_required: bool = False) -> bool:
-    """xsd:dateTime: a calendar day and a time of day, zone optional unless required."""
+def is_date_time(text: str) -> bool:
+    """xsd:dateTime: a calendar day and a time of day, with or without zone."""
     match = _TIME.fullmatch(text)
     if match is None:
         return False
-    return milliseconds(text if has_zone(text) else text + "Z") is not None and (not zone_required or has_zone(text))
+    return _moment(text if has_zone(text) else text + "Z") is not None
 
 
 def utc_text(moment: int) -> str:

@@ -39,11 +39,11 @@ def unpack(value: bytes, rules: Rules) -> Unpacked:
     verdict = errors.judge(findings)
     if verdict is not None and verdict.refused:
         return whole(findings, value, XML)
-    if not document.pieces:
+    if not len(document.places):
         return whole([*findings, _no_event(root)], value, XML)
     around = Around(*of_header(root), _ignored(root), tuple(findings))
-    if too_much_around((document.head, document.tail), len(document.pieces), len(data)):
-        message = f"an envelope of {len(document.head)} bytes around {len(document.pieces)} small events"
+    if too_much_around((document.head, document.tail), len(document.places), len(data)):
+        message = f"an envelope of {len(document.head)} bytes around {len(document.places)} small events"
         return whole([Finding(codes.MALFORMED_DOCUMENT, "", message)], value, XML)
 
     def read(piece: bytes) -> Record | tuple[Finding, ...]:
@@ -54,7 +54,7 @@ def unpack(value: bytes, rules: Rules) -> Unpacked:
         return _read_item(element, version, around, rules)
 
     largest = rules.options.max_event_bytes
-    return Pieces(XML, data, document.pieces, read, (document.head, document.tail), made, largest)
+    return Pieces(XML, data, document.places, read, (document.head, document.tail), made, largest)
 
 
 def _is_query(root: Element) -> bool:

@@ -8,7 +8,8 @@ document's size; nesting is bounded. `CurrentByteIndex` is why this is expat and
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from array import array
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 from xml.parsers import expat
 from xml.sax.saxutils import quoteattr
@@ -65,11 +66,26 @@ class Element:
         return next((child for child in self.children if child.local == local), None)
 
 
-class Piece(NamedTuple):
-    """Where an event lies in the bytes of its document."""
+class Places:
+    """Where the events of a document lie in its bytes: sixteen bytes each, for documents of millions."""
 
-    start: int
-    end: int
+    __slots__ = ("ends", "starts")
+
+    def __init__(self) -> None:
+        self.starts, self.ends = array("q"), array("q")
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def add(self, start: int, end: int) -> None:
+        """One more, behind the last."""
+        self.starts.append(start)
+        self.ends.append(end)
+
+    def of(self, data: bytes, first: int = 0) -> Iterator[bytes]:
+        """The bytes of each event from `first` on."""
+        for number in range(first, len(self)):
+            yield data[self.starts[number] : self.ends[number]]
 
 
 class Scan(NamedTuple):
@@ -77,7 +93,7 @@ class Scan(NamedTuple):
 
     root: Element
     """The envelope; its event list is empty."""
-    pieces: list[Piece]
+    places: Places
     listed: bool
     """Whether there is an event list; without one the root itself may be an event."""
     namespaces: Mapping[str, str]
@@ -209,8 +225,7 @@ class _Scanner(_Reader):
 
     def __init__(self, max_depth: int) -> None:
         super().__init__(max_depth)
-        self.starts: list[int] = []
-        self.ends: list[int] = []
+        self.places = Places()
         self.open_end = False
         self.list_end: int | None = None
         self.namespaces: Mapping[str, str] = {}
@@ -228,7 +243,7 @@ class _Scanner(_Reader):
             self.pending = {}
             return
         if self.stack and self.stack[-1].local == "EventList" and self._is_list():
-            self.starts.append(at)
+            self.places.starts.append(at)
             self.inside = 1
             self.pending = {}
             return
@@ -246,7 +261,7 @@ class _Scanner(_Reader):
 
     def _settle(self, at: int) -> None:
         if self.open_end:
-            self.ends.append(at)
+            self.places.ends.append(at)
             self.open_end = False
         if self.skips and len(self.skips[-1]) == 2 and self.skips[-1][1] < 0:
             self.skips[-1][1] = at
@@ -275,15 +290,14 @@ def scan(data: bytes, max_depth: int) -> Scan:
     """Reads a whole document. Raises Unreadable."""
     reader = _Scanner(max_depth)
     root = reader.run(data)
-    pieces = [Piece(*span) for span in zip(reader.starts, reader.ends, strict=True)]
     end = reader.list_end if reader.list_end is not None else len(data)
     head, at = b"", 0
-    first = reader.starts[0] if reader.starts else end
+    first = reader.places.starts[0] if reader.places.starts else end
     for start, stop in reader.skips:
         if start < first:
             head, at = head + data[at:start], stop
     head += data[at:first]
-    return Scan(root, pieces, reader.list_end is not None, reader.namespaces, head, data[end:])
+    return Scan(root, reader.places, reader.list_end is not None, reader.namespaces, head, data[end:])
 
 
 def parse(piece: bytes, namespaces: Mapping[str, str], max_depth: int) -> Element:

@@ -156,6 +156,8 @@ class _Reader:
             self.parser.Parse(b"", True)
         except expat.ExpatError as error:
             raise self._unreadable(data, error) from None
+        finally:
+            del self.parser  # or the two would hold each other until the garbage collector looks
         assert self.root is not None  # expat refuses a text without an element
         return self.root
 

@@ -95,6 +95,9 @@ def test_the_header_names_sender_and_receiver() -> None:
     assert (found.fields["sender"], found.fields["receiver"]) == ("0300011111116", "0399999999991")
     found = record(document(COMMISSIONING, sender="https://id.gs1.org/417/0300011111116", receiver="4012345"))
     assert (found.fields["sender"], found.fields["receiver"]) == ("0300011111116", "4012345")
+    # A header that says what the event says makes no other record of it.
+    with_header, without = (record(xml(SHIPPING_1_2, version="1.2", header=header)) for header in (SBDH, ""))
+    assert with_header.payload == without.payload
     by = pack(jurisdictions=[{"match": "0399*", "name": "US"}])
     assert record(document(SHIPPING), by=by).fields["jurisdiction"] == "US"
 

@@ -65,11 +65,11 @@ def judge(
     bad = _refused(weighed)
     if shape := list(misshapen(event)):
         # What structure has named already is not named twice.
-        named = {finding.path for finding in weighed}
-        fresh = [finding for finding in shape if not bad or finding.path not in named]
+        told = {finding.path for finding in weighed}
+        fresh = [finding for finding in shape if not bad or finding.path not in told]
         return few([*weighed, *fresh])
-    sender = around.sender or of_event(event, "source")
-    receiver = around.receiver or of_event(event, "destination")
+    named = {"sender": of_event(event, "source"), "receiver": of_event(event, "destination")}
+    sender, receiver = around.sender or named["sender"], around.receiver or named["receiver"]
     computed = event_hash(event, around.ignored)
     if rules_in_force.profile != "schema":
         told = {(finding.code, finding.path) for finding in found}
@@ -84,10 +84,8 @@ def judge(
     if _refused(weighed):
         return few(weighed)
     payload: dict[str, Any] = {"kind": KIND, "event": event, "event_hash": computed}
-    if around.sender:
-        payload["sender"] = around.sender
-    if around.receiver:
-        payload["receiver"] = around.receiver
+    # What the event says itself is not said again: with or without a header it is one record.
+    payload |= {role: name for role, name in (("sender", sender), ("receiver", receiver)) if name != named[role]}
     if around.ignored:
         payload["ignored"] = list(around.ignored)
     encoded = canonical_json_fast(payload)

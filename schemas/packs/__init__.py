@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from schemas.pack import Pack
 
-PACKS: Mapping[str, str] = {"cold_chain": "schemas.packs.cold_chain"}
+PACKS: Mapping[str, str] = {"cold_chain": "schemas.packs.cold_chain", "epcis": "schemas.packs.epcis"}
 
 
 def load_pack(name: str, options: Mapping[str, Any], profile: str) -> Pack:

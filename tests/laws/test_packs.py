@@ -13,6 +13,7 @@ from schemas.canonical import canonical_json, sha256
 from schemas.pack import CANONICAL_TYPE, Pack, Record, Refusal, Submission
 from schemas.packs import PACKS, load_pack
 from tests.packs import cold_chain_inputs as cold
+from tests.packs import epcis_inputs as epcis
 
 GOOD: dict[str, list[bytes]] = {
     "cold_chain": [
@@ -24,6 +25,12 @@ GOOD: dict[str, list[bytes]] = {
         cold.EXPORT,
         cold.TRANSPORT,
     ],
+    "epcis": [
+        epcis.bare(epcis.SHIPPING),
+        epcis.document(epcis.COMMISSIONING, epcis.PACKING, epcis.SHIPPING),
+        epcis.xml(epcis.SHIPPING_2_0, epcis.SHIPPING_2_0),
+        epcis.xml(epcis.SHIPPING_1_2, version="1.2", header=epcis.SBDH),
+    ],
 }
 """Good submissions per pack: what the mutations start from. A new pack must be added here."""
 
@@ -34,6 +41,7 @@ TYPES = st.sampled_from(
         "application/x-ndjson",
         "text/csv",
         "text/vnd.berlinger",
+        "application/xml",
         CANONICAL_TYPE,
         "image/png",
         "",

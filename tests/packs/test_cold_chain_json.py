@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from schemas.pack import CANONICAL_TYPE, Record, Refusal, Submission
-from schemas.packs.cold_chain import jsontext
+from schemas.packs import jsontext
 from schemas.packs.cold_chain.engine import ColdChainPack
 from schemas.packs.cold_chain.judge import Rules
 from schemas.packs.cold_chain.options import NO_SOURCE, Options, Source

@@ -50,7 +50,7 @@ def test_a_wrong_profile_is_a_mistake_like_any_other(write: Write) -> None:
 
 
 def test_the_shipped_pipelines_are_found_by_default() -> None:
-    assert pipeline_names() == ["cold-chain"]
+    assert pipeline_names() == ["cold-chain", "epcis"]
 
 
 def test_the_folder_is_taken_from_the_environment(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,10 +18,10 @@ from schemas.errors import Finding
 from schemas.pack import Record
 from schemas.packs.cold_chain import codes
 from schemas.packs.cold_chain.device import daily_summary, device_report
-from schemas.packs.cold_chain.jsontext import BOM, shorten, text_findings
 from schemas.packs.cold_chain.judge import Observation, Rules, judge
 from schemas.packs.cold_chain.options import Source
 from schemas.packs.cold_chain.stated import NO_VALUE, Stated, device_rule
+from schemas.packs.jsontext import BOM, shorten, text_findings
 
 _SECTION = re.compile(r"([A-Z][A-Za-z ]*):(.*)")
 _PAIRS = re.compile(r", (?=[A-Za-z][A-Za-z0-9 ]*:(?: |,|$))")

@@ -15,11 +15,11 @@ from schemas.errors import Finding
 from schemas.pack import Record
 from schemas.packs.cold_chain import codes
 from schemas.packs.cold_chain.device import DAY_KIND, REPORT_KIND, compare, read_canonical_device
-from schemas.packs.cold_chain.jsontext import inspect
 from schemas.packs.cold_chain.judge import Observation, Rules, judge
 from schemas.packs.cold_chain.options import NO_SOURCE
 from schemas.packs.cold_chain.reading import model_findings
 from schemas.packs.cold_chain.times import parse_offset
+from schemas.packs.jsontext import inspect
 
 
 class CanonicalReading(BaseModel):

@@ -16,10 +16,10 @@ from schemas import errors
 from schemas.errors import Finding
 from schemas.pack import Record
 from schemas.packs.cold_chain import codes
-from schemas.packs.cold_chain.jsontext import BOM, shorten, text_findings
 from schemas.packs.cold_chain.judge import Observation, Rules, judge
 from schemas.packs.cold_chain.options import Source
 from schemas.packs.cold_chain.times import offset_text, parse_offset
+from schemas.packs.jsontext import BOM, shorten, text_findings
 
 HOBO_FORMAT = "%m/%d/%y %I:%M:%S %p"
 """The vendor's default date format, used for HOBO files unless the source rule names another."""

@@ -22,12 +22,12 @@ from schemas import errors
 from schemas.errors import Finding
 from schemas.pack import Record
 from schemas.packs.cold_chain import codes
-from schemas.packs.cold_chain.jsontext import shorten
 from schemas.packs.cold_chain.judge import Rules
 from schemas.packs.cold_chain.options import Source
 from schemas.packs.cold_chain.stated import Reader, Stated, sub
 from schemas.packs.cold_chain.times import iso_text
 from schemas.packs.cold_chain.units import parse_number, plain
+from schemas.packs.jsontext import shorten
 
 DAY_KIND, REPORT_KIND = "daily_summary", "device_report"
 LONGEST_DAY = 1500

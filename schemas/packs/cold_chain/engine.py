@@ -13,11 +13,11 @@ from schemas.pack import CANONICAL_TYPE, Origin, Record, Refusal, Submission, Un
 from schemas.packs.cold_chain import berlinger, codes, csvlog, sniff, summary, unknown
 from schemas.packs.cold_chain.canonical import read_canonical
 from schemas.packs.cold_chain.csvlog import Table, find_header
-from schemas.packs.cold_chain.jsontext import BOM, split_array
 from schemas.packs.cold_chain.judge import Rules
 from schemas.packs.cold_chain.options import Options, Profile, Source
 from schemas.packs.cold_chain.plain import MAX_READING, ReadPlain, plain_reader
 from schemas.packs.cold_chain.reading import Reading, read_thoroughly
+from schemas.packs.jsontext import BOM, split_array
 
 Part = TypeVar("Part")
 HEADER_SHARE = 32

@@ -14,7 +14,6 @@ from schemas.canonical import canonical_json_fast, sha256
 from schemas.errors import Finding
 from schemas.pack import Record
 from schemas.packs.cold_chain import codes
-from schemas.packs.cold_chain.jsontext import shorten
 from schemas.packs.cold_chain.options import NO_SOURCE, UNSPECIFIED, Options, Product, Profile, Source
 from schemas.packs.cold_chain.times import (
     LAST,
@@ -27,6 +26,7 @@ from schemas.packs.cold_chain.times import (
     parse_offset,
 )
 from schemas.packs.cold_chain.units import ABSOLUTE_ZERO, LARGEST, UNITS, parse_number, plain, to_celsius
+from schemas.packs.jsontext import shorten
 
 CLAIMS = ("within_spec", "excursion", "unknown")
 ABSENT = "none"

@@ -11,10 +11,10 @@ from schemas import errors
 from schemas.errors import Finding
 from schemas.pack import Record
 from schemas.packs.cold_chain import codes
-from schemas.packs.cold_chain.jsontext import inspect, shorten
 from schemas.packs.cold_chain.judge import SENSOR_ID_LENGTH, Observation, Rules, judge
 from schemas.packs.cold_chain.options import Source
 from schemas.packs.cold_chain.units import number_text
+from schemas.packs.jsontext import inspect, shorten
 
 
 class Reading(BaseModel):

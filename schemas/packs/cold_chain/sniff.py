@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from schemas.pack import CANONICAL_TYPE
 from schemas.packs.cold_chain.csvlog import find_header
-from schemas.packs.cold_chain.jsontext import BOM
+from schemas.packs.jsontext import BOM
 
 JSON = "application/json"
 LINES = "application/x-ndjson"

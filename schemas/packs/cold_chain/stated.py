@@ -16,11 +16,11 @@ from schemas.canonical import canonical_json_fast, sha256
 from schemas.errors import Finding
 from schemas.pack import Record
 from schemas.packs.cold_chain import codes
-from schemas.packs.cold_chain.jsontext import shorten
 from schemas.packs.cold_chain.judge import ABSENT, Rules, check_sensor, implausible
 from schemas.packs.cold_chain.options import Source
 from schemas.packs.cold_chain.times import LAST, MINUTE, day_text, offset_text, parse_iso, parse_offset
 from schemas.packs.cold_chain.units import LARGEST, UNITS, parse_number, plain, to_celsius
+from schemas.packs.jsontext import shorten
 
 Stated: TypeAlias = Mapping[str, Any]
 """Nested texts: str → str, Stated, or (under `more`) a list of Stated."""

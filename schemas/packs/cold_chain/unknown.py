@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from schemas.packs.cold_chain.csvlog import MAX_LINE, find_header
-from schemas.packs.cold_chain.jsontext import BOM, shorten
 from schemas.packs.cold_chain.sniff import ANY, BERLINGER, CSV, JSON, LINES, UNKNOWN, first_bytes, sniff, stated
+from schemas.packs.jsontext import BOM, shorten
 
 READ = (
     "read are JSON readings (object, array or lines), comma-separated CSV whose header names a time and a temperature "

@@ -1,0 +1,102 @@
+"""The pack itself: chooses the reader of a submission and wraps what it finds as records and refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from schemas import errors
+from schemas.errors import Finding
+from schemas.pack import CANONICAL_TYPE, Listed, Origin, Record, Refusal, Submission, Unpacked
+from schemas.packs.epcis import json_submission, xml_submission
+from schemas.packs.epcis.canonical import read_canonical
+from schemas.packs.epcis.judge import FIELDS, Rules, few
+from schemas.packs.epcis.options import Options, Profile
+from schemas.packs.epcis.summary import summarize
+from schemas.packs.jsontext import BOM
+
+XML, JSON = xml_submission.XML, json_submission.JSON
+ANY = "application/octet-stream"
+_KINDS = {
+    XML: XML, "text/xml": XML, JSON: JSON, "application/json": JSON, "text/json": JSON, CANONICAL_TYPE: CANONICAL_TYPE,
+    ANY: ANY, "text/plain": ANY, "binary/octet-stream": ANY, "": ANY,
+}  # fmt: skip
+
+
+class EpcisPack:
+    """Fulfils `schemas.pack.Pack` for EPCIS events."""
+
+    name = "epcis"
+    version = "epcis/1"
+    fields = FIELDS
+
+    def __init__(self, options: Options, profile: Profile) -> None:
+        self._rules = Rules(options, profile)
+        self.settings: Mapping[str, Any] = MappingProxyType({**options.model_dump(mode="json"), "profile": profile})
+
+    def heavy(self, submission: Submission) -> bool:
+        """XML is: expat is bounded, and still it is C that reads what strangers send (VA3)."""
+        return bool(submission.value) and _kind(submission.content_type, submission.value or b"") == XML
+
+    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Sequence[Record]:
+        """See `schemas.pack.Pack`. There is no short cut: even one event has rules to pass."""
+        return ()
+
+    def unpack(self, submission: Submission) -> Unpacked:
+        """Never raises; see `schemas.pack.Pack`."""
+        value, header = submission.value, submission.content_type
+        if value is None:
+            finding = Finding(errors.TOMBSTONE, "", "a null value means nothing on a raw topic")
+            return Listed(CANONICAL_TYPE, [Refusal((finding,), b"null", CANONICAL_TYPE, canonical=True)])
+        stated = header or ANY
+        if not value[:4096].removeprefix(BOM).strip() and not value.removeprefix(BOM).strip():
+            return _whole(Finding(errors.EMPTY_MESSAGE, "", "the message holds nothing"), value, stated)
+        if len(value) > self._rules.options.max_bytes:
+            message = f"{len(value)} bytes; {self._rules.options.max_bytes} are allowed"
+            return _whole(Finding(errors.TOO_LARGE, "", message), value, stated)
+        kind = _kind(header, value)
+        if kind == CANONICAL_TYPE:
+            outcome = read_canonical(value, self._rules)
+            item = outcome if isinstance(outcome, Record) else Refusal(few(outcome), value, kind)
+            return Listed(kind, [item])
+        if kind == XML:
+            return xml_submission.unpack(value, self._rules)
+        if kind == JSON:
+            return json_submission.unpack(value, self._rules)
+        message = f"{_look(value)}: read are EPCIS documents and events in XML (1.2, 2.0) and JSON-LD (2.0)"
+        return _whole(Finding(errors.UNKNOWN_CONTENT, "", message), value, stated)
+
+    def summarize(self, payloads: Sequence[bytes]) -> Mapping[str, Any]:
+        """See `schemas.pack.Pack` and `summary.py`."""
+        return summarize(payloads)
+
+
+def _kind(header: str | None, data: bytes) -> str:
+    """XML, JSON, CANONICAL_TYPE, or empty for what this pack does not read."""
+    name = (header or "").partition(";")[0].strip().lower()
+    kind = _KINDS.get(name, XML if name.endswith("+xml") else JSON if name.endswith("+json") else "")
+    if kind != ANY:
+        return kind
+    start = data[:64].removeprefix(BOM).lstrip() or data.removeprefix(BOM).lstrip()[:64]
+    if start[:1] == b"<" or start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return XML
+    return JSON if start[:1] in (b"{", b"[") else ""
+
+
+def _look(value: bytes) -> str:
+    start = value[:64].removeprefix(BOM).lstrip()
+    if start.isascii() and start[:20].decode().isprintable():
+        return f"text that begins with {start[:20].decode()!r}"
+    return f"bytes that begin with {start[:8].hex(' ')}"
+
+
+def _whole(finding: Finding, value: bytes, content_type: str) -> Unpacked:
+    return Listed(content_type, [Refusal((finding,), value, content_type)])
+
+
+def build(options: Mapping[str, Any], profile: str) -> EpcisPack:
+    """The configured pack. Raises pydantic.ValidationError for wrong options, ValueError for an unknown profile."""
+    if profile not in ("strict", "lenient", "schema"):
+        raise ValueError(f"profile {profile!r} is unknown; allowed: strict, lenient, schema")
+    return EpcisPack(Options.model_validate(options), profile)  # type: ignore[arg-type]  # checked above

@@ -1,0 +1,77 @@
+"""A submission in JSON-LD: its envelope judged, its events one by one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from schemas import errors
+from schemas.errors import Finding
+from schemas.pack import Listed, Record, Refusal, Unpacked
+from schemas.packs.epcis import codes, json_text
+from schemas.packs.epcis.json_check import ENVELOPES, check_event
+from schemas.packs.epcis.json_event import STANDARD, Prefixes, prefixes, to_event
+from schemas.packs.epcis.judge import Around, Rules, few, judge
+from schemas.packs.epcis.party import party
+from schemas.packs.epcis.pieces import Pieces, too_much_around, whole
+from schemas.packs.jsontext import inspect, shorten
+
+JSON = "application/ld+json"
+
+
+def unpack(value: bytes, rules: Rules) -> Unpacked:
+    """Never raises."""
+    options = rules.options
+    document = json_text.scan(value, options.max_depth)
+    envelope = document.envelope
+    if document.findings:
+        return whole(document.findings, value, JSON)
+    if not isinstance(envelope, dict) or not isinstance(kind := envelope.get("type"), str):
+        message = "is no EPCIS document, query document or event: a JSON object with its type"
+        return whole([Finding(codes.UNKNOWN_ROOT, "", message)], value, JSON)
+    if kind not in ENVELOPES:
+        return _bare(value, envelope, rules)
+    findings = rules.weigh(ENVELOPES[kind](envelope, ""))
+    verdict = errors.judge(findings)
+    if verdict is not None and verdict.refused:
+        return whole(findings, value, JSON)
+    if not len(document.places):
+        return whole([*findings, Finding(errors.EMPTY_SUBMISSION, "", "the event list is empty")], value, JSON)
+    wrap = json_text.wrap(envelope)
+    if too_much_around(wrap, len(document.places), len(value)):
+        message = f"an envelope of {len(wrap[0])} bytes around {len(document.places)} small events"
+        return whole([Finding(codes.MALFORMED_DOCUMENT, "", message)], value, JSON)
+    names = prefixes(envelope.get("@context"), STANDARD)
+    around = Around(_party(envelope, "sender"), _party(envelope, "receiver"), (), tuple(findings))
+
+    def read(piece: bytes) -> Record | tuple[Finding, ...]:
+        return _read(piece, names, around, rules)
+
+    return Pieces(JSON, value, document.places, read, wrap, False, options.max_event_bytes)
+
+
+def _party(envelope: dict[str, Any], role: str) -> str:
+    name = envelope.get(role)
+    return party(name.strip()) if isinstance(name, str) else ""
+
+
+def _read(piece: bytes, names: Prefixes, around: Around, rules: Rules) -> Record | tuple[Finding, ...]:
+    item, found = inspect(piece, rules.options.max_depth)
+    if found:
+        return tuple(found)
+    found += check_event(item, bare=False)
+    if not isinstance(item, dict):
+        return tuple(found)
+    return judge(to_event(item, names), around, rules, found)
+
+
+def _bare(value: bytes, item: dict[str, Any], rules: Rules) -> Unpacked:
+    if len(value) > rules.options.max_event_bytes:
+        message = f"an event of {len(value)} bytes; {rules.options.max_event_bytes} are allowed"
+        return whole([Finding(errors.TOO_LARGE, "", message)], value, JSON)
+    if "eventTime" not in item and ":" not in item["type"]:
+        message = f"the type {shorten(item['type'])} is no EPCIS document, and what it names is no event"
+        return whole([Finding(codes.UNKNOWN_ROOT, "type", message)], value, JSON)
+    outcome = judge(to_event(item, STANDARD), Around(), rules, list(check_event(item, bare=True)))
+    if isinstance(outcome, Record):
+        return Listed(JSON, [outcome])
+    return Listed(JSON, [Refusal(few(outcome), value, JSON)])

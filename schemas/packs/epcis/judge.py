@@ -1,0 +1,128 @@
+"""From a canonical event to a record or a refusal: shape, rules by profile, identity, payload."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from schemas import errors
+from schemas.canonical import canonical_json, canonical_json_fast, sha256
+from schemas.errors import Finding
+from schemas.pack import Record
+from schemas.packs.epcis import codes, rules
+from schemas.packs.epcis.event import Event, misshapen
+from schemas.packs.epcis.event_hash import event_hash
+from schemas.packs.epcis.options import Options, Profile
+from schemas.packs.epcis.party import NOBODY, of_event
+from schemas.packs.epcis.times import milliseconds
+
+KIND = "event"
+MOST_FINDINGS = 100
+"""Findings kept of one record: a hostile one may have a million."""
+FIELDS = frozenset(
+    {"event_hash", "declaration", "event_id", "event_type", "action", "biz_step", "disposition", "read_point",
+     "biz_location", "sender", "receiver", "jurisdiction", "event_time", "day"}
+)  # fmt: skip
+NONE = "none"
+"""Value of a field that an event does not have."""
+_LONGEST = 1000
+"""Characters of a value that may become a key, a group or a part of an object's name."""
+
+
+class Around(NamedTuple):
+    """What a document says of all its events."""
+
+    sender: str = ""
+    """GLN or other name in its header; empty: none."""
+    receiver: str = ""
+    ignored: tuple[str, ...] = ()
+    """Fields of one's own that its event hashes leave out, sorted."""
+    warnings: tuple[Finding, ...] = ()
+    """Tolerated deviations of the envelope."""
+
+
+class Rules(NamedTuple):
+    """Options and profile in force."""
+
+    options: Options
+    profile: Profile
+
+    def weigh(self, findings: Iterable[Finding]) -> list[Finding]:
+        """Findings as this profile takes them: lenient turns what it lets pass into warnings."""
+        if self.profile != "lenient":
+            return list(findings)
+        return [
+            finding._replace(code=warning) if (warning := codes.tolerated(finding.code)) else finding
+            for finding in findings
+        ]
+
+
+def judge(
+    event: Event, around: Around, rules_in_force: Rules, found: Sequence[Finding]
+) -> Record | tuple[Finding, ...]:
+    """The record of an event of which `found` is already known, or every finding."""
+    weighed = rules_in_force.weigh(found)
+    bad = _refused(weighed)
+    if shape := list(misshapen(event)):
+        # What structure has named already is not named twice.
+        told = {finding.path for finding in weighed}
+        fresh = [finding for finding in shape if not bad or finding.path not in told]
+        return few([*weighed, *fresh])
+    named = {"sender": of_event(event, "source"), "receiver": of_event(event, "destination")}
+    sender, receiver = around.sender or named["sender"], around.receiver or named["receiver"]
+    computed = event_hash(event, around.ignored)
+    if rules_in_force.profile != "schema":
+        named_already = {(finding.code, finding.path) for finding in found}
+        broken = rules.check(event, rules_in_force.options, sender, receiver, computed)
+        weighed += rules_in_force.weigh(one for one in broken if (one.code, one.path) not in named_already)
+    moment = milliseconds(event["eventTime"])
+    assert moment is not None  # misshapen asks for it
+    fields = _fields(event, computed, sender, receiver, rules_in_force.options)
+    for name, text in fields.items():
+        if len(text) > _LONGEST:
+            weighed.append(Finding(errors.OUT_OF_RANGE, name, f"{len(text)} characters; at most {_LONGEST}"))
+    if _refused(weighed):
+        return few(weighed)
+    payload: dict[str, Any] = {"kind": KIND, "event": event, "event_hash": computed}
+    # What the event says itself is not said again: with or without a header it is one record.
+    payload |= {role: name for role, name in (("sender", sender), ("receiver", receiver)) if name != named[role]}
+    if around.ignored:
+        payload["ignored"] = list(around.ignored)
+    encoded = canonical_json_fast(payload)
+    if not encoded.isascii():
+        encoded = canonical_json(payload)  # keys sort otherwise where they are not ASCII
+    return Record(fields, moment, encoded, sha256(encoded), few([*around.warnings, *weighed]))
+
+
+def _refused(findings: Iterable[Finding]) -> bool:
+    verdict = errors.judge(findings)
+    return verdict is not None and verdict.refused
+
+
+def _fields(event: Event, computed: str, sender: str, receiver: str, options: Options) -> dict[str, str]:
+    declaration = event.get("errorDeclaration")
+    declared = NONE if declaration is None else declaration.get("declarationTime") or "undated"
+    return {
+        "event_hash": computed,
+        "declaration": declared,
+        "event_id": event.get("eventID") or NONE,
+        "event_type": event["type"],
+        "action": event.get("action") or NONE,
+        "biz_step": event.get("bizStep") or NONE,
+        "disposition": event.get("disposition") or NONE,
+        "read_point": event.get("readPoint", {}).get("id") or NONE,
+        "biz_location": event.get("bizLocation", {}).get("id") or NONE,
+        "sender": sender or NOBODY,
+        "receiver": receiver or NOBODY,
+        "jurisdiction": options.jurisdiction_of(receiver),
+        "event_time": event["eventTime"],
+        "day": event["eventTime"][:10],
+    }
+
+
+def few(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The gravest of many findings, in order."""
+    kept = list(findings)
+    if len(kept) > MOST_FINDINGS:
+        kept = sorted(kept, key=lambda finding: errors.GRAVITY[finding.error_class])[:MOST_FINDINGS]
+    return tuple(kept)

@@ -1,0 +1,49 @@
+"""The options of the EPCIS pack, as frozen models."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from schemas.gs1.characters import has_check_digit, is_digits
+from schemas.settings import Settings, Whole
+
+Profile = Literal["strict", "lenient", "schema"]
+
+
+class Jurisdiction(Settings):
+    """A name for the receivers that one law binds."""
+
+    match: str = Field(min_length=1, description="glob on the receiver: a GLN, or the identifier it was named by")
+    name: str = Field(min_length=1, max_length=64, description="value of the field `jurisdiction`")
+
+
+class Options(Settings):
+    """The pack's part of a pipeline file."""
+
+    partners: tuple[str, ...] = Field(
+        (), description="GLNs of the known trading partners; none: every sender and receiver is taken (VAL-17)"
+    )
+    jurisdictions: tuple[Jurisdiction, ...] = Field((), description="the first that matches is used; else `none`")
+    product_data: bool = Field(
+        True,
+        description="whether commissioning names lot and expiry, and shipping both parties and a transaction (VAL-16)",
+    )
+    max_bytes: Whole = Field(256 * 2**20, ge=1024, description="largest submission")
+    max_event_bytes: Whole = Field(4 * 2**20, ge=1024, description="largest event, as it was sent")
+    max_items: Whole = Field(20_000, ge=1, description="identifiers in one event")
+    max_depth: Whole = Field(64, ge=8, le=200, description="deepest nesting of elements or of JSON")
+
+    @field_validator("partners")
+    @classmethod
+    def _glns(cls, partners: tuple[str, ...]) -> tuple[str, ...]:
+        for gln in partners:
+            if len(gln) != 13 or not is_digits(gln) or not has_check_digit(gln):
+                raise ValueError(f"{gln!r} is no GLN: 13 digits, the last one the check digit")
+        return partners
+
+    def jurisdiction_of(self, receiver: str) -> str:
+        """The name of the receiver's jurisdiction; `none` where no rule matches."""
+        return next((rule.name for rule in self.jurisdictions if fnmatchcase(receiver, rule.match)), "none")

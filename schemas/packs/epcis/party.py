@@ -1,0 +1,62 @@
+"""Who sent an event and whom it is for: parties as GLNs where they can be told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from schemas.gs1.characters import has_check_digit, is_digits
+from schemas.gs1.digital_link import parse_digital_link
+from schemas.gs1.keys import Key
+from schemas.gs1.urn import parse_urn
+from schemas.kept import Kept
+from schemas.packs.epcis.xml_models import SBDH
+from schemas.packs.epcis.xml_text import Element
+
+NOBODY = "none"
+_ORDER = ("owning_party", "possessing_party", "location")
+"""Of several sources or destinations, the one that tells who it is."""
+
+
+def _party(text: str) -> str:
+    if text.startswith("urn:epc:"):
+        key = parse_urn(text)
+    elif text.startswith("http"):
+        key = parse_digital_link(text)
+    else:
+        return text
+    return key.gln or text if isinstance(key, Key) else text
+
+
+_parties = Kept(_party, 2**12)
+
+
+def party(text: str) -> str:
+    """The GLN behind an identifier of a party or location; other texts as they are."""
+    return _parties[text] if len(text) <= 200 else text
+
+
+def is_gln(text: str) -> bool:
+    """Whether a party is named by a GLN with a right check digit."""
+    return len(text) == 13 and is_digits(text) and has_check_digit(text)
+
+
+def of_header(root: Element) -> tuple[str, str]:
+    """(sender, receiver) of a document's Standard Business Document Header; empty where it names none."""
+    header = root.child("EPCISHeader")
+    sbdh = header.child("StandardBusinessDocumentHeader") if header else None
+    if sbdh is None or sbdh.namespace != SBDH:
+        return "", ""
+    return _identifier(sbdh, "Sender"), _identifier(sbdh, "Receiver")
+
+
+def _identifier(header: Element, role: str) -> str:
+    partner = header.child(role)
+    identifier = partner.child("Identifier") if partner else None
+    return party(identifier.text.strip()) if identifier else ""
+
+
+def of_event(event: Mapping[str, Any], end: str) -> str:
+    """The `source` or `destination` of an event; NOBODY where it names none."""
+    found = {pair.get("type"): pair.get(end, "") for pair in event.get(f"{end}List", ())}
+    return next((party(found[kind]) for kind in _ORDER if found.get(kind)), NOBODY)

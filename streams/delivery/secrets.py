@@ -54,7 +54,7 @@ class Secrets:
             found = self._env.get(secret.env)
             if not found:
                 raise SecretMissing(f"environment variable {secret.env} is not set")
-            return self.note(found)
+            return self._checked(found, f"environment variable {secret.env}")
         assert secret.file is not None
         try:
             with Path(secret.file).open("rb") as file:
@@ -64,6 +64,12 @@ class Secrets:
             raise SecretMissing(f"secret file {secret.file} cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:
             raise SecretMissing(f"secret file {secret.file} is no UTF-8 text") from None
-        if not text or len(data) > MOST_BYTES or not text.isprintable():
-            raise SecretMissing(f"secret file {secret.file} holds no text on one line")
+        if len(data) > MOST_BYTES:
+            raise SecretMissing(f"secret file {secret.file} has more than {MOST_BYTES} bytes")
+        return self._checked(text, f"secret file {secret.file}")
+
+    def _checked(self, text: str, where: str) -> str:
+        """What can stand in a header: what cannot would fail further on, with the text in the error."""
+        if not text or not text.isprintable():
+            raise SecretMissing(f"{where} holds no printable text on one line")
         return self.note(text)

@@ -226,6 +226,18 @@ def test_nothing_that_is_kept_or_printed_shows_a_secret() -> None:
     with_api(work, settings, env={"TOKEN": TOKEN, "KEY": "query-secret"})
 
 
+@pytest.mark.parametrize("text", [None, "", "open\nsesame", "open\x00sesame", "\udcff open sesame"])
+def test_a_secret_that_cannot_be_sent_stops_the_partner_and_is_not_shown(text: str | None) -> None:
+    async def work(api: Api, ask: Ask) -> None:
+        outcome = await ask()
+        assert (outcome.kind, api.seen) == (Kind.STOPPED, [])
+        assert "TOKEN" in outcome.answer
+        assert "sesame" not in outcome.answer
+
+    env = {} if text is None else {"TOKEN": text}
+    with_api(work, {"headers": {"X-Key": {"env": "TOKEN"}}}, env=env)
+
+
 def test_a_partner_that_says_nothing_for_the_read_time_out_is_unknown() -> None:
     with silent_port() as port:
         partner = HttpPartner(kind="http", url=f"http://127.0.0.1:{port}/", timeout=600, read_timeout=0.2)

@@ -101,8 +101,17 @@ def stage(made: Pipeline, inline: int) -> ValidateStage:
 
 
 def worked(made: Pipeline, chunks: list[Chunk], inline: int) -> list[Work]:
-    built = stage(made, inline)
-    return [built.process(chunk) for chunk in chunks]
+    """Each chunk begins with what the one before was cut at."""
+    built, found = stage(made, inline), []
+    left: list[Message] = []
+    condemned: dict[tuple[int, int], str] = {}
+    for chunk in chunks:
+        condemned |= chunk.condemned
+        messages = left + chunk.messages
+        work = built.process(Chunk(messages, chunk.now, condemned=condemned))
+        left = [m for m in messages if m.offset >= work.resume.get(m.partition, m.offset + 1)]
+        found.append(work)
+    return found
 
 
 def worked_slowly(made: Pipeline, chunks: list[Chunk], inline: int) -> list[Work]:

@@ -45,7 +45,7 @@ class Cluster:
                 {where: spec}, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=REQUEST_SECONDS
             )
             try:
-                return int(asked[where].result().offset)
+                return _answered(asked[where].result().offset)
             except KafkaException as failed:
                 if failed.args[0].code() == KafkaError._NOENT:  # no leader: for now, or because the topic is gone
                     self.topic_id(topic)
@@ -65,7 +65,7 @@ class Cluster:
                 isolation_level=IsolationLevel.READ_UNCOMMITTED,
                 request_timeout=REQUEST_SECONDS,
             )
-            return {(tp.topic, tp.partition): future.result().offset for tp, future in asked.items()}
+            return {(tp.topic, tp.partition): _answered(future.result().offset) for tp, future in asked.items()}
         except KafkaException:
             return None
 
@@ -174,6 +174,14 @@ PASSING = {
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 }
 """Errors of a cluster that is starting, moving leaders or out of reach for a moment."""
+
+
+def _answered(offset: int) -> int:
+    """An offset of a log. Raises KafkaException where the client gives none and no error either (-1001, seen with
+    2.16.1 when a request had come to nothing on a busy machine)."""
+    if offset < 0:
+        raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))
+    return offset
 
 
 def create_topics(bootstrap: str, specs: Iterable[TopicSpec]) -> None:

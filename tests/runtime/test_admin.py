@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException
 
 from streams.runtime.admin import Cluster
 from streams.runtime.log import Fatal
@@ -53,6 +54,32 @@ def test_a_partition_whose_leader_moves_is_asked_again(kafka: str, names: Names,
     cluster._client = moving
     assert cluster.bounds(topic, 0) == (0, 0)
     assert moving.left == 0
+
+
+class NoAnswer(Moving):
+    """An admin client whose answer, the first few times, has neither an offset nor an error."""
+
+    def list_offsets(self, asked: dict[Any, Any], **more: Any) -> Any:
+        if not self.left:
+            return self._client.list_offsets(asked, **more)
+        self.left -= 1
+        answer: Future[Any] = Future()
+        answer.set_result(SimpleNamespace(offset=OFFSET_INVALID))
+        return dict.fromkeys(asked, answer)
+
+
+def test_an_offset_that_was_not_answered_is_no_end_of_the_log(kafka: str, names: Names) -> None:
+    """Seen with two workers on a busy machine: one took -1001 for the end of its input, and ended with a gap."""
+    topic = names("t")
+    make_topic(kafka, topic)
+    cluster = Cluster({"bootstrap.servers": kafka})
+    silent = NoAnswer(cluster._client, 2, KafkaError(KafkaError._NOENT))
+    cluster._client = silent
+    assert cluster.bounds(topic, 0) == (0, 0)
+    assert silent.left == 0
+    silent.left = 1
+    assert cluster.ends([(topic, 0)]) is None
+    assert cluster.ends([(topic, 0)]) == {(topic, 0): 0}
 
 
 def test_a_topic_that_is_gone_is_said_at_once(kafka: str, names: Names) -> None:

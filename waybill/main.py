@@ -5,6 +5,7 @@ Commands import what is heavy (Kafka, YAML models) when they run, so that `waybi
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
@@ -125,6 +126,9 @@ def explained(error: Exception) -> str | None:
 
 def main() -> None:
     """Console script `waybill`."""
+    # Imports make many objects and no garbage: with Python's defaults looking for it is a quarter of a worker's start
+    # (1.5 s of CPU against 1.1, measured).
+    gc.set_threshold(50_000, 20, 20)
     sys.exit(run(sys.argv[1:]))
 
 

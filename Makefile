@@ -31,7 +31,7 @@ demo: $(READY) ## sample readings through the whole pipeline, and the books bala
 	@$(BIN)/waybill demo
 
 # Files side by side, three at a time also on two cores, because most of them wait; each process has a Kafka of its own.
-# In the order of their names, so that the longest, the rounds under fire, begins early.
+# In the order of tests/conftest.py: the longest begin first.
 test: $(READY) ## the whole test suite, real Kafka included; prints what was skipped and why
 	@$(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 

@@ -23,6 +23,19 @@ hypothesis.settings.register_profile("local", deadline=None)  # shared cores: ti
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if IN_CI else "local")
 
+LONG = ("chaos/test_rounds", "streams/test_batch_histories", "system/", "simulation/test_whole", "chaos/")
+"""Files of the tests that take longest, by how their names begin: they are begun first, in this order."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first: one that began late would run alone at the end, with nothing beside it."""
+
+    def turn(item: pytest.Item) -> int:
+        name = item.path.relative_to(ROOT / "tests").as_posix()
+        return next((place for place, long in enumerate(LONG) if name.startswith(long)), len(LONG))
+
+    items.sort(key=turn)
+
 
 def missing(what: str, required: bool) -> NoReturn:
     """Skip with one line, or fail where it is required."""

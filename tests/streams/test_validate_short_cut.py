@@ -102,7 +102,8 @@ def stage(made: Pipeline, inline: int) -> ValidateStage:
 
 def worked(made: Pipeline, chunks: list[Chunk], inline: int) -> list[Work]:
     """Each chunk begins with what the one before was cut at."""
-    built, found = stage(made, inline), []
+    built = stage(made, inline)
+    found: list[Work] = []
     left: list[Message] = []
     condemned: dict[tuple[int, int], str] = {}
     for chunk in chunks:

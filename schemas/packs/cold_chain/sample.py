@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from math import pi, sin
 from typing import NamedTuple
 
 from schemas.packs.cold_chain.times import DAY, iso_text
+from schemas.packs.manifest import Manifest
 
 START = 1_772_409_600_000
 """2026-03-02T00:00:00Z, ms."""
@@ -57,17 +58,6 @@ _BAD = (
 )
 
 
-class Manifest(NamedTuple):
-    """The answers a sample must get, in records (every message holds one)."""
-
-    received: int
-    acknowledged: int
-    dead: int
-    duplicate: int
-    kinds: Mapping[str, int]
-    """Messages by what they are: good, late, duplicate, conflict, bad."""
-
-
 def sensors(count: int = 42) -> tuple[Sensor, ...]:
     """The probes of the sample."""
     return tuple(
@@ -84,7 +74,8 @@ def sample(readings: int, seed: int = 1) -> Iterator[tuple[str, bytes]]:
 
 
 def manifest(readings: int, seed: int = 1) -> Manifest:
-    """The answers to `sample(readings, seed)`."""
+    """The answers to `sample(readings, seed)`, whose messages hold one record each. Its kinds: good, late, duplicate,
+    conflict, bad."""
     kinds = Counter(kind for kind, _, _ in _messages(readings, seed))
     dead = kinds["bad"] + kinds["conflict"]
     return Manifest(readings, kinds["good"] + kinds["late"], dead, kinds["duplicate"], dict(sorted(kinds.items())))

@@ -16,9 +16,9 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from schemas.gs1.characters import unescape
-from schemas.gs1.digital_link import parse_digital_link, to_digital_link
+from schemas.gs1.digital_link import to_digital_link
 from schemas.gs1.keys import Key
-from schemas.gs1.urn import parse_urn
+from schemas.gs1.uri import find_key
 from schemas.kept import Kept
 from schemas.packs.epcis import event as ev
 from schemas.packs.epcis.event import Event, vocabulary_of
@@ -154,13 +154,8 @@ def _canonize(text: str) -> str:
         found = float(text)
         if abs(found) < float("inf"):
             return str(int(found)) if found.is_integer() else repr(found)
-    if text.startswith("urn:epc:"):
-        key = parse_urn(text)
-    elif text.startswith("http"):
-        key = parse_digital_link(text)
-    else:
-        return text
-    return _link(key) if isinstance(key, Key) else text
+    key = find_key(text)
+    return text if key is None else _link(key)
 
 
 def _link(key: Key) -> str:

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from schemas.gs1.characters import has_check_digit, is_digits
-from schemas.gs1.digital_link import parse_digital_link
-from schemas.gs1.keys import Key
-from schemas.gs1.urn import parse_urn
+from schemas.gs1.uri import find_key
 from schemas.kept import Kept
 from schemas.packs.epcis.xml_models import SBDH
 from schemas.packs.epcis.xml_text import Element
@@ -19,13 +17,8 @@ _ORDER = ("owning_party", "possessing_party", "location")
 
 
 def _party(text: str) -> str:
-    if text.startswith("urn:epc:"):
-        key = parse_urn(text)
-    elif text.startswith("http"):
-        key = parse_digital_link(text)
-    else:
-        return text
-    return key.gln or text if isinstance(key, Key) else text
+    key = find_key(text)
+    return text if key is None else key.gln or text
 
 
 _parties = Kept(_party, 2**12)

@@ -11,11 +11,12 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
 from schemas.packs.epcis.times import utc_text
+from schemas.packs.manifest import Manifest
 
 START = 1_772_431_200_000
 """2026-03-02T06:00:00Z, ms."""
@@ -31,17 +32,6 @@ BUYERS = ("0399999", "0614141", "4012345")
 _CONTEXT = ["https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld"]
 _ITEMS = 4
 Event = dict[str, Any]
-
-
-class Manifest(NamedTuple):
-    """The answers a sample must get, in records."""
-
-    received: int
-    acknowledged: int
-    dead: int
-    duplicate: int
-    kinds: Mapping[str, int]
-    """Messages by what they are: good, late, duplicate, declaration, bad (an event), broken (a document)."""
 
 
 class Message(NamedTuple):
@@ -62,7 +52,8 @@ def sample(messages: int, seed: int = 1) -> Iterator[tuple[str, bytes]]:
 
 
 def manifest(messages: int, seed: int = 1) -> Manifest:
-    """The answers to `sample(messages, seed)`."""
+    """The answers to `sample(messages, seed)`. Its kinds: good, late, duplicate, declaration, bad (an event), broken (a
+    document)."""
     found = list(_messages(messages, seed))
     good, dead, duplicate = (sum(getattr(one, name) for one in found) for name in ("good", "dead", "duplicate"))
     return Manifest(

@@ -1,0 +1,17 @@
+"""What a pack's shipped sample must come to, whatever the pack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Manifest(NamedTuple):
+    """The answers a sample must get, in records."""
+
+    received: int
+    acknowledged: int
+    dead: int
+    duplicate: int
+    kinds: Mapping[str, int]
+    """Messages by what they are; the sample says which kinds it has."""

@@ -13,7 +13,7 @@ from waybill.context import home
 from waybill.output import Code, finish, line, say
 
 if TYPE_CHECKING:
-    from schemas.packs.cold_chain.sample import Manifest
+    from schemas.packs.manifest import Manifest
     from waybill.demo import Shown
 
 PIPELINE = "cold-chain"

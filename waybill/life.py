@@ -135,7 +135,8 @@ class Finder:
     """Looks through the topics of one pipeline."""
 
     def __init__(self, reader: Reader, decoder: Decoder, pipeline: Pipeline) -> None:
-        self._reader, self.codec, self._pipeline = reader, decoder.codec, pipeline
+        self._reader, self._decoder, self._pipeline = reader, decoder, pipeline
+        self.codec = decoder.codec
 
     def position(self, message: Message, short: str) -> str:
         """Where a message stands, in full."""
@@ -169,8 +170,7 @@ class Finder:
     def delivery(self) -> dict[bytes, dict[str, Any]]:
         """The delivery table by batch id."""
         rows = self._reader.table(self._pipeline.topic("delivery")).values()
-        decoded = [self.codec.decode(row.value or b"") for row in rows]
-        return {row["batch_id"]: row for name, row in decoded if name == "delivery"}
+        return {row["batch_id"]: row for row in self._decoder.batches(rows)}
 
     def submission(self, raw: RawPosition) -> Message | None:
         """The publisher's message."""

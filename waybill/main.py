@@ -16,6 +16,7 @@ from typing import Protocol, cast
 
 import typer
 
+from streams.runtime.garbage import THRESHOLDS
 from waybill.output import Code, Fault, safe, say
 
 NOUNS = (
@@ -128,7 +129,7 @@ def main() -> None:
     """Console script `waybill`."""
     # Imports make many objects and no garbage: with Python's defaults looking for it is a quarter of a worker's start
     # (1.5 s of CPU against 1.1, measured).
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(*THRESHOLDS)
     sys.exit(run(sys.argv[1:]))
 
 

@@ -64,24 +64,24 @@ def judge(
     the request asked not to overwrite (`If-None-Match: *`). `records`: how answers for each record are read, if the
     partner gives them; `names`: of the records sent.
     """
-    outcome = _judge(answer, digests, now, not_done, secrets, create_only)
+    text, parsed = line(answer, secrets), _json(answer)
+    outcome = _judge(answer, text, parsed, digests, now, not_done, create_only)
     if records is not None and answer.status in records.statuses:
-        outcome = _per_record(answer, outcome, records, names, secrets)
+        outcome = _per_record(answer, text, parsed, outcome, records, names, secrets)
     return outcome._replace(status=answer.status, kept=kept(answer.body, secrets))
 
 
 def _judge(
     answer: Answer,
+    text: str,
+    parsed: Any,
     digests: Collection[bytes],
     now: float,
     not_done: Collection[int],
-    secrets: Collection[str],
     create_only: bool,
 ) -> Outcome:
-    """The answer table, for the batch as a whole."""
+    """The answer table, for the batch as a whole; `text`: what of the answer is shown, `parsed`: its body."""
     status = answer.status
-    text = line(answer, secrets)
-    parsed = _json(answer)
     stored = _stored_digest(parsed)
 
     if stored is not None and (status in (409, 412, 422) or 200 <= status < 300):
@@ -120,12 +120,17 @@ def _judge(
 
 
 def _per_record(
-    answer: Answer, whole: Outcome, records: RecordReader, names: Sequence[str], secrets: Collection[str]
+    answer: Answer,
+    text: str,
+    parsed: Any,
+    whole: Outcome,
+    records: RecordReader,
+    names: Sequence[str],
+    secrets: Collection[str],
 ) -> Outcome:
     """What an answer with an outcome for each record comes to; `whole`: what it says of the batch otherwise."""
     if whole.kind is OutcomeKind.CONFLICT:
         return whole
-    text, parsed = line(answer, secrets), _json(answer)
     if fault := _unreadable(answer, parsed):
         return Outcome(OutcomeKind.UNKNOWN, f"{text} [{fault}]")
     found = records.read(None if parsed is _NOT_JSON else parsed, names)
@@ -170,18 +175,19 @@ def line(answer: Answer, secrets: Collection[str] = ()) -> str:
 
 def excerpt(text: str, secrets: Collection[str] = ()) -> str:
     """At most EXCERPT printable characters, with secrets blotted out before the cut, so that none is left in part."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        if secret:
-            text = text.replace(secret, "***")
-    text = " ".join(text.split())
+    text = " ".join(_blotted(text, secrets).split())
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:EXCERPT])
+
+
+def _blotted(text: str, secrets: Collection[str]) -> str:
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
 
 
 def kept(body: bytes, secrets: Collection[str] = ()) -> Kept:
     """What of an answer's body goes into the record of the attempt. Secrets are blotted out before the cut."""
-    text = body.decode("utf-8", "replace")
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, "***")
+    text = _blotted(body.decode("utf-8", "replace"), secrets)
     return Kept(text.encode()[:KEPT].decode("utf-8", "ignore"), sha256(body).digest())
 
 

@@ -11,6 +11,7 @@ import base64
 import gzip
 import io
 import os
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from hashlib import sha256
@@ -90,7 +91,7 @@ class HttpSink:
             data=io.BytesIO(data),  # sent piece by piece, so a large body does not hold up the loop
             headers=self._headers(envelope, digest, who),
             allow_redirects=False,
-            ssl=self._tls.now() if self._tls is not None else True,
+            ssl=self._context(),
             trace_request_ctx=trace,
         ) as response:
             answer = await _read(response, min(MAX_ANSWER + MAX_RECORD_ANSWER * len(envelope.names), MAX_ANSWERS))
@@ -132,6 +133,10 @@ class HttpSink:
             trace_configs=[trace],
         )
 
+    def _context(self) -> ssl.SSLContext | bool:
+        """For a new connection. Raises CertificateMissing and SecretMissing."""
+        return self._tls.now() if self._tls is not None else True
+
     def _url(self, envelope: Envelope) -> URL:
         url = URL(self._partner.url)
         if self._partner.path is None:
@@ -166,7 +171,7 @@ class HttpSink:
             data=form.encode(),
             headers=headers,
             allow_redirects=False,
-            ssl=self._tls.now() if self._tls is not None else True,
+            ssl=self._context(),
             trace_request_ctx=SimpleNamespace(sent=False),
         ) as response:
             answer = await _read(response, MAX_ANSWER)

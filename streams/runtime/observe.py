@@ -205,10 +205,13 @@ class Observer:
 
     def _deliveries(self, step: Step) -> None:
         for output in step.work.outputs if step.work else ():
-            if output.topic == "delivery" and output.value is None and (output.key or b"").startswith(PARTNER_KEY):
-                self._log.info("partner is well again", partner=(output.key or b"").removeprefix(PARTNER_KEY).decode())
-        for value in self._outputs(step, "delivery"):
-            name, row = self._codec.decode(value)
+            if output.topic != "delivery":
+                continue
+            if output.value is None:
+                if (key := output.key or b"").startswith(PARTNER_KEY):
+                    self._log.info("partner is well again", partner=key.removeprefix(PARTNER_KEY).decode())
+                continue
+            name, row = self._codec.decode(output.value)
             if name == "partner_state":
                 self._left_alone(row)
             elif row["state"] == "sent":

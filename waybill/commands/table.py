@@ -79,6 +79,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Show the rows of a table as they stand now."""
+    from streams.dispatch import PARTNER_KEY
     from waybill.reader import Decoder, Reader
 
     pipeline, cluster = _open(name, folder, short, brokers)
@@ -86,7 +87,7 @@ def show(
     number = 0
     with Reader(cluster) as reader:
         for (partition, row_key), message in sorted(reader.table(pipeline.topic(short)).items()):
-            of_batch = short == "delivery" and not row_key.startswith(b"partner/")
+            of_batch = short == "delivery" and not row_key.startswith(PARTNER_KEY)
             shown = row_key.hex() if of_batch else row_key.decode("utf-8", "backslashreplace")
             if key is not None and key not in shown and key not in str(key_text(shown)):
                 continue

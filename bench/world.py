@@ -15,7 +15,8 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from schemas.packs.cold_chain.sample import sample
 from streams.runtime.admin import Cluster
 from topology.load import load_pipeline
-from topology.model import ObjectStorePartner, Pipeline, Topic, partition_for
+from topology.model import Pipeline, Topic, partition_for
+from topology.partner import ObjectStorePartner
 from topology.topics import topic_specs
 from waybill.broker import Broker
 

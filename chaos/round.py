@@ -29,7 +29,8 @@ from chaos.store import Store
 from chaos.timeline import Timeline, timeline
 from streams.runtime.admin import create_topics
 from topology.load import load_pipeline
-from topology.model import SHORT_NAMES, ObjectStorePartner, Pipeline
+from topology.model import SHORT_NAMES, Pipeline
+from topology.partner import ObjectStorePartner
 from topology.topics import topic_specs
 from waybill.partner_sim import Partner, Server
 

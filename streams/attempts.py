@@ -22,7 +22,8 @@ from streams.delivery.backoff import delay
 from streams.delivery.breaker import OFF, BreakerTerms
 from streams.delivery.bucket import FREE, RateTerms
 from streams.delivery.protocol import NONE_REFUSED, Outcome, OutcomeKind
-from topology.model import BackoffPreset, HttpPartner, Partner, Pipeline
+from topology.model import BackoffPreset, Pipeline
+from topology.partner import HttpPartner, Partner
 
 STOP_WAIT = 60_000
 """Milliseconds before a partner that refused us (401, 403) is asked again: credentials take people to repair."""

@@ -23,8 +23,8 @@ from streams.delivery.protocol import Envelope
 from streams.delivery.render import CONTENT_TYPES, FORMS, render
 from streams.runtime.log import LogError, LogGap
 from streams.stage import Message
-from topology.model import HttpPartner, ObjectStorePartner, Partner, Pipeline
-from topology.partner import BodyForm
+from topology.model import Pipeline
+from topology.partner import BodyForm, HttpPartner, ObjectStorePartner, Partner
 
 CACHE_BYTES = 16 * 2**20
 """Message bytes of batches kept decoded (which takes several times as much memory)."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from topology.model import EVENT_TOPICS, Batching, ObjectStorePartner, Partner, PartnerRule, Pipeline
+from topology.model import EVENT_TOPICS, Batching, PartnerRule, Pipeline
+from topology.partner import ObjectStorePartner, Partner
 
 WIDTH = 100
 UNWRITTEN = ("review", "parked")

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from schemas.wording import RulesBroken, did_you_mean
-from topology.model import HttpPartner, ObjectStorePartner
+from topology.partner import HttpPartner, ObjectStorePartner
 from topology.yaml_file import Location, Mistake, YamlFile, expand, is_secret, origin
 
 PARTNER_KINDS: dict[str, type[BaseModel]] = {"object-store": ObjectStorePartner, "http": HttpPartner}

@@ -13,7 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from schemas.packs import PACKS, load_pack, options_model
 from schemas.wording import did_you_mean
 from topology.explain import PARTNER_KINDS, explain, mistake
-from topology.model import Partner, Pipeline, Profile
+from topology.model import Pipeline, Profile
+from topology.partner import Partner
 from topology.yaml_file import Location, Mistake, TopologyError, YamlFile, expand, read_yaml
 
 __all__ = [

@@ -15,9 +15,7 @@ from pydantic import Field, model_validator
 
 from schemas.settings import Number, Settings, Whole
 from schemas.wording import RulesBroken
-from topology.partner import HttpPartner as HttpPartner
-from topology.partner import ObjectStorePartner as ObjectStorePartner
-from topology.partner import Partner as Partner
+from topology.partner import HttpPartner, Partner
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
 

@@ -89,7 +89,7 @@ class Surroundings:
         """Where batches will go, and which of the HTTP partners nobody listens at now."""
         from urllib.parse import urlsplit
 
-        from topology.model import HttpPartner
+        from topology.partner import HttpPartner
 
         partners = {name: partner for pipeline in pipelines for name, partner in pipeline.partners.items()}
         for name, partner in sorted(partners.items()):

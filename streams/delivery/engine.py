@@ -18,7 +18,7 @@ from streams.delivery.http import HttpSink
 from streams.delivery.object_store import ObjectStoreSink
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind, Sink
 from streams.runtime import failpoints
-from topology.model import HttpPartner, ObjectStorePartner, Partner
+from topology.partner import HttpPartner, ObjectStorePartner, Partner
 
 OBJECT_STORE_SLOTS = 8
 """Open writes to one object store at a time; an HTTP partner says its own (`connections`)."""

@@ -23,7 +23,9 @@ from obstore.store import LocalStore, ObjectStore, from_url
 from schemas.canonical import canonical_json
 from streams.delivery import answers
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
-from topology.model import ClaimStore, ObjectStorePartner
+from streams.delivery.secrets import SHORTEST
+from topology.model import ClaimStore
+from topology.partner import ObjectStorePartner
 
 CLIENT_OPTIONS = frozenset(
     {"allow_http", "allow_invalid_certificates", "connect_timeout", "proxy_url", "proxy_excludes", "root_certificate"}
@@ -177,7 +179,7 @@ def cause_of(error: Exception) -> str:
 def secrets_of(place: ObjectStorePartner | ClaimStore) -> frozenset[str]:
     """Values of options that no ack and no log may show."""
     secret = re.compile("secret|token|key|sas|pass", re.IGNORECASE)
-    return frozenset(value for name, value in place.options.items() if secret.search(name) and len(value) >= 6)
+    return frozenset(value for name, value in place.options.items() if secret.search(name) and len(value) >= SHORTEST)
 
 
 def folder_of(url: str) -> Path | None:

@@ -14,9 +14,9 @@ import pytest
 
 from tests.commands.conftest import Cli
 from topology.load import load_pipeline
-from topology.model import HttpPartner, ObjectStorePartner
+from topology.partner import HttpPartner, ObjectStorePartner
 from waybill.commands import run
-from waybill.surroundings import Surroundings
+from waybill.surroundings import CLINIC_VARIABLE, SHIPPED_CLINIC, Surroundings
 
 
 def test_a_web_port_that_is_taken_is_one_line(cli: Cli) -> None:
@@ -93,3 +93,10 @@ def test_up_says_where_batches_go_and_who_is_not_there(capsys: pytest.CaptureFix
         f"batches for here go to http://127.0.0.1:{port}",
         "batches for lake go to file:lake",
     ]
+
+
+def test_the_place_that_partner_sim_stands_in_for_is_the_shipped_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(CLINIC_VARIABLE, raising=False)
+    clinic = load_pipeline("cold-chain").partners["clinic-api"]
+    assert isinstance(clinic, HttpPartner)
+    assert clinic.url == SHIPPED_CLINIC

@@ -15,7 +15,7 @@ from streams.delivery.engine import OBJECT_STORE_SLOTS, DeliveryEngine
 from streams.delivery.protocol import Envelope, Outcome, Sink
 from streams.delivery.protocol import OutcomeKind as Kind
 from tests.delivery.worlds import envelope, http, store
-from topology.model import Partner
+from topology.partner import Partner
 from waybill.partner_sim import Server
 
 LONG = 30.0

@@ -17,7 +17,7 @@ from streams.delivery.protocol import Envelope, Outcome
 from streams.delivery.protocol import OutcomeKind as Kind
 from tests.delivery.worlds import BODY, canned_port, closed_port, envelope, http, run, silent_port
 from tests.support import wait_for
-from topology.model import HttpPartner
+from topology.partner import HttpPartner
 from waybill.partner_sim import Modes, Server, check_faults
 
 

@@ -24,7 +24,7 @@ from streams.delivery.http import HttpSink
 from streams.delivery.protocol import Envelope, Outcome
 from streams.delivery.protocol import OutcomeKind as Kind
 from tests.delivery.worlds import BODY, envelope, run, silent_port
-from topology.model import HttpPartner
+from topology.partner import HttpPartner
 
 TOKEN = "open-sesame-1"
 Ask = Callable[..., Awaitable[Outcome]]

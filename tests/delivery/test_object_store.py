@@ -30,7 +30,7 @@ from tests.delivery.worlds import (
     silent_port,
     store,
 )
-from topology.model import ObjectStorePartner
+from topology.partner import ObjectStorePartner
 
 
 @pytest.fixture(scope="module")

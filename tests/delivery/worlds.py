@@ -15,7 +15,7 @@ from moto.server import ThreadedMotoServer
 
 from streams.delivery.object_store import object_path
 from streams.delivery.protocol import Envelope
-from topology.model import HttpPartner, ObjectStorePartner
+from topology.partner import HttpPartner, ObjectStorePartner
 
 T = TypeVar("T")
 BODY = b'{"records":[1,2,3]}'

@@ -26,7 +26,7 @@ from tests.delivery.worlds import (
     silent_port,
     store,
 )
-from topology.model import Partner
+from topology.partner import Partner
 from waybill.partner_sim import Server
 
 

@@ -16,7 +16,7 @@ from streams.delivery.engine import build_sink
 from streams.delivery.protocol import Envelope
 from streams.delivery.protocol import OutcomeKind as Kind
 from tests.delivery.worlds import BODY, BUCKET, envelope, http, run, s3
-from topology.model import Partner
+from topology.partner import Partner
 from waybill.partner_sim import FAULTS as PARTNER_FAULTS
 from waybill.partner_sim import NO_FAULT, Server, check_faults
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from random import Random
 from typing import Any, NamedTuple
 
-from topology.model import Batching, Chunking, HttpPartner, PartnerRule, Pipeline, Retry, Topic
+from topology.model import Batching, Chunking, PartnerRule, Pipeline, Retry, Topic
+from topology.partner import HttpPartner
 
 PARTNERS = ("clinic", "lake")
 TIMEOUT = 30.0

@@ -15,8 +15,8 @@ from streams.dispatch import DispatchStage
 from streams.progress import Identity
 from streams.stage import Chunk, Message, Output, Work
 from streams.tables import MemoryRows
-from topology.model import HttpPartner, ObjectStorePartner, Partner, Pipeline, Retry
-from topology.partner import BreakerSettings
+from topology.model import Pipeline, Retry
+from topology.partner import BreakerSettings, HttpPartner, ObjectStorePartner, Partner
 
 CODEC = SingleObjectCodec()
 START = 1_700_000_000_000

@@ -15,8 +15,8 @@ from streams.stage import Chunk, Message
 from streams.tables import MemoryRows
 from tests.streams.dispatch_desk import CODEC, START, TOPIC_ID, PlainPack, batched, batched_again, pipeline, record
 from tests.streams.dispatch_world import TIMEOUT, Bad, Entry, Launched, Setting, Turn
-from topology.model import HttpPartner, Retry
-from topology.partner import BreakerSettings, Rate
+from topology.model import Retry
+from topology.partner import BreakerSettings, HttpPartner, Rate
 
 RECORDS = 2
 """In each batch."""

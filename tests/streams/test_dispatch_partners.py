@@ -9,8 +9,7 @@ import pytest
 from streams.delivery.protocol import Kept, Outcome, OutcomeKind
 from streams.dispatch import PARTNER_KEY
 from tests.streams.dispatch_desk import CODEC, Desk, batch_id
-from topology.model import HttpPartner
-from topology.partner import BreakerSettings, Rate
+from topology.partner import BreakerSettings, HttpPartner, Rate
 
 
 def desk(**changes: Any) -> Desk:

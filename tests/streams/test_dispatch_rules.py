@@ -29,7 +29,8 @@ from tests.streams.dispatch_desk import (
     record,
     said,
 )  # fmt: skip
-from topology.model import HttpPartner, ObjectStorePartner, partition_for
+from topology.model import partition_for
+from topology.partner import HttpPartner, ObjectStorePartner
 
 HOUR = 3600.0
 

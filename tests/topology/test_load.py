@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from streams.delivery.object_store import folder_of
 from topology.load import TopologyError, load_all, load_pipeline, pipeline_names
-from topology.model import HttpPartner, ObjectStorePartner
+from topology.partner import HttpPartner, ObjectStorePartner
 from topology.yaml_file import MAX_BYTES
 
 from .conftest import PARTNERS, Write

@@ -13,19 +13,8 @@ from pydantic import BaseModel
 
 from schemas.packs.cold_chain.options import Alarm, Options, Product, Source
 from topology.load import TopologyError, load_pipeline
-from topology.model import (
-    Batching,
-    Chunking,
-    ClaimStore,
-    HttpPartner,
-    ObjectStorePartner,
-    Parsing,
-    PartnerRule,
-    Pipeline,
-    Retry,
-    Topic,
-)
-from topology.partner import BreakerSettings, OAuth2Auth, Rate, RecordAnswers, Tls
+from topology.model import Batching, Chunking, ClaimStore, Parsing, PartnerRule, Pipeline, Retry, Topic
+from topology.partner import BreakerSettings, HttpPartner, OAuth2Auth, ObjectStorePartner, Rate, RecordAnswers, Tls
 
 PIPELINE = """\
 pipeline: demo

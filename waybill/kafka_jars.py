@@ -83,14 +83,15 @@ def kafka_libs(say: Callable[[str], None]) -> Path:
         return folder
     folder = cache_folder() / f"kafka-{KAFKA_VERSION}" / "libs"
     if not folder.is_dir():
-        with _only_one(cache_folder() / f"kafka-{KAFKA_VERSION}.lock"):
+        with only_one(cache_folder() / f"kafka-{KAFKA_VERSION}.lock"):
             if not folder.is_dir():  # another process may have fetched it while this one waited
                 _fetch(folder, say)
     return folder
 
 
 @contextmanager
-def _only_one(lock_file: Path) -> Iterator[None]:
+def only_one(lock_file: Path) -> Iterator[None]:
+    """Lets one process in at a time; the others wait. Raises OSError where the cache cannot be written."""
     lock_file.parent.mkdir(parents=True, exist_ok=True)
     with lock_file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -123,7 +123,12 @@ class BreakerSettings(Settings):
         "`retry.attempts`; 0: it never opens",
     )
     first: Number = Field(1.0, gt=0, le=3600, description="seconds until the partner is tried with one batch")
-    longest: Number = Field(30.0, gt=0, le=86_400, description="seconds to which that wait doubles while tries fail")
+    longest: Number = Field(
+        30.0,
+        gt=0,
+        le=86_400,
+        description="seconds to which it doubles while tries fail; each wait is spread by a fifth",
+    )
 
 
 class Rate(Settings):

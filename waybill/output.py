@@ -120,8 +120,8 @@ def event_utc(ms: int) -> str:
 
 
 def count(number: int, word: str) -> str:
-    """`1 record`, `2 records`."""
-    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
+    """`1 record`, `2 records`, `2 batches`."""
+    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}{'es' if word.endswith('ch') else 's'}"
 
 
 def finding_text(found: Mapping[str, str]) -> str:

@@ -217,6 +217,8 @@ def _unreadable(answer: Answer, parsed: Any) -> str | None:
         # forgets to change its server's default type sends no tag.
         return "body unreadable: an HTML page"
     if parsed is _NOT_JSON and (answer.complete is None or _says_json(answer)):
+        if answer.complete is None:
+            return "where the answer ends cannot be known: it has no Content-Length and is no JSON"
         return "body unreadable: not whole JSON"
     return None
 

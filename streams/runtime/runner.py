@@ -101,6 +101,8 @@ class Step:
     messages: int = 0
     work: Work | None = None
     seconds: float = 0.0
+    """From the fetch's answer on; of a turn that fetched nothing, all of it."""
+    fetched_at: float | None = None
     result: str = "idle"
     """idle, rebuilt-window, commit, abort, stale, indeterminate, failed, revoking."""
     error: BaseException | None = None
@@ -188,7 +190,7 @@ class Runner:
         except Exception as error:
             # No record can be blamed for what fails outside `process`: nobody knows what state we are in.
             raise Fatal(f"{self.stage.name} failed outside a record: {type(error).__name__}: {error}") from error
-        step.seconds = time.perf_counter() - started
+        step.seconds = time.perf_counter() - (step.fetched_at or started)
         self._observe(step)
         return step
 
@@ -202,6 +204,7 @@ class Runner:
         self._held = frozenset(partition for partition, left in room.items() if not left)
         records = min([self._limit, *filter(None, room.values())])
         fetched = self.log.fetch(records, chunking.bytes, chunking.linger, timeout, self._held)
+        step.fetched_at = time.perf_counter()
         if fetched.messages or fetched.assigned or fetched.revoked or self._exchange.busy():
             self._moved = self._clock()
         self._token = fetched.token

@@ -7,6 +7,7 @@ process: fencing and gaps are an operator's or a supervisor's business, never a 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -295,7 +296,7 @@ class Worker:
         if (early := await self._start_frame(stop)) is not None:
             return early
         garbage.tune()
-        log.info("frame started", web=f"http://{self.settings.web_bind}:{self.settings.web_port}")
+        log.info("frame started", pid=os.getpid(), web=f"http://{self.settings.web_bind}:{self.settings.web_port}")
         Guard(self._standing, self.settings.drain_seconds + LAST_SECONDS).start()
         self._lag.start()
         self._topics.start()

@@ -10,6 +10,7 @@ from audit.chain import Action, Entry
 from schemas.canonical import RawPosition
 from streams.stage import Message
 from topology.load import load_pipeline
+from waybill.commands.trace import as_words
 from waybill.life import Life, steps
 
 RAW = RawPosition("cold-chain.raw", 0, 0, 7, 0)
@@ -41,6 +42,13 @@ def test_audit_entries_are_told_in_the_order_of_the_life_whatever_the_order_they
     for found in permutations(blocks):
         life = Life(RAW, audit=[entry for block in found for entry in block])
         assert told(life) == ["VALIDATE", "ADMIT", "ATTEMPT", "BATCH", "DEAD", "RELEASE"]
+
+
+def test_a_zero_is_a_fact_and_what_is_not_there_is_none() -> None:
+    life = Life(RAW, audit=written("validate", 0, 1000, "VALIDATE"))
+    (words,) = [as_words(step) for step in steps(life, load_pipeline("cold-chain")) if step.name == "AUDIT"]
+    assert "partition=0  sequence=0" in words
+    assert "None" not in words
 
 
 def test_the_clock_of_a_worker_changes_nothing() -> None:

@@ -110,6 +110,12 @@ def test_answer_table(given_answer: Answer, kind: Kind) -> None:
     assert outcome.kept.digest == sha256(given_answer.body).digest()
 
 
+def test_an_answer_whose_end_cannot_be_known_is_told_what_it_lacks() -> None:
+    outcome = judge(answer(201, b"", complete=None), {SENT}, NOW)
+    assert outcome.kind is Kind.UNKNOWN
+    assert "no Content-Length" in outcome.answer
+
+
 def test_412_of_a_create_only_request_is_unknown_as_long_as_nobody_says_what_is_there() -> None:
     assert judge(answer(412), {SENT}, NOW, create_only=True).kind is Kind.UNKNOWN
     assert judge(answer(412, {"digest": SENT.hex()}), {SENT}, NOW, create_only=True).kind is Kind.DELIVERED

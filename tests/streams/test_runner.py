@@ -21,7 +21,7 @@ from streams.runtime.log import (
     TooLarge,
 )
 from streams.runtime.memory import MemoryBroker
-from streams.runtime.runner import Runner
+from streams.runtime.runner import Runner, Step
 from streams.stage import Chunk, Output, Work
 from tests.streams.toy_pack import Toy, line_pipeline, small_chunks
 
@@ -398,3 +398,27 @@ def test_a_stage_rests_when_nothing_goes_on_and_nothing_becomes_due(monkeypatch:
 def _noted(toy: Toy, chunk: Chunk, seen: list[Chunk]) -> Work:
     seen.append(chunk)
     return toy.stage.process(chunk)
+
+
+def test_the_time_of_a_chunk_begins_with_its_messages_and_not_with_the_wait_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    toy, seconds = Toy(), [0.0]
+    monkeypatch.setattr("streams.runtime.runner.time.perf_counter", lambda: seconds[0])
+    fetch = toy.log.fetch
+
+    def slow(*asked: Any) -> Fetched:
+        seconds[0] += 60
+        return fetch(*asked)
+
+    def work(chunk: Chunk) -> Work:
+        seconds[0] += 2
+        return toy.stage.process(chunk)
+
+    monkeypatch.setattr(toy.log, "fetch", slow)
+    toy.publish("a g 1")
+    steps = list[Step]()
+    runner = Runner(toy.log, toy.stage, toy.pipeline.chunk, hand_over=work, observe=steps.append)
+    while not any(step.messages for step in steps):
+        runner.step(timeout=0)
+    assert [step.seconds for step in steps if step.messages] == [2.0]

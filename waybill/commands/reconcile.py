@@ -11,7 +11,7 @@ import typer
 from waybill.context import Brokers, Folder, Json, MaybePipeline, find_brokers, load_some, require_cluster
 from waybill.moments import Window
 from waybill.moments import window as parse_window
-from waybill.output import Code, Fault, emit, event_utc, finish, line, safe, say
+from waybill.output import Code, Fault, count, emit, event_utc, finish, line, safe, say
 
 if TYPE_CHECKING:
     from streams.stage import Message
@@ -64,8 +64,8 @@ def reconcile(
     if not json:
         total = Tally("")
         for result in tallies:
-            for count in ("received", "acknowledged", "dead", "duplicate", "in_flight", "outside"):
-                setattr(total, count, getattr(total, count) + getattr(result, count))
+            for name in ("received", "acknowledged", "dead", "duplicate", "in_flight", "outside"):
+                setattr(total, name, getattr(total, name) + getattr(result, name))
         if within is not None:
             bounds = " ".join(f"{name}={value or '-'}" for name, value in bounds_of(within).items())
             line(f"window: {bounds} outside={total.outside}")
@@ -121,7 +121,7 @@ def report(result: Tally, json: bool, window: Window | None = None) -> None:
             {
                 "kind": "conservation",
                 "pipeline": result.pipeline,
-                **{count.replace("_", "-"): getattr(result, count) for count in counts},
+                **{name.replace("_", "-"): getattr(result, name) for name in counts},
                 "holds": result.holds,
                 **({} if window is None else {"window": bounds_of(window), "outside": result.outside}),
             }
@@ -246,7 +246,9 @@ def busy(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> str | None:
         topic = pipeline.topic(source)
         waiting = sum(reader.waiting(topic, reader.committed(pipeline.group_id(stage), topic), cap=1000).values())
         if waiting:
-            return f"{waiting} messages of {topic} to be read by {stage}"
+            # Those in a window that is still open have been read; offsets commit when it is sealed (BA4).
+            word = "in open windows or still to be read" if stage == "batch" else "to be read"
+            return f"{count(waiting, 'message')} of {topic} {word} by {stage}"
     rows = decoder.batches(reader.table(pipeline.topic("delivery")).values())
     unsettled = sum(row["state"] in ("pending", "in_flight") for row in rows)
-    return f"{unsettled} batches unsettled" if unsettled else None
+    return f"{count(unsettled, 'batch')} unsettled" if unsettled else None

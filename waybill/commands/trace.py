@@ -211,7 +211,7 @@ def as_words(step: Step) -> str:
     """A step's facts on one line."""
     parts = []
     for name, value in facts(step).items():
-        if value in (None, [], "", {}, False):
+        if value is None or value is False or value in ([], "", {}):  # a zero is a fact
             continue
         if name == "findings" or name == "warnings":
             value = "; ".join(map(finding_text, value))

@@ -11,12 +11,13 @@ import re
 import subprocess
 from argparse import Namespace
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from chaos.checker.judge import LAWS
 from chaos.crew import ROOT
 from chaos.faults import FAULTS
 from chaos.round import Result
@@ -132,7 +133,7 @@ def _page(options: Namespace, everything: Sequence[Entry], pictured: bool) -> st
     totals: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     titles = {}
     for verdict in judged:
-        for found in verdict["invariants"]:
+        for found in _judged(verdict):
             titles[found["id"]] = found["title"]
             totals[found["id"]][0] += found["checked"]
             totals[found["id"]][1] += len(found["findings"])
@@ -187,6 +188,11 @@ def _findings(verdict: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _judged(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a round was held against. Older rounds name I12 too, which a round alone cannot show."""
+    return [found for found in verdict.get("invariants", []) if found["id"] in LAWS]
+
+
 def faults_table(everything: Sequence[Entry]) -> str:
     """Faults against invariants: in how many rounds with the fault the invariant was checked and held."""
     held: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
@@ -195,7 +201,7 @@ def faults_table(everything: Sequence[Entry]) -> str:
     for entry in everything:
         for name in happened(entry):
             rounds[name] += 1
-            for found in entry["verdict"].get("invariants", []):
+            for found in _judged(entry["verdict"]):
                 if found["id"] not in invariants:
                     invariants.append(found["id"])
                 held[name][found["id"]] += bool(found["checked"]) and not found["findings"]

@@ -197,15 +197,54 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
     return value >> 1, at + 1
 
 
+def _text_end(data: bytes, at: int) -> int:
+    """Where the text that begins there ends. Raises ValueError where there is none."""
+    size, at = _number(data, at)
+    if size < 0:
+        raise ValueError("a text of less than no bytes")
+    data[at : at + size].decode()
+    return at + size
+
+
+def _rest_end(data: bytes, at: int) -> int:
+    """Where what `shared_rest` makes ends. Raises ValueError for a replayed record and for what is none of it."""
+    for field in ("received_at", "count", "source", "site", "schema_version", "topology_version"):
+        if field in ("count", "topology_version"):
+            found, at = _number(data, at)
+            if found < 0:
+                raise ValueError(f"{field} is negative")
+        elif field == "schema_version" or data[at] == 2:
+            at = _text_end(data, at if field == "schema_version" else at + 1)
+        elif data[at] == 0:
+            at += 1
+        else:
+            raise ValueError(f"{field} is neither null nor text")
+    if data[at : at + 1] != NO_PASSPORT:
+        raise ValueError("it has a passport")
+    return at + 1
+
+
+def _warnings_end(data: bytes, at: int) -> int:
+    """Where the warnings end. Raises ValueError where they are not written in one block."""
+    count, at = _number(data, at)
+    for _ in range(3 * count):
+        at = _text_end(data, at)
+    if count <= 0 or data[at] != 0:
+        raise ValueError("warnings of another form")
+    return at + 1
+
+
 def read_fronts(header: bytes, values: Iterable[bytes | None]) -> Iterator[Front | None]:
     """The front of each message; None where it is no Validated message of the common form (long names, many
-    partitions, a claim, damage): then the codec reads it, or says what is wrong with it."""
+    partitions, a claim, damage): then the codec reads it, or says what is wrong with it. What has a front can be read
+    to its last byte: what was damaged behind it must not be admitted, or a whole batch could not be read (law 1)."""
     # Half of what batch does with a record would be reading it, were it not for three things. One walk finds the end
     # of the shared front without looking at it: the sizes lie in it, so that bytes met before have the same end. The
     # time, which many neighbours share, is compared and not read. Fields that go on into another message stay bytes.
     start = len(header)
     known, new, kind = _KNOWN, tuple.__new__, Front
     time_field, recorded_at = b"\0", 0
+    rest = b"nothing begins with this"
     for data in values:
         front = None
         try:
@@ -251,8 +290,23 @@ def read_fronts(header: bytes, values: Iterable[bytes | None]) -> Iterator[Front
                     else:
                         index = one >> 1
                         end += 1
-                    if found and offset >= 0 and index >= 0:
-                        position = data[at:end] if plain else long(offset) + long(index)
+                    position = data[at:end] if plain else b""
+                    while data[end] > 127:  # event_time
+                        end += 1
+                    at = end + 33  # and submission_digest
+                    if data.startswith(rest, at):
+                        at += len(rest)
+                    else:
+                        end = _rest_end(data, at)
+                        rest, at = data[at:end], end
+                    at = _warnings_end(data, at) if data[at] else at + 1
+                    if (size := data[at]) > 127 or size & 1:
+                        size, at = _number(data, at)
+                    else:
+                        size >>= 1
+                        at += 1
+                    if found and offset >= 0 and index >= 0 and 0 <= size == len(data) - at - 1:
+                        position = position or long(offset) + long(index)
                         front = new(
                             kind,
                             (

@@ -17,7 +17,7 @@ from audit.block import TAGS, Tag
 from schemas.avro import long
 from schemas.canonical import RawPosition, idempotency_key, sha256
 from schemas.codec import Codec
-from schemas.errors import UNPROCESSABLE, Finding
+from schemas.errors import OUT_OF_RANGE, UNPROCESSABLE, Finding
 from schemas.kept import Kept
 from schemas.pack import Listed, Pack, Record, Refusal, Submission, Unpacked, refuse_whole
 from schemas.validated import claim_payload, encode_validated, shared_front, shared_rest
@@ -36,7 +36,12 @@ DAY = 86_400_000
 _STAMPS = Kept(long, 4096)
 """Times on the wire: neighbours share theirs."""
 _partition = attrgetter("partition")
+LONGEST_HEADER = 1024
+"""Bytes: every record repeats the headers of its submission, so that a small message could become terabytes."""
 _new = tuple.__new__  # a named tuple's own constructor costs three times as much
+
+
+ORIGIN_HEADERS = ("content-type", "waybill-source", "waybill-site", "waybill-received-at")
 
 
 class Origin(NamedTuple):
@@ -46,6 +51,8 @@ class Origin(NamedTuple):
     source: str | None = None
     site: str | None = None
     received_at: str | None = None
+    too_long: str | None = None
+    """Name of a header that says more than LONGEST_HEADER bytes; the others are left out then."""
 
 
 NO_HEADERS = Origin()
@@ -154,8 +161,11 @@ class ValidateStage:
         rests: Iterable[bytes] = repeat(shared_rest(None, 1, None, None, schema_version, version))
         if any(headers):
             origins = list(map(_origin, headers[:end]))
-            records = self._pack.singles(values[:end], [origin[:3] for origin in origins])
-            rests = [shared_rest(when, 1, source, site, schema_version, version) for _, source, site, when in origins]
+            end = next((n for n, origin in enumerate(origins) if origin.too_long), end)
+            records = self._pack.singles(values[:end], [origin[:3] for origin in origins[:end]])
+            rests = [
+                shared_rest(when, 1, source, site, schema_version, version) for _, source, site, when, _ in origins
+            ]
         else:
             records = self._pack.singles(values[:end])
         if not records:
@@ -209,7 +219,7 @@ class ValidateStage:
     def _submission(self, work: Work, progress: Progress, message: Message, chunk: Chunk) -> bool:
         """Produces the records of one submission from `next_index` on; False where the chunk is full before its end."""
         partition, offset, recorded_at, _, value, headers = message
-        content_type, source, site, received_at = _origin(headers) if headers else NO_HEADERS
+        content_type, source, site, received_at, too_long = _origin(headers) if headers else NO_HEADERS
         condemned = chunk.condemned.get((partition, offset))
         if self._clamped:
             # Once (VA5): later chunks of a submission are bounded by what its first came to, not by their clock.
@@ -219,7 +229,12 @@ class ValidateStage:
         if not progress.next_index:
             progress.topology_version = self.pipeline.version  # one that spans chunks keeps what it began with (VA1)
         submission = Submission(value, content_type, source, site)
-        unpacked = self._unpacked(progress, message, submission, condemned)
+        refusal = None
+        if condemned is not None:
+            refusal = _unprocessable(submission, condemned)
+        elif too_long is not None:
+            refusal = _headed_too_long(submission, too_long)
+        unpacked = self._unpacked(progress, message, submission, refusal)
         count, version, digest = unpacked.count, progress.topology_version, sha256(value or b"")
         rest = shared_rest(received_at, count, source, site, self._schema_version, version)
         common = {
@@ -259,12 +274,11 @@ class ValidateStage:
         return ended
 
     def _unpacked(
-        self, progress: Progress, message: Message, submission: Submission, condemned: str | None
+        self, progress: Progress, message: Message, submission: Submission, refusal: Refusal | None
     ) -> Unpacked:
         held = self._open.get(message.partition)
         if held is not None and held[0] == message.offset:
             return held[1]
-        refusal = _unprocessable(submission, condemned) if condemned is not None else None
         if refusal is not None and progress.next_index == 0:
             return Listed(refusal.content_type, [refusal])
         unpacked = self._unpack(submission)
@@ -357,6 +371,13 @@ def _unprocessable(submission: Submission, error: str) -> Refusal:
     return refuse_whole(submission, Finding(UNPROCESSABLE, "", error))
 
 
+def _headed_too_long(submission: Submission, header: str) -> Refusal:
+    words = (
+        f"the header has more than {LONGEST_HEADER:,} bytes, and every record would repeat it: publish a shorter one"
+    )
+    return refuse_whole(submission, Finding(OUT_OF_RANGE, f"headers.{header}", words))
+
+
 class _Rest:
     """What is left of such a submission when a part of it has committed with its count: each record by itself, since
     every one of them was promised an answer. Those that cannot be worked share one refusal."""
@@ -381,17 +402,11 @@ def _decode(value: bytes) -> str:
 
 def _origin(headers: Iterable[tuple[str, bytes | None]]) -> Origin:
     get = dict(headers).get
-    content_type, source, site = get("content-type"), get("waybill-source"), get("waybill-site")
-    received_at = get("waybill-received-at")
-    return _new(
-        Origin,
-        (
-            None if content_type is None else _decode(content_type),
-            None if source is None else _decode(source),
-            None if site is None else _decode(site),
-            None if received_at is None else _decode(received_at),
-        ),
-    )
+    values = [get(name) for name in ORIGIN_HEADERS]
+    for name, value in zip(ORIGIN_HEADERS, values, strict=True):
+        if value is not None and len(value) > LONGEST_HEADER:
+            return Origin(too_long=name)
+    return _new(Origin, (*[None if value is None else _decode(value) for value in values], None))
 
 
 def values_of(names: Sequence[str]) -> Callable[[Mapping[str, str]], Values]:

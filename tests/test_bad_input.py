@@ -138,3 +138,19 @@ def test_two_thousand_bad_records_in_a_row_do_not_stall() -> None:
     driver.finish()
     assert len(driver.read("dead-letter")) == 2000
     assert [ack["raw_offset"] for ack in driver.read("sent")] == [2000]
+
+
+@pytest.mark.parametrize("name", ["waybill-source", "waybill-site", "waybill-received-at", "content-type"])
+@pytest.mark.parametrize("value", [GOOD, b"[" + GOOD + b"]"], ids=["alone", "array"])
+def test_a_header_that_every_record_would_repeat_is_bounded(name: str, value: bytes) -> None:
+    driver = TopologyDriver(load_pipeline("cold-chain"))
+    fits = "application/json" if name == "content-type" else "s" * 1024
+    driver.publish("p", raw(b"00:00:00Z", b"00:05:00Z"), {name: fits})
+    driver.publish("p", value, {name: "s" * 1025})
+    driver.publish("p", raw(b"00:00:00Z", b"00:10:00Z"))
+    driver.finish()
+    (letter,) = driver.read("dead-letter")
+    assert [(found["code"], found["path"]) for found in letter["findings"]] == [("OUT_OF_RANGE", f"headers.{name}")]
+    assert letter["original"] == value
+    assert letter["source"] is letter["site"] is None
+    assert sorted(ack["raw_offset"] for ack in driver.read("sent")) == [0, 2]

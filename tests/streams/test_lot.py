@@ -38,10 +38,12 @@ class InFull:
 
 
 def record(said: tuple[Any, ...]) -> bytes:
-    key, content, group, date, topic, partition, offset, index, at, ordering, claimed = said
+    key, content, group, date, topic, partition, offset, index, at, ordering, claimed, more = said
+    usual: dict[str, Any] = {"passport": None, "warnings": [], "source": None, "site": "Zürich", "received_at": None}
     return AVRO.encode(
         "validated",
         example("validated")
+        | {name: value for name, value in usual.items() if name not in more}
         | {
             "key": key, "digest": sha256(content.encode()).digest(), "group": group, "date": date, "partner": "p%d",
             "raw_topic": topic, "raw_incarnation": 0, "raw_partition": partition, "raw_offset": offset,
@@ -65,6 +67,7 @@ RECORD = st.builds(
         st.integers(0, 60),
         st.sampled_from([None, "1", "2"]),
         st.sampled_from([False, False, True]),
+        st.sampled_from(["", "", "", "passport", "warnings", "source", "site", "received_at"]),
     ),
 )
 
@@ -85,7 +88,7 @@ def logs(draw: st.DrawFn) -> list[bytes | None]:
                 AVRO.encode("release", {**raw, "key": said["key"], "batch_id": bytes(32), "digest": bytes(32)})
             )
         elif then == "cut":
-            found.append(data[: draw(st.integers(0, 40))])
+            found.append(data[: draw(st.integers(0, len(data)))] + draw(st.sampled_from([b"", b"\0"])))
         elif then == "strange":
             found.append(b"strange")
         elif then == "nothing":
@@ -129,6 +132,7 @@ def worked(codec: Codec, pipeline: Pipeline, chunks: Sequence[Sequence[Message]]
     policy=st.sampled_from(["supersede", "conflict"]),
     open_bytes=st.sampled_from([10**6, 700]),
     most_bytes=st.sampled_from([10**6, 1500]),
+    reread=st.sampled_from([None, 1, 5]),
 )
 def test_a_record_is_worked_alike_in_the_loop_and_alone(
     said: tuple[list[bytes | None], list[bytes | None]],
@@ -138,8 +142,9 @@ def test_a_record_is_worked_alike_in_the_loop_and_alone(
     policy: str,
     open_bytes: int,
     most_bytes: int,
+    reread: int | None,
 ) -> None:
-    batching = Batching(max_records=3, linger=10, idle=4)
+    batching = Batching(max_records=3, linger=10, idle=4, max_reread=reread)
     bounds = {"max_bytes": most_bytes, "max_open_bytes": open_bytes}
     pipeline = Pipeline(
         pipeline="p", pack="none", partitions=2, partition_by=["k"], idempotency=["k"], partner="p", keep=30,

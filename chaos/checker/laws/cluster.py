@@ -1,4 +1,4 @@
-"""I7 nothing open, I10 liveness, I12 a digest of the result: what the cluster and the round say of themselves."""
+"""I7 nothing open, I10 liveness, a digest of the result for I12: what the cluster and the round say of themselves."""
 
 from __future__ import annotations
 
@@ -68,8 +68,3 @@ def _membership(facts: Facts, batch: str | None) -> str:
     frozen = facts.batch.get(batch or "")
     places: list[Place] = frozen.places if frozen is not None else []
     return sha256(ascii_json(places)).hexdigest() if places else ""
-
-
-def same_result(facts: Facts, verdict: Verdict) -> None:
-    """I12: nothing to find in one round; its digest is there to be compared with that of the same seed."""
-    verdict.checked = len(facts.answers)

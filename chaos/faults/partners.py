@@ -1,5 +1,5 @@
-"""Faults of the HTTP partner: P1 to P8 of the fault list (P9, a slow one beside a fast one: bench/isolation.py). Whatever
-it does, its ledger knows what it took."""
+"""Faults of the HTTP partner: P1 to P8 of the fault list (P9, a slow one beside a fast one: bench/isolation.py).
+Whatever it does, its ledger knows what it took."""
 
 from __future__ import annotations
 

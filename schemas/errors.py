@@ -121,6 +121,8 @@ WRONG_TYPE = register("WRONG_TYPE", FATAL, "a value of another type than the sch
 OUT_OF_RANGE = register("OUT_OF_RANGE", FATAL, "a value outside its allowed range")
 BAD_FORMAT = register("BAD_FORMAT", FATAL, "text that does not match its required form")
 
+EVENT_IN_FUTURE = register("EVENT_IN_FUTURE", FATAL, "an event that lies further ahead than the pipeline allows")
+
 # Identity.
 CONFLICTING_VERSION = register(
     "CONFLICTING_VERSION", BLOCK, "same idempotency key as an admitted record, other content", Reason.CONFLICT

@@ -21,6 +21,7 @@ from schemas.errors import OUT_OF_RANGE, UNPROCESSABLE, Finding
 from schemas.kept import Kept
 from schemas.pack import Listed, Pack, Record, Refusal, Submission, Unpacked, refuse_whole
 from schemas.validated import claim_payload, encode_validated, shared_front, shared_rest
+from streams.ahead import Ahead
 from streams.claims import NO_CLAIMS
 from streams.deadletter import Claim, DeadLetters
 from streams.limits import Limits
@@ -102,6 +103,7 @@ class ValidateStage:
         self._targets = Kept(self._target, 65_536)
         self._max_ahead = int(pipeline.raw.max_ahead * 1000)
         self._clamped = pipeline.raw.timestamps == "create"
+        self._ahead = Ahead(pipeline.event_ahead)
         self.input_topic_id = ""
         self.table_topic_ids: Mapping[str, str] = {}
 
@@ -173,6 +175,10 @@ class ValidateStage:
         fields, event_times, payloads, digests, warnings = zip(*records, strict=True)
         if self._clamped:
             times = tuple(min(recorded_at, chunk.now + self._max_ahead) for recorded_at in times)
+        if (upto := self._ahead.first(event_times, times)) < len(event_times):
+            event_times = event_times[:upto]
+            if not upto:
+                return 0, True
         incarnation, partition, ordering_by = progress.incarnation, progress.partition, self.pipeline.ordering_by
         days = (event_time // DAY for event_time in event_times)
         places = zip(map(self._group_of, fields), days, repeat(incarnation), repeat(partition))
@@ -247,7 +253,8 @@ class ValidateStage:
             "passport": None,
         }
         index = progress.next_index
-        for item in unpacked.records(index):
+        for found in unpacked.records(index):
+            item = self._ahead.judge(found, recorded_at)
             if isinstance(item, Record):
                 try:
                     size = self._record(work, progress, item, offset, index, recorded_at, digest, rest)

@@ -183,6 +183,12 @@ class Pipeline(Settings):
     )
     ordering_by: str | None = Field(None, description="field that orders versions of a key under supersede")
     keep: Number = Field(7 * 86_400.0, gt=0, description="seconds of stream time in which a repeated record is known")
+    event_ahead: Number | None = Field(
+        None,
+        ge=0,
+        description="seconds that an event may lie after the time at which its submission was taken in (that of its "
+        "message on raw); beyond it the record is refused with `EVENT_IN_FUTURE`; none: as far as it likes",
+    )
     batching: Batching = Field(default_factory=Batching)
     chunk: Chunking = Field(default_factory=Chunking)
     parser: Parsing = Field(default_factory=Parsing)

@@ -29,6 +29,8 @@ READINGS = [value for _, value in sample(400)]
 BARE = b'{"temperature_c":%b,"sensor_id":"CELLAR-1","timestamp_utc":"2026-03-01T08:15:0%dZ"}'
 READINGS += [BARE % (celsius, second) for celsius in (b"3", b"-0.0", b"1e1", b"12.345") for second in range(10)]
 READINGS += [value.replace(b"}", b',"compliance_state":"excursion"}') for value in READINGS[:40]]
+AMID = 1_772_409_840_000
+"""A time in the midst of the readings', ms."""
 NASTY = [b'"', b"\\", b"\\u0041", b"NaN", b"1e2", b"-0.0", b"null", b" ", b"\n", b"}", b"{", b",", b"\xff", b"\0", b""]
 
 
@@ -69,8 +71,8 @@ HEADERS = st.lists(
 
 
 def pipelines() -> list[Pipeline]:
-    """The shipped one, one in which fields stand otherwise: several to a partition, none to a group; and one of short
-    chunks."""
+    """The shipped one, one in which fields stand otherwise: several to a partition, none to a group; one of short
+    chunks; and one that refuses half of the readings because they lie ahead."""
     options = {**SHIPPED.options, "sources": SOURCES}
     other = {
         "partition_by": ["sensor_id", "event_time"],
@@ -82,7 +84,10 @@ def pipelines() -> list[Pipeline]:
     }
     shipped = SHIPPED.model_dump()
     shipped |= {"options": options}
-    return [Pipeline(**shipped | more) for more in ({}, other, {"chunk": {"bytes": 1024, "records": 100}})]
+    return [
+        Pipeline(**shipped | more)
+        for more in ({}, other, {"chunk": {"bytes": 1024, "records": 100}}, {"event_ahead": 1})
+    ]
 
 
 PIPELINES = pipelines()
@@ -138,15 +143,16 @@ def test_the_short_cut_and_the_long_way_write_the_same_bytes(
     inline: int,
 ) -> None:
     made = PIPELINES[which]
+    base = 1_780_000_000_000 if made.event_ahead is None else AMID
     ends = dict.fromkeys(range(made.partitions), start)
     chunks = []
     for messages in given_chunks:
         found = []
         for value, headers, partition, ahead in messages:
-            found.append(Message(partition, ends[partition], 1_780_000_000_000 + ahead, None, value, headers))
+            found.append(Message(partition, ends[partition], base + ahead, None, value, headers))
             ends[partition] += 1
         lost = {(m.partition, m.offset): "the reader crashed" for place, m in enumerate(found) if place in condemned}
-        chunks.append(Chunk(found, 1_780_000_000_500, condemned=lost))
+        chunks.append(Chunk(found, base + 500, condemned=lost))
     assert worked(made, chunks, inline) == worked_slowly(made, chunks, inline)
 
 

@@ -1,6 +1,6 @@
 """The business rules of the strict and lenient profiles, over canonical events: every finding, with its path.
 
-Each rule names its source. What a clock would have to say (an event in the future) is not here: a pack has none.
+Each rule names its source. An event in the future is not found here, a pack has no clock: `streams/ahead.py` does.
 """
 
 from __future__ import annotations

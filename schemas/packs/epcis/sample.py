@@ -2,8 +2,9 @@
 
 A manufacturer commissions items, packs them into cases and ships them; a wholesaler receives and decommissions some.
 Messages are documents of one to five events, in JSON-LD, XML 2.0 and XML 1.2 by turns. Equal arguments give equal
-bytes. Times are fixed (from 2026-03-02T06:00:00Z), no clock is read. A repeat is in another syntax as often as not:
-the event hash finds it. Conflicts are refused (`on_conflict: conflict`) as in the shipped pipeline.
+bytes. Times are fixed (from 2024-03-04T06:00:00Z, past wherever the sample is run), no clock is read. A repeat is in
+another syntax as often as not: the event hash finds it. Conflicts are refused (`on_conflict: conflict`) as in the
+shipped pipeline.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from xml.sax.saxutils import escape
 from schemas.packs.epcis.times import utc_text
 from schemas.packs.manifest import Manifest
 
-START = 1_772_431_200_000
-"""2026-03-02T06:00:00Z, ms."""
+START = 1_709_532_000_000
+"""2024-03-04T06:00:00Z, ms."""
 STEP = 5_000
 """Between two events, ms."""
 DAY = 86_400_000
@@ -178,7 +179,7 @@ def _json(events: list[Event]) -> bytes:
     listed = json.dumps(events).replace("{urn:epcglobal:cbv:mda}", "cbvmda:")
     return (
         f'{{"@context":{json.dumps(_CONTEXT)},"type":"EPCISDocument","schemaVersion":"2.0",'
-        f'"creationDate":"2026-03-02T06:00:00Z","epcisBody":{{"eventList":{listed}}}}}'
+        f'"creationDate":"2024-03-04T06:00:00Z","epcisBody":{{"eventList":{listed}}}}}'
     ).encode()
 
 
@@ -200,7 +201,7 @@ def _xml(events: list[Event], old: bool) -> bytes:
     return (
         f'<?xml version="1.0" encoding="UTF-8"?><epcis:EPCISDocument xmlns:epcis="urn:epcglobal:epcis:xsd:{version}" '
         f'xmlns:cbvmda="urn:epcglobal:cbv:mda" schemaVersion="{"1.2" if old else "2.0"}" '
-        f'creationDate="2026-03-02T06:00:00Z"><EPCISBody><EventList>{body}</EventList></EPCISBody></epcis:EPCISDocument>'
+        f'creationDate="2024-03-04T06:00:00Z"><EPCISBody><EventList>{body}</EventList></EPCISBody></epcis:EPCISDocument>'
     ).encode()
 
 

@@ -13,7 +13,7 @@ A pack never sees Kafka, a clock or a file. The laws it must keep are a test sui
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -93,6 +93,15 @@ class Listed:
 def refuse_whole(submission: Submission, finding: Finding) -> Refusal:
     """The refusal of a submission that could not be read: the publisher's bytes as they are."""
     return Refusal((finding,), submission.value or b"", submission.content_type or "application/octet-stream")
+
+
+class ItemSearch(NamedTuple):
+    """How records about one thing are found, however each of them spells it."""
+
+    mark: bytes
+    """Stands in the payload or original of every such record, and perhaps of others."""
+    names: Callable[[bytes], bool]
+    """Whether a payload or original names the thing."""
 
 
 class Pack(Protocol):

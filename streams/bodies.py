@@ -20,11 +20,11 @@ from streams.attempts import Row
 from streams.claims import NO_CLAIMS, ClaimLost, Claims, ClaimsAway
 from streams.delivery.object_store import object_path
 from streams.delivery.protocol import Envelope
-from streams.delivery.render import CONTENT_TYPES, FORMS, render
+from streams.delivery.render import CONTENT_TYPES, FORMS, SUFFIXES, render
 from streams.runtime.log import LogError, LogGap
 from streams.stage import Message
 from topology.model import Pipeline
-from topology.partner import BodyForm, HttpPartner, ObjectStorePartner, Partner
+from topology.partner import HttpPartner, ObjectStorePartner, Partner
 
 CACHE_BYTES = 16 * 2**20
 """Message bytes of batches kept decoded (which takes several times as much memory)."""
@@ -169,12 +169,12 @@ class Bodies:
         """
         frozen = self.at(row.batched_partition, row.batched_offset, row.batch_id)
         partner = self._pipeline.partners[row.partner]
-        version = FORMS[_form(partner)] if row.body_digest is None else row.render_version
+        version = FORMS[partner.body] if row.body_digest is None else row.render_version
         name = row.batch_id.hex()
         try:
             records = self._whole(frozen.records)
             data = render(frozen.batched, records, self._pack, version)
-            path = _path(partner, frozen.batched)
+            path = _path(partner, frozen.batched, SUFFIXES[version])
         except LogError:
             raise
         except ClaimLost as lost:
@@ -209,16 +209,12 @@ class Bodies:
             self._room += self._cache.popitem(last=False)[1].size
 
 
-def _form(partner: Partner) -> BodyForm:
-    return partner.body if isinstance(partner, HttpPartner) else "batch"
-
-
-def _path(partner: Partner, batched: Mapping[str, Any]) -> str:
+def _path(partner: Partner, batched: Mapping[str, Any], suffix: str) -> str:
     """Where a batch goes: an object's path, or what stands behind an API's URL. Raises ValueError for a path that a
     value out of a record would lead elsewhere."""
     name = batched["batch_id"].hex()
     if isinstance(partner, ObjectStorePartner):
-        return object_path(partner.prefix, batched["date"], name)
+        return object_path(partner.prefix, batched["date"], name, suffix)
     if partner.path is None:
         return ""
     values = {field: batched[field] for field in ("date", "group", "partner", "pipeline")}

@@ -10,11 +10,11 @@ from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from schemas.packs import PACKS, load_pack, options_model
+from schemas.packs import PACKS, documents, load_pack, options_model
 from schemas.wording import did_you_mean
 from topology.explain import PARTNER_KINDS, explain, mistake
 from topology.model import Pipeline, Profile
-from topology.partner import Partner
+from topology.partner import DOCUMENT_FORMS, Partner
 from topology.yaml_file import Location, Mistake, TopologyError, YamlFile, expand, read_yaml
 
 __all__ = [
@@ -112,7 +112,7 @@ def load_pipeline(name_or_path: str, *, folder: Path | None = None) -> Pipeline:
     if "partners" in data:
         mistakes.append(source.mistake(("partners",), f"unknown key; allowed: declare partners in {PARTNERS}"))
     partners, wrong = _partners(source, data, path.parent)
-    mistakes += wrong + _pack_mistakes(source, data)
+    mistakes += wrong + _pack_mistakes(source, data) + _body_mistakes(source, data, partners)
     data["partners"] = partners
     try:
         pipeline = Pipeline.model_validate(data)
@@ -186,4 +186,17 @@ def _pack_mistakes(source: YamlFile, data: Mapping[str, Any]) -> list[Mistake]:
         mistake(source, at, f"pack {name} has no field {item!r}{did_you_mean(item, sorted(pack.fields))}")
         for at, item in used
         if isinstance(item, str) and item not in pack.fields
+    ]
+
+
+def _body_mistakes(source: YamlFile, data: Mapping[str, Any], partners: Mapping[str, Partner]) -> list[Mistake]:
+    """Partners that want a document of another pack."""
+    pack = data.get("pack")
+    if not isinstance(pack, str) or pack not in PACKS:
+        return []  # the model says so
+    wanted = [(at, name, partners[name].body) for at, name in _partner_uses(data) if name in partners]
+    return [
+        mistake(source, at, f"partner {name} wants `body: {form}`, which pack {pack} does not make")
+        for at, name, form in wanted
+        if form in DOCUMENT_FORMS and form not in documents(pack)
     ]

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from schemas.settings import Number, Settings, Whole
 from schemas.wording import RulesBroken
-from topology.partner import HttpPartner, Partner
+from topology.partner import Partner
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
 
@@ -265,8 +265,8 @@ class Pipeline(Settings):
             )
             wrong.append((("chunk", "seconds"), what))
         for name, partner in self.partners.items():
-            if isinstance(partner, HttpPartner) and partner.body == "record" and self.batching.max_records != 1:
-                what = f"must be 1: partner {name} takes one record in a request (`body: record`)"
+            if partner.body == "record" and self.batching.max_records != 1:
+                what = f"must be 1: partner {name} takes one record at a time (`body: record`)"
                 wrong.append((("batching", "max_records"), what))
         own = [self.topic(short) for short in SHORT_NAMES]
         if self.raw_topic in [*own, CONTROL_TOPIC]:

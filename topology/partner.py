@@ -112,6 +112,16 @@ class Tls(Settings):
         return self
 
 
+BodyForm = Literal["batch", "json-array", "json-lines", "avro", "record", "epcis-json", "epcis-xml"]
+DOCUMENT_FORMS: frozenset[BodyForm] = frozenset({"epcis-json", "epcis-xml"})
+"""Documents of a field, which its pack makes (`schemas.packs.documents`); the others are made of any records."""
+BODY = (
+    "`batch` one JSON object with the batch's id, summary and records; `json-array` and `json-lines` the records "
+    "alone; `avro` an Avro file of them; `record` the one record's own bytes (`max_records: 1`); of the pack epcis, "
+    "`epcis-json` and `epcis-xml` an EPCIS 2.0 document in JSON-LD or XML"
+)
+
+
 class BreakerSettings(Settings):
     """When a partner as a whole is left alone. Attempts that fail while it is use up nothing of their batches."""
 
@@ -145,6 +155,7 @@ class ObjectStorePartner(Settings):
     kind: Literal["object-store"] = Field(description="a folder or bucket")
     url: str = Field(description="file:///path, s3://bucket, az://container, gs://bucket; relative file:path allowed")
     prefix: str = Field("coldchain", pattern=r"^[A-Za-z0-9._/-]*$", description="first part of every object's path")
+    body: BodyForm = Field("batch", description="form of each object, as an HTTP partner's; its name ends accordingly")
     options: dict[str, str] = Field(
         default_factory=dict,
         description="obstore settings, e.g. endpoint, region; ${ENV} is taken from the environment",
@@ -159,8 +170,6 @@ HEADER = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
 """A field name (RFC 9110, 5.1)."""
 PLACES = ("batch", "date", "group", "partner", "pipeline", "records")
 """What a path may name: of the frozen batch, so that every attempt goes to the same place (law 3)."""
-
-BodyForm = Literal["batch", "json-array", "json-lines", "avro", "record"]
 
 
 def _path(text: str) -> str:
@@ -213,11 +222,7 @@ class HttpPartner(Settings):
     tls: Tls | None = Field(
         None, description="certificates; none: the system's authorities, and no certificate of ours"
     )
-    body: BodyForm = Field(
-        "batch",
-        description="`batch` one JSON object with the batch's id, summary and records; `json-array` and `json-lines` "
-        "the records alone; `avro` an Avro file of them; `record` the one record's own bytes (`max_records: 1`)",
-    )
+    body: BodyForm = Field("batch", description=BODY)
     content_type: HeaderText | None = Field(
         None, pattern=r"^[^/ ]+/[^/ ]+", description="of the body; none: the one of its form"
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, cast
 
 from pydantic import BaseModel
 
-from schemas.pack import Pack
+from schemas.pack import ItemSearch, Pack
+from schemas.packs.manifest import Manifest, Sample
 
 PACKS: Mapping[str, str] = {"cold_chain": "schemas.packs.cold_chain", "epcis": "schemas.packs.epcis"}
 
@@ -25,3 +26,24 @@ def load_pack(name: str, options: Mapping[str, Any], profile: str) -> Pack:
 def options_model(name: str) -> type[BaseModel] | None:
     """The model of a pack's options, for messages that say what is allowed; None for a pack that offers none."""
     return cast(type[BaseModel] | None, getattr(import_module(PACKS[name]), "Options", None))
+
+
+Document = Callable[[Sequence[bytes], str], bytes]
+"""Makes one document of the payloads of a batch's records, in their order, and the batch's name; pure."""
+
+
+def documents(name: str) -> Mapping[str, Document]:
+    """The documents of its field that a pack can make of a batch, by the name that a partner's `body` gives them."""
+    return cast(Mapping[str, Document], getattr(import_module(PACKS[name]), "DOCUMENTS", {}))
+
+
+def load_sample(name: str) -> tuple[Sample, Callable[[int, int], Manifest]]:
+    """A pack's shipped sample, and what it must come to, by the number of its messages and a seed."""
+    module = import_module(PACKS[name] + ".sample")
+    return module.sample, module.manifest
+
+
+def item_search(name: str, text: str) -> ItemSearch | None:
+    """How records about the thing that a text names are found; None where it names none to this pack."""
+    search = cast(Callable[[str], ItemSearch | None] | None, getattr(import_module(PACKS[name]), "item_search", None))
+    return None if search is None else search(text)

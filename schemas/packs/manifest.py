@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 
@@ -15,3 +15,7 @@ class Manifest(NamedTuple):
     duplicate: int
     kinds: Mapping[str, int]
     """Messages by what they are; the sample says which kinds it has."""
+
+
+Sample = Callable[[int, int], Iterator[tuple[str, bytes]]]
+"""So many messages with a seed, as (publisher's key, bytes), in the order they are to be published."""

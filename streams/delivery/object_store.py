@@ -13,7 +13,7 @@ import os
 import re
 from datetime import timedelta
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 import obstore
@@ -33,19 +33,21 @@ CLIENT_OPTIONS = frozenset(
 """Names in `options` that concern the HTTP client; every other one is a setting of the store."""
 
 
-def object_path(prefix: str, date: str, batch_id_hex: str) -> str:
-    """Where a batch lies (DEL-04): `<prefix>/year=YYYY/month=MM/day=DD/batch_<id>.json`, from its event date
-    (YYYY-MM-DD) and its id alone, so that a retry writes to the same place. Raises ValueError for another date."""
+def object_path(prefix: str, date: str, batch_id_hex: str, suffix: str = ".json") -> str:
+    """Where a batch lies (DEL-04): `<prefix>/year=YYYY/month=MM/day=DD/batch_<id><suffix>`, from its event date
+    (YYYY-MM-DD), its id and the form of its first attempt alone, so that a retry writes to the same place. Raises
+    ValueError for another date."""
     match = re.fullmatch(r"(\d{4})-(\d{2})-(\d{2})", date, re.ASCII)
     if match is None:
         raise ValueError(f"date {date!r} of batch {batch_id_hex}: expected YYYY-MM-DD")
     parts = [part for part in prefix.split("/") if part]
-    return "/".join([*parts, f"year={match[1]}", f"month={match[2]}", f"day={match[3]}", f"batch_{batch_id_hex}.json"])
+    name = f"batch_{batch_id_hex}{suffix}"
+    return "/".join([*parts, f"year={match[1]}", f"month={match[2]}", f"day={match[3]}", name])
 
 
 def sidecar_path(path: str) -> str:
     """Where the metadata of an object lies in a store that keeps no attributes."""
-    return path.removesuffix(".json") + ".meta.json"
+    return str(PurePosixPath(path).with_suffix(".meta.json"))
 
 
 class ObjectStoreSink:

@@ -1,4 +1,4 @@
-"""Makes the body of a batch: canonical JSON out of the frozen batch alone, byte-stable, without a clock (law 3, T6).
+"""Makes the body of a batch out of the frozen batch alone, byte-stable, without a clock (law 3, T6).
 
 A retry must reproduce the recorded digest (DI3), so an old version of the form stays renderable as long as batches
 of it may be unsettled: a change of form is a new version number, never an edit of an old one.
@@ -16,9 +16,13 @@ import orjson
 from schemas.canonical import canonical_json, canonical_json_fast, record_id
 from schemas.messages import position_of
 from schemas.pack import Pack
-from topology.partner import BodyForm
+from schemas.packs import documents
+from topology.partner import DOCUMENT_FORMS, BodyForm
 
-FORMS: Mapping[BodyForm, int] = {"batch": 1, "json-array": 2, "json-lines": 3, "avro": 4, "record": 5}
+FORMS: Mapping[BodyForm, int] = {
+    "batch": 1, "json-array": 2, "json-lines": 3, "avro": 4, "record": 5, "epcis-json": 6,
+    "epcis-xml": 7,
+}  # fmt: skip
 """The version that new batches of a form get; recorded in the `delivery` table with the first write-ahead."""
 CONTENT_TYPES = {
     1: "application/json",
@@ -26,8 +30,13 @@ CONTENT_TYPES = {
     3: "application/x-ndjson",
     4: "application/vnd.apache.avro+binary",
     5: "application/json",
+    6: "application/ld+json",
+    7: "application/xml",
 }
 """By version."""
+SUFFIXES = {1: ".json", 2: ".json", 3: ".jsonl", 4: ".avro", 5: ".json", 6: ".jsonld", 7: ".xml"}
+"""Of an object's name, by version."""
+_DOCUMENTS: Mapping[int, BodyForm] = {FORMS[form]: form for form in DOCUMENT_FORMS}
 
 Members = Sequence[Mapping[str, Any]]
 
@@ -37,7 +46,7 @@ def render(batched: Mapping[str, Any], validated: Members, pack: Pack, version: 
 
     `batched`: the decoded batched.avsc message. `validated`: its members, decoded, in order; the payload of each is
     canonical JSON. Raises ValueError for a version this software does not know, when the members are not those the
-    batch counts, or for a batch of several records in the form of one.
+    batch counts, or for a batch of several records in the form of one; KeyError for a document that is not the pack's.
     """
     if len(validated) != batched["count"]:
         raise ValueError(f"batch {batched['batch_id'].hex()} counts {batched['count']} records, {len(validated)} given")
@@ -55,6 +64,9 @@ def render(batched: Mapping[str, Any], validated: Members, pack: Pack, version: 
                 raise ValueError(f"`body: record` holds one record, the batch {len(validated)}")
             payload: bytes = validated[0]["payload"]
             return payload
+        case number if number in _DOCUMENTS:
+            make = documents(pack.name)[_DOCUMENTS[number]]
+            return make([member["payload"] for member in validated], batched["batch_id"].hex())
         case _:
             raise ValueError(f"render version {version} is unknown; this software writes {sorted(FORMS.values())}")
 

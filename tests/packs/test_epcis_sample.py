@@ -1,39 +1,92 @@
-"""The shipped sample through the shipped pipeline in memory: every answer is the one its manifest foretells."""
+"""The shipped sample through the shipped pipeline in memory: every answer is the one its manifest foretells, and what
+the partner receives are documents of the standard."""
 
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
+from schemas.messages import position_of
+from schemas.pack import Record
 from schemas.packs.epcis.sample import manifest, sample
 from streams.driver import AcceptingPartner, TopologyDriver
+from tests.packs.epcis_inputs import outcomes
+from tests.packs.epcis_schemas import json_judge
 from topology.load import load_pipeline
 
-MESSAGES = 200
+MESSAGES = 300
 
 
-def test_the_sample_gets_the_answers_of_its_manifest() -> None:
-    lake = AcceptingPartner()
-    driver = TopologyDriver(load_pipeline("epcis"), partners={"lake": lake})
+@pytest.fixture(scope="module")
+def ran() -> TopologyDriver:
+    driver = TopologyDriver(load_pipeline("epcis"), partners={"epcis-lake": AcceptingPartner()})
     for key, value in sample(MESSAGES):
         driver.publish(key, value)
     driver.finish()
+    return driver
+
+
+def received(driver: TopologyDriver) -> list[bytes]:
+    """The documents that the partner has."""
+    return list(driver.partners["epcis-lake"].effects.values())
+
+
+def test_the_sample_gets_the_answers_of_its_manifest(ran: TopologyDriver) -> None:
     expected = manifest(MESSAGES)
     assert {"bad", "broken", "declaration", "duplicate", "good", "late"} == set(expected.kinds)
-    outcomes = Counter(ack["outcome"] for ack in driver.read("sent"))
-    assert outcomes == {"delivered": expected.acknowledged, "duplicate": expected.duplicate}
-    assert len(driver.read("dead-letter")) == expected.dead
-    bodies = [orjson.loads(body) for body in lake.effects.values()]
-    assert sum(len(body["records"]) for body in bodies) == expected.acknowledged
-    receivers = [{_receiver(record["record"]["event"]) for record in body["records"]} for body in bodies]
-    assert all(len(found - {None}) <= 1 for found in receivers), "one batch, one receiver"
+    answers = Counter(ack["outcome"] for ack in ran.read("sent"))
+    assert answers == {"delivered": expected.acknowledged, "duplicate": expected.duplicate}
+    assert len(ran.read("dead-letter")) == expected.dead
 
 
-def _receiver(event: dict[str, Any]) -> str | None:
-    destinations = event.get("destinationList")
-    return str(destinations[0]["destination"]) if destinations else None
+def test_the_partner_has_every_event_once_in_documents_of_one_receiver(ran: TopologyDriver) -> None:
+    documents = [outcomes(body) for body in received(ran)]
+    records = [one for document in documents for one in document]
+    assert all(isinstance(one, Record) for one in records)
+    delivered = {ack["digest"] for ack in ran.read("sent") if ack["outcome"] == "delivered"}
+    assert {one.digest for one in records if isinstance(one, Record)} == delivered
+    assert len(records) == len(delivered) == manifest(MESSAGES).acknowledged
+    attempts = ran.partners["epcis-lake"].attempts
+    assert {envelope.content_type for envelope in attempts} == {"application/ld+json"}
+    assert all(envelope.path.startswith("epcis/year=2024/month=0") for envelope in attempts)
+    assert all(envelope.path.endswith(f"/batch_{envelope.idempotency_key}.jsonld") for envelope in attempts)
+    for document in documents:
+        assert len({one.fields["receiver"] for one in document if isinstance(one, Record)}) == 1
+
+
+def test_a_repeat_in_another_syntax_is_answered_with_the_id_of_the_first(ran: TopologyDriver) -> None:
+    events = {position_of(message): message for message in ran.read("validated") if "raw_topic" in message}
+    syntaxes = {
+        message.offset + 1000 * message.partition: (message.value or b"")[:1] for message in ran.messages("raw")
+    }
+    across = 0
+    for ack in (ack for ack in ran.read("sent") if ack["outcome"] == "duplicate"):
+        repeat, first = position_of(ack), position_of(ack["duplicate_of"])
+        assert events[repeat]["key"] == events[first]["key"]
+        assert (first.offset, first.index) < (repeat.offset, repeat.index)
+        across += len({syntaxes[one.offset + 1000 * one.partition] for one in (first, repeat)}) > 1
+    assert across
+
+
+def test_an_error_declaration_is_delivered_beside_the_event_it_is_about(ran: TopologyDriver) -> None:
+    events: list[dict[str, Any]] = [
+        event for body in received(ran) for event in orjson.loads(body)["epcisBody"]["eventList"]
+    ]
+    declared = [event for event in events if "errorDeclaration" in event]
+    assert len(declared) == manifest(MESSAGES).kinds["declaration"]
+    for event in declared:
+        assert {name: part for name, part in event.items() if name != "errorDeclaration"} in events
+
+
+@pytest.mark.cases
+def test_every_document_validates_against_the_official_schema(ran: TopologyDriver, cases: Path) -> None:
+    judge = json_judge(cases)
+    assert len(received(ran)) > 3
+    assert [judge(body) for body in received(ran)] == [[]] * len(received(ran))
 
 
 def test_equal_arguments_give_equal_bytes() -> None:

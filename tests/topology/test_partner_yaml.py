@@ -102,3 +102,8 @@ def test_a_partner_that_takes_one_record_needs_batches_of_one(tmp_path: Path) ->
         TopologyError, match=r"demo.yaml:\d+: batching.max_records: must be 1: partner clinic takes one"
     ):
         load(tmp_path, "body: record", pipeline="batching: {max_records: 2}\n")
+
+
+def test_a_document_that_the_pack_does_not_make_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TopologyError, match=r"demo.yaml:5: partner: partner clinic wants `body: epcis-json`, which"):
+        load(tmp_path, "body: epcis-json")

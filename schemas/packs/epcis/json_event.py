@@ -26,6 +26,7 @@ STANDARD: Prefixes = {
 }
 """Prefixes that EPCIS 2.0's own context declares."""
 _CONTEXT = "@context"
+_EPCIS = "{https://ref.gs1.org/epcis/}"
 _LISTS_OF_TEXT = frozenset({*ev.EPC_LISTS, "certificationInfo", "correctiveEventIDs", "set", "unset"})
 _PARTS = frozenset({*ev.PLACES, "errorDeclaration", "persistentDisposition"})
 _KNOWN = frozenset(
@@ -52,12 +53,18 @@ def to_event(item: Mapping[str, Any], outer: Prefixes) -> Event:
     for name, part in item.items():
         if name == _CONTEXT or name in ev.LEFT_OUT or part is None:
             continue
-        if name in _KNOWN:
-            if (known := _known(name, part, names)) not in (None, [], {}):
-                found[name] = known
+        standard = _standard(name, names)
+        if standard in _KNOWN and (standard == name or standard not in item):
+            if (known := _known(standard, part, names)) not in (None, [], {}):
+                found[standard] = known
         else:
             add_own(found, name, part, names)
     return found
+
+
+def _standard(name: str, names: Prefixes) -> str:
+    """A field of EPCIS by its short name, which JSON-LD may also write in full (`epcis:action`)."""
+    return full_name(name, names).removeprefix(_EPCIS) if ":" in name[1:] and name[0] != "{" else name
 
 
 def _known(name: str, part: Any, names: Prefixes) -> Any:

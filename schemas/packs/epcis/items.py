@@ -1,0 +1,53 @@
+"""How messages about one item or class of items are found among many: whichever way each of them spells it."""
+
+from __future__ import annotations
+
+import re
+from xml.sax.saxutils import unescape as unescape_xml
+
+from schemas.gs1 import keys
+from schemas.gs1.characters import unescape
+from schemas.gs1.keys import Key
+from schemas.gs1.uri import find_key
+from schemas.pack import ItemSearch
+
+_TOKEN = re.compile(rb'[^\s"<>]+')
+"""What may be an identifier, in JSON as in XML: GS1's sets have no white space, and these three only escaped."""
+_PLAIN = re.compile(r"[0-9A-Za-z]+")
+_OTHERS = frozenset({keys.SGLN, keys.PGLN, keys.GSRN, keys.GSRNP, keys.GINC, keys.GSIN})
+"""Places, people and shipments."""
+
+Identity = tuple[str, str, str | None]
+
+
+def item_search(text: str) -> ItemSearch | None:
+    """How to find what is said of the item, container or class that a text names as an EPC URN or as a Digital Link;
+    None where it names none."""
+    key = find_key(text)
+    if key is None or key.type in _OTHERS:
+        return None
+    mark, wanted = _mark(key), _identity(key)
+
+    def names(data: bytes) -> bool:
+        tokens = {token for token in _TOKEN.findall(data) if mark in token}
+        return any(_names(token, wanted) for token in tokens)
+
+    return ItemSearch(mark, names)
+
+
+def _names(token: bytes, wanted: Identity) -> bool:
+    key = find_key(unescape_xml(token.decode("utf-8", "replace")))
+    return key is not None and _identity(key) == wanted
+
+
+def _identity(key: Key) -> Identity:
+    """What is the same in every spelling. A lot beside a serial does not make another item."""
+    return key.type.scheme, unescape(key.value), None if key.serial is None else unescape(key.serial)
+
+
+def _mark(key: Key) -> bytes:
+    """Bytes that every spelling holds in one piece; where there are none for sure, no bytes."""
+    if key.serial is not None:
+        return max(_PLAIN.findall(unescape(key.serial)), key=len, default="").encode()
+    # Of an SSCC the end of its serial reference: a URN cuts it behind the prefix, a link appends the check digit.
+    return key.value[-5:-1].encode() if key.type is keys.SSCC else b""

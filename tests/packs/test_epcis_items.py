@@ -1,0 +1,59 @@
+"""An item is found in whatever spelling a record names it, and nothing else is taken for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.pack import ItemSearch
+from schemas.packs import item_search
+from tests.packs import epcis_inputs as inputs
+from tests.packs.epcis_inputs import document, record
+
+ITEM = "urn:epc:id:sgtin:030001.0012345.1001"
+CASE = "urn:epc:id:sscc:030001.41234567890"
+
+
+def search(text: str) -> ItemSearch:
+    found = item_search("epcis", text)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (ITEM, "https://id.gs1.org/01/00300010123455/21/1001"),
+        (ITEM, "https://example.com/a/01/00300010123455/10/LOT/21/1001?17=281231"),
+        ("urn:epc:id:sgtin:030001.0012345.A%2Fb", "https://id.gs1.org/01/00300010123455/21/A%2fb"),
+        (CASE, "https://id.gs1.org/00/403000112345678901"),
+        ("urn:epc:class:lgtin:030001.0012345.L1", "https://id.gs1.org/01/00300010123455/10/L1"),
+        ("urn:epc:id:grai:030001.123456.7", "https://id.gs1.org/8003/003000112345637"),
+        ("urn:epc:id:giai:030001.X-1", "https://id.gs1.org/8004/030001X-1"),
+    ],
+)
+def test_one_thing_is_found_in_either_spelling(one: str, other: str) -> None:
+    for asked, spelt in ((one, other), (other, one), (one, one), (other, other)):
+        for text in (f'{{"epcList":["{spelt}"]}}', f"<epc>{spelt}</epc>", f"<epc>\n {spelt}\n</epc>"):
+            assert search(asked).mark in text.encode()
+            assert search(asked).names(text.encode()), (asked, text)
+
+
+def test_what_is_alike_is_not_the_same() -> None:
+    other = [ITEM + "0", ITEM.replace("0012345", "0012346"), "urn:epc:class:lgtin:030001.0012345.1001", CASE, "1001"]
+    assert not any(search(ITEM).names(f'"{text}"'.encode()) for text in other)
+
+
+def test_records_and_refusals_of_an_item() -> None:
+    held = record(document(inputs.PACKING)).payload
+    assert search(ITEM).names(held)
+    assert search(CASE).names(held)
+    assert not search("urn:epc:id:sgtin:030001.0012345.100").names(held)
+    assert search(ITEM).names(inputs.xml(inputs.SHIPPING_1_2.replace("OBSERVE", "NONSENSE"), version="1.2"))
+
+
+@pytest.mark.parametrize(
+    "text", ["urn:epc:id:sgln:030001.111111.0", "https://id.gs1.org/414/0300011111116", "epcis.raw/0/0", "ni:///x", ""]
+)
+def test_other_texts_name_no_item(text: str) -> None:
+    assert item_search("epcis", text) is None
+    assert item_search("cold_chain", ITEM) is None

@@ -27,7 +27,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(READY) ## sample readings through the whole pipeline, and the books balanced at the end
+demo: $(READY) ## the samples through every shipped pipeline, and the books balanced at the end
 	@$(BIN)/waybill demo
 
 # Files side by side, three at a time also on two cores, because most of them wait; each process has a Kafka of its own.

@@ -66,6 +66,15 @@ class Tally:
         )
 
 
+def total(tallies: Iterable[Tally]) -> Tally:
+    """The sum of the books of several pipelines, without names."""
+    found = Tally("")
+    for one in tallies:
+        for count in ("received", "acknowledged", "dead", "duplicate", "in_flight", "outside"):
+            setattr(found, count, getattr(found, count) + getattr(one, count))
+    return found
+
+
 class Progress(NamedTuple):
     """How far the stages had come before anything was read; offsets by partition, None where nothing is committed."""
 

@@ -1,4 +1,5 @@
-"""What `waybill demo` runs: the shipped sample through a whole pipeline, on real Kafka or, without Java, in memory."""
+"""What `waybill demo` runs: the shipped samples through every shipped pipeline, on real Kafka or, without Java, in
+memory."""
 
 from __future__ import annotations
 
@@ -8,18 +9,18 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from waybill.context import HOME_VARIABLE, client_settings
+from waybill.demo_views import objects
 from waybill.output import Fault, Meter, say
-from waybill.surroundings import Surroundings
+from waybill.surroundings import CLINIC_VARIABLE, Surroundings
 
 if TYPE_CHECKING:
+    from schemas.packs.manifest import Manifest, Sample
     from streams.driver import TopologyDriver
     from topology.model import Pipeline
     from waybill.books import Tally
@@ -28,11 +29,34 @@ RUN_SECONDS = 300.0
 """For the whole run; it takes a tenth of that. Beyond it something is wrong, and the worker's log says what."""
 
 
+@dataclass(frozen=True)
+class Show:
+    """A shipped pipeline, and how much of its pack's sample goes through it."""
+
+    pipeline: Pipeline
+    sample: Sample
+    expected: Manifest
+    messages: int
+    unit: str
+    """What a message is, in words."""
+    seed: int
+
+
+def load_show(name: str, messages: int, unit: str, seed: int) -> Show:
+    """The show of a shipped pipeline. Its partners' places are read from the environment now."""
+    from schemas.packs import load_sample
+    from topology.load import load_pipeline
+
+    pipeline = load_pipeline(name)
+    sample, manifest = load_sample(pipeline.pack)
+    return Show(pipeline, sample, manifest(messages, seed), messages, unit, seed)
+
+
 @dataclass
 class Shown:
     """What a run came to."""
 
-    pipeline: str
+    show: Show
     tally: Tally
     seconds: float
     where: str
@@ -63,59 +87,65 @@ def stop_broker(folder: Path) -> None:
     Broker(folder / "broker").stop()
 
 
-def on_kafka(name: str, readings: int, seed: int, folder: Path) -> Shown:
-    """The run on real Kafka: publish, one worker to the end of the topics, books from the log."""
-    from topology.load import load_pipeline
+def on_kafka(shows: Callable[[], Sequence[Show]], folder: Path) -> list[Shown]:
+    """The run on real Kafka: publish, one worker with all pipelines to the end of the topics, books from the log.
+    `shows` is asked once the partners are there."""
     from waybill.commands.reconcile import tally
 
     with Surroundings(None, partner_sim=True) as around:
-        pipeline = load_pipeline(name)
-        around.create_topics([pipeline])
-        say(f"publishing {readings:,} readings to {pipeline.raw_topic}")
-        publish(around.bootstrap, pipeline, readings, seed)
+        chosen = shows()
+        around.create_topics([show.pipeline for show in chosen])
+        for show in chosen:
+            say(f"publishing {show.messages:,} {show.unit} to {show.pipeline.raw_topic}")
+            publish(around.bootstrap, show)
         say("running validate, then batch, then dispatch to their ends: most answers come with the last")
         say(f"the worker's log is {folder / 'worker.log'}")
         started = time.monotonic()
-        with Answers(around.bootstrap, pipeline) as answers, Meter(readings, "answered").following(answers.count):
-            run_worker(around.bootstrap, name, folder)
+        pipelines = [show.pipeline for show in chosen]
+        records = sum(show.expected.received for show in chosen)
+        with Answers(around.bootstrap, pipelines) as answers, Meter(records, "answered").following(answers.count):
+            run_worker(around.bootstrap, pipelines, folder)
         seconds = time.monotonic() - started
         say(f"done in {seconds:.1f} s; drawing the books from every topic")
-        shown = Shown(name, tally(around.bootstrap, pipeline), seconds, f"Apache Kafka at {around.bootstrap}")
-        describe_topics(around.bootstrap, pipeline, shown)
-        effects = [attempt for attempt in around.partner.partner.lines if attempt["kind"] == "effect"]
-        shown.at_partner = partners_have(pipeline, folder, len(effects))
+        effects = sum(attempt["kind"] == "effect" for attempt in around.partner.partner.lines)
+        shown = []
+        for show in chosen:
+            where = f"Apache Kafka at {around.bootstrap}"
+            shown.append(Shown(show, tally(around.bootstrap, show.pipeline), seconds, where))
+            describe_topics(around.bootstrap, show.pipeline, shown[-1])
+            shown[-1].at_partner = partners_have(show.pipeline, effects)
         return shown
 
 
-def publish(bootstrap: str, pipeline: Pipeline, readings: int, seed: int) -> None:
-    """Publishes the sample and waits for the broker's acks. Raises Fault if one does not come."""
+def publish(bootstrap: str, show: Show) -> None:
+    """Publishes a sample and waits for the broker's acks. Raises Fault if one does not come."""
     from confluent_kafka import Producer
-
-    from schemas.packs.cold_chain.sample import sample
 
     producer = Producer(
         client_settings(bootstrap, **{"enable.idempotence": True, "linger.ms": 20, "compression.type": "lz4"})
     )
-    meter = Meter(readings, "published")
-    for number, (key, value) in enumerate(sample(readings, seed)):
-        producer.produce(pipeline.raw_topic, value, key)
+    meter = Meter(show.messages, "published")
+    for number, (key, value) in enumerate(show.sample(show.messages, show.seed)):
+        producer.produce(show.pipeline.raw_topic, value, key)
         if number % 10_000 == 0:
             producer.poll(0)
             producer.flush(30)
             meter.show(number)
     meter.close()
     if left := producer.flush(60):
-        raise Fault(f"{left} readings were not acknowledged by the broker")
+        raise Fault(f"{left} {show.unit} were not acknowledged by the broker")
 
 
 class Answers:
     """How many answers there are by now: counted from the log, without looking into them."""
 
-    def __init__(self, bootstrap: str, pipeline: Pipeline) -> None:
+    def __init__(self, bootstrap: str, pipelines: Sequence[Pipeline]) -> None:
         from waybill.reader import Reader
 
         self._reader = Reader(bootstrap)
-        self._read: dict[str, dict[int, int]] = {pipeline.topic(short): {} for short in ("sent", "dead-letter")}
+        self._read: dict[str, dict[int, int]] = {
+            pipeline.topic(short): {} for pipeline in pipelines for short in ("sent", "dead-letter")
+        }
         self._count = 0
 
     def count(self) -> int:
@@ -140,10 +170,10 @@ class Answers:
         self._reader.close()
 
 
-def run_worker(bootstrap: str, name: str, folder: Path) -> None:
+def run_worker(bootstrap: str, pipelines: Sequence[Pipeline], folder: Path) -> None:
     """One worker process with every stage, to the end of what is there. Raises Fault if it fails."""
-    command = [sys.executable, "-m", "waybill.main", "worker", "--brokers", bootstrap, "--pipeline", name]
-    command += ["--until-end", "--web-port", "0"]
+    command = [sys.executable, "-m", "waybill.main", "worker", "--brokers", bootstrap, "--until-end", "--web-port", "0"]
+    command += [word for pipeline in pipelines for word in ("--pipeline", pipeline.pipeline)]
     log = folder / "worker.log"
     with log.open("wb") as out:
         try:
@@ -174,64 +204,77 @@ def count(shown: Shown, name: str, message: Mapping[str, Any]) -> None:
         shown.batches[message["partner"], message["close_reason"]] += 1
 
 
-def in_memory(name: str, readings: int, seed: int, folder: Path) -> Shown:
-    """The same run on the log in memory, with the same stages and real partners."""
-    from schemas.packs.cold_chain.sample import sample
-    from streams.delivery.engine import DeliveryEngine
-    from streams.delivery.exchange import EngineExchange
-    from streams.driver import TopologyDriver
-    from topology.load import load_pipeline
-    from waybill.books import Books, Progress
+def in_memory(shows: Callable[[], Sequence[Show]]) -> list[Shown]:
+    """The same runs on logs in memory, one after the other, with the same stages and real partners."""
     from waybill.partner_sim import Server
 
     with Server() as partner:
-        os.environ["WAYBILL_CLINIC_URL"] = partner.url
-        pipeline = load_pipeline(name)
-        engine = DeliveryEngine(pipeline.partners)
-        engine.start()
-        try:
-            driver = TopologyDriver(pipeline, exchange=EngineExchange(engine))
-            say(f"publishing {readings:,} readings to the log in memory")
-            started = time.monotonic()
-            for key, value in sample(readings, seed):
-                driver.publish(key, value)
-            say("running validate, batch and dispatch to their ends")
-            with Meter(readings, "answered").following(lambda: answered(driver)):
-                driver.finish()
-            seconds = time.monotonic() - started
-            say(f"done in {seconds:.1f} s; drawing the books from every topic")
-        finally:
-            engine.close(5)
-        broker, codec = driver.broker, driver.codec
-        offsets = {
-            stage: {p: broker.committed(pipeline.group_id(stage), p) for p in range(pipeline.partitions)}
-            for stage in driver.runners
-        }
-        heads = [head for head in driver.read("heads") if head["stage"] == "batch"]
-        settled = {row["batch_id"]: row["state"] for row in driver.read("delivery") if "batch_id" in row}
-        progress = Progress(
-            offsets["validate"],
-            offsets["batch"],
-            {head["partition"]: head["processed_through"] for head in heads},
-            offsets["dispatch"],
-            settled,
-        )
-        books = Books(name, pipeline.raw_topic, pipeline.topic("validated"), pipeline.topic("batched"), progress)
-        for message in driver.read("dead-letter"):
-            books.dead_letter(message)
-        for stored in driver.messages("sent"):
-            books.sent(*codec.decode(stored.value or b""))
-        for stored in driver.messages("validated"):
-            books.validated(stored.partition, stored.offset, *codec.decode(stored.value or b""))
-        for stored in driver.messages("raw"):
-            books.raw(stored.partition, stored.offset, stored.timestamp)
-        shown = Shown(name, books.balance(complete=True), seconds, "the log in memory")
-        for short in ("dead-letter", "batched"):
-            for stored in driver.messages(short):
-                count(shown, *codec.decode(stored.value or b""))
-        effects = [line for line in partner.partner.lines if line["kind"] == "effect"]
-        shown.at_partner = partners_have(pipeline, folder, len(effects))
+        os.environ[CLINIC_VARIABLE] = partner.url
+        shown = [one_in_memory(show) for show in shows()]
+        effects = sum(line["kind"] == "effect" for line in partner.partner.lines)
+        for one in shown:
+            one.at_partner = partners_have(one.show.pipeline, effects)
         return shown
+
+
+def one_in_memory(show: Show) -> Shown:
+    """One pipeline on a log in memory."""
+    from streams.delivery.engine import DeliveryEngine
+    from streams.delivery.exchange import EngineExchange
+    from streams.driver import TopologyDriver
+
+    pipeline = show.pipeline
+    engine = DeliveryEngine(pipeline.partners)
+    engine.start()
+    try:
+        driver = TopologyDriver(pipeline, exchange=EngineExchange(engine), start=int(time.time() * 1000))
+        say(f"publishing {show.messages:,} {show.unit} to the log in memory")
+        started = time.monotonic()
+        for key, value in show.sample(show.messages, show.seed):
+            driver.publish(key, value)
+        say("running validate, batch and dispatch to their ends")
+        with Meter(show.expected.received, "answered").following(lambda: answered(driver)):
+            driver.finish()
+        seconds = time.monotonic() - started
+        say(f"done in {seconds:.1f} s; drawing the books from every topic")
+    finally:
+        engine.close(5)
+    shown = Shown(show, books_in_memory(driver), seconds, "the log in memory")
+    for short in ("dead-letter", "batched"):
+        for stored in driver.messages(short):
+            count(shown, *driver.codec.decode(stored.value or b""))
+    return shown
+
+
+def books_in_memory(driver: TopologyDriver) -> Tally:
+    """The balance of a log in memory."""
+    from waybill.books import Books, Progress
+
+    pipeline, broker, codec = driver.pipeline, driver.broker, driver.codec
+    offsets = {
+        stage: {p: broker.committed(pipeline.group_id(stage), p) for p in range(pipeline.partitions)}
+        for stage in driver.runners
+    }
+    heads = [head for head in driver.read("heads") if head["stage"] == "batch"]
+    settled = {row["batch_id"]: row["state"] for row in driver.read("delivery") if "batch_id" in row}
+    progress = Progress(
+        offsets["validate"],
+        offsets["batch"],
+        {head["partition"]: head["processed_through"] for head in heads},
+        offsets["dispatch"],
+        settled,
+    )
+    name = pipeline.pipeline
+    books = Books(name, pipeline.raw_topic, pipeline.topic("validated"), pipeline.topic("batched"), progress)
+    for message in driver.read("dead-letter"):
+        books.dead_letter(message)
+    for stored in driver.messages("sent"):
+        books.sent(*codec.decode(stored.value or b""))
+    for stored in driver.messages("validated"):
+        books.validated(stored.partition, stored.offset, *codec.decode(stored.value or b""))
+    for stored in driver.messages("raw"):
+        books.raw(stored.partition, stored.offset, stored.timestamp)
+    return books.balance(complete=True)
 
 
 def answered(driver: TopologyDriver) -> int:
@@ -239,40 +282,15 @@ def answered(driver: TopologyDriver) -> int:
     return sum(len(held) for short in ("sent", "dead-letter") for held in driver.broker.partitions(short))
 
 
-def objects(folder: Path) -> Iterator[Path]:
-    """Delivered objects in the demo's lake, without their sidecars."""
-    for path in sorted((folder / "lake").rglob("batch_*.json")):
-        if not path.name.endswith(".meta.json"):
-            yield path
-
-
-def partners_have(pipeline: Pipeline, folder: Path, http_effects: int) -> dict[str, int]:
+def partners_have(pipeline: Pipeline, http_effects: int) -> dict[str, int]:
     """Batches by partner, counted at the partner and not by us."""
-    kinds = {name: partner.kind for name, partner in pipeline.partners.items()}
-    return {name: http_effects if kind == "http" else sum(1 for _ in objects(folder)) for name, kind in kinds.items()}
+    from streams.delivery.object_store import folder_of
 
-
-def warmest(folder: Path, product: str = "refrigerator") -> tuple[str, list[tuple[int, float]]]:
-    """The sensor of a product with the most excursions in what was delivered, and its readings (time ms, °C) of the
-    day it had them; empty where nothing was delivered."""
-    worst, best = ("", "", 0), None
-    bodies = []
-    for path in objects(folder):
-        body = orjson.loads(path.read_bytes())
-        if body["group"] != product:
-            continue
-        bodies.append(body)
-        for sensor in body["summary"]["sensors"]:
-            if len(sensor["excursions"]) > worst[2]:
-                worst = sensor["sensor_id"], body["date"], len(sensor["excursions"])
-                best = sensor
-    if best is None:
-        return "", []
-    readings = {
-        record["record"]["event_time"]: float(record["record"]["temperature_c"])
-        for body in bodies
-        if body["date"] == worst[1]
-        for record in body["records"]
-        if record["record"]["sensor_id"] == worst[0] and record["record"].get("temperature_c")
-    }
-    return worst[0], sorted(readings.items())
+    found = {}
+    for name, partner in pipeline.partners.items():
+        if partner.kind == "http":
+            found[name] = http_effects
+        else:
+            lake = folder_of(partner.url)
+            found[name] = sum(1 for _ in objects(lake / partner.prefix)) if lake else 0
+    return found

@@ -4,26 +4,62 @@ from __future__ import annotations
 
 import io
 import sys
+from typing import Any
 
 import pytest
 
+from schemas.packs.epcis.sample import manifest
 from tests.commands.conftest import Cli
+from topology.load import PACKAGED, pipeline_names
+from waybill.commands.demo import PICTURES
+from waybill.demo_views import journey
 from waybill.output import Meter
 
 
 def test_the_demo_names_its_steps_on_stderr_and_the_books_last_on_stdout(cli: Cli) -> None:
-    ran = cli("demo", "--memory", "--readings", 300)
+    ran = cli("demo", "--memory", "--readings", 300, "--documents", 60, "--seed", 4)
     assert ran.code == 0
     last = ran.out.splitlines()[-1]
-    assert last.startswith("conservation: received=300 acknowledged=")
+    events = manifest(60, 4)
+    assert last.startswith(f"conservation: received={300 + events.received} acknowledged=")
     assert last.endswith(" in-flight=0")
+    assert "DIFFERS" not in ran.out
     told = ran.err.splitlines()
-    steps = ("publishing 300 readings", "running validate", "done in", "drawing the books")
+    steps = ("publishing 300 readings", "running validate", "done in", "drawing the books", "publishing 60 documents")
     places = [next(place for place, text in enumerate(told) if step in text) for step in steps]
     assert places == sorted(places)
     assert "\r" not in ran.err
     assert "\x1b" not in ran.err
     assert "publishing" not in ran.out
+
+
+def test_the_demo_runs_every_shipped_pipeline() -> None:
+    assert set(PICTURES) == set(pipeline_names(PACKAGED))
+
+
+def event(minute: int, step: str, **more: Any) -> dict[str, Any]:
+    time = f"2026-03-02T06:{minute:02}:00.000Z"
+    return {"type": "ObjectEvent", "action": "OBSERVE", "eventTime": time, "bizStep": step, **more}
+
+
+def test_the_way_of_an_item_goes_on_in_the_case_it_was_packed_into() -> None:
+    case, item, other = "urn:epc:id:sscc:0300011.3000000001", "urn:epc:id:sgtin:a.b.1", "urn:epc:id:sgtin:a.b.2"
+    packed = {"type": "AggregationEvent", "parentID": case, "childEPCs": [item, other]}
+    delivered = [
+        event(0, "commissioning", epcList=[item]),
+        event(1, "receiving", epcList=[case]),  # before it was in there
+        event(2, "packing", **packed, action="ADD"),
+        event(3, "shipping", epcList=[case]),
+        event(4, "receiving", epcList=["urn:epc:id:sscc:0300011.3000000002"]),
+        event(5, "unpacking", **packed, action="DELETE"),
+        event(6, "shipping", epcList=[case]),
+        event(7, "decommissioning", epcList=[item], action="DELETE"),
+    ]
+    name, found = journey(delivered)
+    assert name == item
+    assert [(one["bizStep"], inside) for one, inside in found] == [
+        ("commissioning", ""), ("packing", case), ("shipping", case), ("unpacking", ""), ("decommissioning", ""),
+    ]  # fmt: skip
 
 
 class Terminal(io.StringIO):

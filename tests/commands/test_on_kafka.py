@@ -236,7 +236,7 @@ def test_dead_letters_are_listed_counted_and_shown_with_their_bytes(ask: Ask, be
 
 
 def test_the_demo_counts_the_answers_there_are(ask: Ask, bench: Bench, tmp_path: Path) -> None:
-    with Answers(bench.bootstrap, bench.pipeline) as answers:
+    with Answers(bench.bootstrap, [bench.pipeline]) as answers:
         assert answers.count() == 0
         fill(ask, tmp_path)
         bench.validate()

@@ -1,8 +1,9 @@
-"""`waybill demo`: sample readings through the whole pipeline, and the books balanced at the end."""
+"""`waybill demo`: the shipped samples through every shipped pipeline, and the books balanced at the end."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,10 +14,8 @@ from waybill.context import home
 from waybill.output import Code, finish, line, say
 
 if TYPE_CHECKING:
-    from schemas.packs.manifest import Manifest
-    from waybill.demo import Shown
+    from waybill.demo import Show, Shown
 
-PIPELINE = "cold-chain"
 LIMITS = 2.0, 8.0
 """°C, of product refrigerator."""
 
@@ -27,40 +26,52 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    readings: Annotated[int, typer.Option(min=100, help="sample readings to publish")] = 100_000,
-    seed: Annotated[int, typer.Option(help="of the sample")] = 1,
-    memory: Annotated[bool, typer.Option("--memory", help="run on the log in memory even if there is Java")] = False,
+    readings: Annotated[int, typer.Option(min=100, help="temperature readings to publish")] = 100_000,
+    documents: Annotated[int, typer.Option(min=50, help="EPCIS documents to publish")] = 2_000,
+    seed: Annotated[int, typer.Option(help="of the samples")] = 1,
+    memory: Annotated[bool, typer.Option("--memory", help="run on logs in memory even if there is Java")] = False,
 ) -> None:
-    """Publish the shipped sample, run the pipeline to its end, show what happened. Exit 0 if every record has exactly
-    one answer and none is in flight."""
-    from schemas.packs.cold_chain.sample import manifest
-    from waybill.demo import fresh_home, in_memory, on_kafka
+    """Publish the shipped samples, run the pipelines to their end, show what happened. Exit 0 if every record has
+    exactly one answer and none is in flight."""
+    from waybill.books import total
+    from waybill.demo import fresh_home, in_memory, load_show, on_kafka
     from waybill.kafka_jars import BrokerUnavailable
+
+    def shows() -> Sequence[Show]:
+        return [
+            load_show("cold-chain", readings, "readings", seed),
+            load_show("epcis", documents, "documents", seed),
+        ]
 
     folder = fresh_home(home())
     if memory:
-        shown = in_memory(PIPELINE, readings, seed, folder)
+        shown = in_memory(shows)
     else:
         try:
-            shown = on_kafka(PIPELINE, readings, seed, folder)
+            shown = on_kafka(shows, folder)
         except BrokerUnavailable as missing:
-            say(f"{missing}; running on the log in memory instead")
-            shown = in_memory(PIPELINE, readings, seed, folder)
-    expected = manifest(readings, seed)
-    report(shown, expected)
-    plot(folder)
-    tally = shown.tally
-    line(str(tally))
-    as_expected = (tally.acknowledged, tally.dead, tally.duplicate) == (
-        expected.acknowledged, expected.dead, expected.duplicate,
-    )  # fmt: skip
-    finish(Code.FINE if tally.holds and not tally.in_flight and as_expected else Code.FOUND)
+            say(f"{missing}; running on logs in memory instead")
+            shown = in_memory(shows)
+    for one in shown:
+        report(one)
+        PICTURES[one.show.pipeline.pipeline](folder / "lake")
+    line(str(total(one.tally for one in shown)))
+    finish(Code.FINE if all(as_expected(one) for one in shown) else Code.FOUND)
 
 
-def report(shown: Shown, expected: Manifest) -> None:
+def as_expected(shown: Shown) -> bool:
+    """Whether the books balance, nothing is in flight, and every record got the answer its sample foretells."""
+    tally, expected = shown.tally, shown.show.expected
+    counted = tally.acknowledged, tally.dead, tally.duplicate
+    foretold = expected.acknowledged, expected.dead, expected.duplicate
+    return tally.holds and not tally.in_flight and counted == foretold
+
+
+def report(shown: Shown) -> None:
     """The figures, each beside what the sample's own manifest says it must be."""
-    tally = shown.tally
-    line(f"{shown.pipeline} on {shown.where}: {tally.received:,} readings in {shown.seconds:.1f} s")
+    tally, expected = shown.tally, shown.show.expected
+    name = shown.show.pipeline.pipeline
+    line(f"{name} on {shown.where}: {tally.received:,} records in {shown.seconds:.1f} s")
     line("")
     line(f"  {'':24}{'counted':>10}{'expected':>10}")
     rows = (
@@ -85,13 +96,13 @@ def report(shown: Shown, expected: Manifest) -> None:
         line(f"  BROKEN {problem.id} {problem.what}")
 
 
-def plot(folder: Path) -> None:
+def plot(lake: Path) -> None:
     """The refrigerator with the most excursions, from what the lake was given."""
     import plotext
 
-    from waybill.demo import warmest
+    from waybill.demo_views import warmest
 
-    sensor, readings = warmest(folder)
+    sensor, readings = warmest(lake / "coldchain")
     if not readings:
         return
     first = readings[0][0]
@@ -107,3 +118,25 @@ def plot(folder: Path) -> None:
     for drawn in plotext.uncolorize(str(figure.build())).splitlines():
         line(drawn.rstrip())
     line("")
+
+
+def tell_journey(lake: Path) -> None:
+    """Events by business step, and the way of one item, from the EPCIS documents that the lake was given."""
+    from waybill.demo_views import by_step, events, journey
+
+    delivered = events(lake / "epcis")
+    line(f"  {'event type':20}{'business step':20}{'action':10}{'delivered':>10}")
+    for (kind, step, action), number in sorted(by_step(delivered).items()):
+        line(f"  {kind:20}{step:20}{action:10}{number:>10,}")
+    line("")
+    item, found = journey(delivered)
+    line(f"  {item}, as delivered:")
+    for event, inside in found:
+        where = event.get("readPoint", {}).get("id", "")
+        step = "error declared: " * ("errorDeclaration" in event) + event.get("bizStep", "")
+        line(f"    {event['eventTime']}  {step:18}{event.get('disposition', ''):14}{where}{inside and f' in {inside}'}")
+    line("")
+
+
+PICTURES = {"cold-chain": plot, "epcis": tell_journey}
+"""What is shown of each shipped pipeline's deliveries."""

@@ -50,7 +50,7 @@ def reconcile(
 
     Exit 1: a record is lost, has two answers, or has an answer and was never received; 3: records are in flight.
     """
-    from waybill.books import Tally
+    from waybill.books import total
 
     within = None if window is None else parse_window(window, time.time_ns() // 1_000_000)
     cluster = find_brokers(brokers)
@@ -62,14 +62,11 @@ def reconcile(
     for result in tallies:
         report(result, json, within)
     if not json:
-        total = Tally("")
-        for result in tallies:
-            for name in ("received", "acknowledged", "dead", "duplicate", "in_flight", "outside"):
-                setattr(total, name, getattr(total, name) + getattr(result, name))
+        sum_ = total(tallies)
         if within is not None:
             bounds = " ".join(f"{name}={value or '-'}" for name, value in bounds_of(within).items())
-            line(f"window: {bounds} outside={total.outside}")
-        line(str(total))
+            line(f"window: {bounds} outside={sum_.outside}")
+        line(str(sum_))
     finish(max((code_of(result) for result in tallies), key=[Code.FINE, Code.INCOMPLETE, Code.FOUND].index))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import inf
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,6 +27,7 @@ from waybill.output import (
 
 if TYPE_CHECKING:
     from schemas.canonical import RawPosition
+    from schemas.pack import ItemSearch
     from topology.model import Pipeline
     from waybill.life import Finder, Life, Step
 
@@ -45,7 +47,8 @@ def trace(
         list[str],
         typer.Argument(
             metavar="[PIPELINE] ID",
-            help="record id, submission id, position on another topic, digest, batch id, or key (fields joined by |)",
+            help="record id, submission id, position on another topic, digest, batch id, key (fields joined by |), or "
+            "an item of EPCIS events: its EPC URN or Digital Link",
         ),
     ],
     pipeline: Annotated[str | None, typer.Option(help="look here only; as PIPELINE before the id")] = None,
@@ -79,7 +82,10 @@ def trace(
 def find(finder: Finder, reader: Any, pipeline: Pipeline, text: str) -> list[Life]:
     """The records an id speaks of; none where it speaks of nothing here."""
     from schemas.canonical import UNIT_SEPARATOR
+    from schemas.packs import item_search
 
+    if (search := item_search(pipeline.pack, text)) is not None:
+        return by_item(finder, search)
     if HEX.fullmatch(text):
         name, _, index = text.partition("/")
         positions = by_digest(finder, bytes.fromhex(name), int(index) if index else None)
@@ -89,6 +95,19 @@ def find(finder: Finder, reader: Any, pipeline: Pipeline, text: str) -> list[Lif
     key = text.replace(KEY_SEPARATOR, UNIT_SEPARATOR)
     positions = finder.records(key.encode(), lambda fields: fields["key"] == key)
     return finder.lives(positions, audit=len(positions) <= DETAILED) if positions else []
+
+
+def by_item(finder: Finder, search: ItemSearch) -> list[Life]:
+    """The records that name an item, valid and refused, by the times of their events; those without a time last."""
+
+    def matches(fields: dict[str, Any]) -> bool:
+        return search.names(fields.get("payload") or fields.get("original") or b"")
+
+    def when(life: Life) -> float:
+        return float(life.validated[0][1]["event_time"]) if life.validated else inf
+
+    positions = finder.records(search.mark, matches)
+    return sorted(finder.lives(positions, audit=len(positions) <= DETAILED), key=when) if positions else []
 
 
 def by_digest(finder: Finder, digest: bytes, index: int | None) -> list[RawPosition]:

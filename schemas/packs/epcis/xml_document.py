@@ -102,7 +102,7 @@ class _Writer:
             inside = "".join(f"<sensorElement>{''.join(self._sensor(one))}</sensorElement>" for one in part)
         elif name == "certificationInfo":
             return _texts(name, part)
-        elif isinstance(part, Mapping):
+        elif isinstance(part, dict):
             inside = self.fields(part, _MODELS[kind])
         else:
             return _texts(name, part if isinstance(part, list) else [part])

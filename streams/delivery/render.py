@@ -20,8 +20,7 @@ from schemas.packs import documents
 from topology.partner import DOCUMENT_FORMS, BodyForm
 
 FORMS: Mapping[BodyForm, int] = {
-    "batch": 1, "json-array": 2, "json-lines": 3, "avro": 4, "record": 5, "epcis-json": 6,
-    "epcis-xml": 7,
+    "batch": 1, "json-array": 2, "json-lines": 3, "avro": 4, "record": 5, "epcis-json": 6, "epcis-xml": 7,
 }  # fmt: skip
 """The version that new batches of a form get; recorded in the `delivery` table with the first write-ahead."""
 CONTENT_TYPES = {

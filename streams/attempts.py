@@ -2,22 +2,28 @@
 
 Pure functions of a row, an answer and the time passed in; who is next, and when, is decided in `deliveries.py`.
 
-    pending ──write_ahead──> in_flight ──settle──> sent | dead | pending (wait)
+    pending ──write_ahead──> in_flight ──settle──> sent | dead | pending (wait) | split
+    split ──halves──> two pending
     dead ──next_life──> pending
     in_flight ──crash──> found_in_flight (unknown) ──write_ahead──> in_flight
-
-Splitting (DI4) will add the state `split` here, as one more thing that an answer can lead to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, NamedTuple
 
-from schemas.errors import OUTCOME_UNKNOWN, PARTNER_REFUSED, RETRIES_EXHAUSTED, STORED_OBJECT_DIFFERS
+from schemas.errors import (
+    OUTCOME_UNKNOWN,
+    PARTNER_REFUSED,
+    PARTNER_TOO_LARGE,
+    RETRIES_EXHAUSTED,
+    STORED_OBJECT_DIFFERS,
+)
 from schemas.messages import DeliveryState, PassportPart
+from streams import parts
 from streams.delivery.backoff import delay
 from streams.delivery.breaker import OFF, BreakerTerms
 from streams.delivery.bucket import FREE, RateTerms
@@ -41,7 +47,7 @@ class Row(NamedTuple):
     batch_id: bytes
     batched_partition: int
     batched_offset: int
-    """Where the frozen body lies, also for a later life."""
+    """Where the frozen body lies, also for a later life and for a part of it."""
     partner: str
     group: str
     count: int  # type: ignore[assignment]  # the field hides tuple.count, as in the schema
@@ -64,6 +70,7 @@ class Row(NamedTuple):
     recorded_at: int
     """First recorded time in the batch: its oldest version's age counts from there (BA9)."""
     parent: bytes | None
+    """The batch that this one is a half of (DI4)."""
     passport: PassportPart | None = None
     spared: int = 0
     """Attempts of this life that failed or ended unknown because the partner as a whole was down."""
@@ -72,6 +79,8 @@ class Row(NamedTuple):
     excerpt: str | None = None
     """Beginning of the last answer's body; not of the one that delivered."""
     answer_digest: bytes | None = None
+    first: int = 0
+    """Index of its first record in the frozen batch."""
 
     @property
     def settled(self) -> bool:
@@ -143,6 +152,10 @@ def _terms(partner: Partner, attempts: int) -> PartnerTerms:
     )
 
 
+Name = Callable[[Row, int, int], bytes]
+"""The id of a part of a batch: its row, index of the part's first record in the frozen batch, number of records."""
+
+
 class Settled(NamedTuple):
     """What an answer led to."""
 
@@ -158,6 +171,21 @@ def next_life(row: Row, life: int, passport: PassportPart) -> Row:
     return row._replace(
         state="pending", life=life, attempt=0, budget_used=0, not_before=0, answer=None, retained=False,
         passport=passport, spared=0, spared_since=0, excerpt=None, answer_digest=None,
+    )  # fmt: skip
+
+
+def halves(row: Row, name: Name) -> tuple[Row, Row]:
+    """The children of a split batch (DI4). Each has an id of its own, which follows from its records alone, and stands
+    at the beginning of the life that its parent was in."""
+    left, right = parts.halves(row.first, row.count)
+    return _half(row, name, *left), _half(row, name, *right)
+
+
+def _half(row: Row, name: Name, first: int, count: int) -> Row:
+    return row._replace(
+        batch_id=name(row, first, count), parent=row.batch_id, first=first, count=count, state="pending", attempt=0,
+        body_digest=None, render_version=0, budget_used=0, not_before=0, first_attempt_at=0, last_attempt_at=0,
+        answer=None, spared=0, spared_since=0, excerpt=None, answer_digest=None,
     )  # fmt: skip
 
 
@@ -217,6 +245,10 @@ def settle(row: Row, outcome: Outcome, now: int, terms: Terms, rng: Random, outa
             return Settled(row._replace(state="sent", answer=answer, excerpt=None))
         case OutcomeKind.PARTIAL if len(outcome.refused) < row.count:
             return Settled(row._replace(state="sent", answer=answer), refusal(row), outcome.refused)
+        case OutcomeKind.TOO_LARGE | OutcomeKind.INVALID if row.count > 1 and not row.unknown:
+            return Settled(row._replace(state="split", answer=answer))
+        case OutcomeKind.TOO_LARGE if not row.unknown:
+            return dead(row, PARTNER_TOO_LARGE, answer)
         case OutcomeKind.REFUSED | OutcomeKind.TOO_LARGE | OutcomeKind.INVALID | OutcomeKind.PARTIAL:
             return dead(row, refusal(row), answer)._replace(refused=outcome.refused)
         case OutcomeKind.CONFLICT:

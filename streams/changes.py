@@ -19,6 +19,8 @@ class What(StrEnum):
     WAIT = "wait"
     DELIVERED = "delivered"
     DEAD = "dead"
+    SPLIT = "split"
+    HALF = "half"
     RETAIN = "retain"
     RETAIN_END = "retain-end"
 

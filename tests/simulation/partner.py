@@ -148,13 +148,15 @@ class Partners:
         x = 1.0 if world.calm else world.r.random()
         if self._remembers(envelope):
             if world.setting.moody and x < 0.15:
-                return Outcome(OutcomeKind.REFUSED, "422 changed my mind")
+                kinds = (OutcomeKind.REFUSED, OutcomeKind.INVALID, OutcomeKind.TOO_LARGE)
+                return Outcome(world.r.choice(kinds), "changed my mind")
             if self._known[key][1] != sha256(envelope.body):
                 world.broken(f"law 3: {key[:8]} was sent with other bytes")
             return Outcome(OutcomeKind.DELIVERED, "409 have it")
         if x < 0.12 or (key in self._refused and x < 0.9):
             self._refused.add(key)
-            return Outcome(OutcomeKind.REFUSED, "400")
+            kinds = (OutcomeKind.REFUSED, OutcomeKind.INVALID, OutcomeKind.TOO_LARGE)
+            return Outcome(world.r.choice(kinds), "no")
         if x < 0.20:
             return Outcome(OutcomeKind.UNKNOWN, "500, nothing done")
         if x < 0.26:

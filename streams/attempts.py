@@ -102,6 +102,21 @@ class PartnerTerms:
     rate: RateTerms = FREE
     key_retention: int | None = None
     """Milliseconds after which a repeated key would be taken for a new one, less one attempt's time; None: never."""
+    max_records: int | None = None
+    """Records in one request; None: any number."""
+    max_bytes: int | None = None
+    """Of a body; None: any number."""
+
+    def above(self, row: Row, size: int) -> str:
+        """Why a batch with a body of `size` bytes is more than the partner takes, in words; empty if it is not. One
+        that may have taken effect is sent again as it was (DI2, DI3)."""
+        if row.unknown:
+            return ""
+        if self.max_records is not None and row.count > self.max_records:
+            return f"not sent: {row.count} records, the partner takes {self.max_records}"
+        if self.max_bytes is not None and size > self.max_bytes:
+            return f"not sent: {size} bytes, the partner takes {self.max_bytes}"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +159,14 @@ def _terms(partner: Partner, attempts: int) -> PartnerTerms:
         # A retry sent just in time must also arrive in time.
         retention = max(0, int((partner.key_retention - partner.timeout) * 1000))
     own, rate = partner.breaker, partner.rate
+    http = partner if isinstance(partner, HttpPartner) else None
     return PartnerTerms(
-        partner.connections if isinstance(partner, HttpPartner) else OBJECT_STORE_CONNECTIONS,
+        http.connections if http else OBJECT_STORE_CONNECTIONS,
         BreakerTerms(min(own.failures, attempts), int(own.first * 1000), int(own.longest * 1000)),
         FREE if rate is None else RateTerms(rate.per * 1000 / rate.attempts, rate.burst),
         retention,
+        http.max_records if http else None,
+        http.max_bytes if http else None,
     )
 
 
@@ -172,6 +190,16 @@ def next_life(row: Row, life: int, passport: PassportPart) -> Row:
         state="pending", life=life, attempt=0, budget_used=0, not_before=0, answer=None, retained=False,
         passport=passport, spared=0, spared_since=0, excerpt=None, answer_digest=None,
     )  # fmt: skip
+
+
+def split(row: Row, answer: str) -> Settled:
+    """A batch of several records goes on in halves (DI4): the end of it, and no answer to any record."""
+    return Settled(row._replace(state="split", answer=answer))
+
+
+def too_large(row: Row, answer: str) -> Settled:
+    """A batch that its partner does not take as large as it is, and that cannot have taken effect."""
+    return split(row, answer) if row.count > 1 else dead(row, PARTNER_TOO_LARGE, answer)
 
 
 def halves(row: Row, name: Name) -> tuple[Row, Row]:
@@ -245,10 +273,10 @@ def settle(row: Row, outcome: Outcome, now: int, terms: Terms, rng: Random, outa
             return Settled(row._replace(state="sent", answer=answer, excerpt=None))
         case OutcomeKind.PARTIAL if len(outcome.refused) < row.count:
             return Settled(row._replace(state="sent", answer=answer), refusal(row), outcome.refused)
-        case OutcomeKind.TOO_LARGE | OutcomeKind.INVALID if row.count > 1 and not row.unknown:
-            return Settled(row._replace(state="split", answer=answer))
         case OutcomeKind.TOO_LARGE if not row.unknown:
-            return dead(row, PARTNER_TOO_LARGE, answer)
+            return too_large(row, answer)
+        case OutcomeKind.INVALID if row.count > 1 and not row.unknown:
+            return split(row, answer)
         case OutcomeKind.REFUSED | OutcomeKind.TOO_LARGE | OutcomeKind.INVALID | OutcomeKind.PARTIAL:
             return dead(row, refusal(row), answer)._replace(refused=outcome.refused)
         case OutcomeKind.CONFLICT:

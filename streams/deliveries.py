@@ -30,6 +30,7 @@ from streams.attempts import (
     settle,
     spare,
     spent,
+    too_large,
     write_ahead,
 )
 from streams.changes import Broken, Changes, Event, Later, Launch, Prepare, What
@@ -271,6 +272,8 @@ class Deliveries:
             return heappush(self._timers, (now + prepared.milliseconds, next(self._sequence), batch))
         if row.body_digest is not None and prepared.digest != row.body_digest:  # DI3
             return self._apply(changes, batch, dead(row, BODY_DIGEST_CHANGED, row.answer))
+        if words := gate.terms.above(row, prepared.size):
+            return self._apply(changes, batch, too_large(row, words))
         batch.row = row = write_ahead(row, now, prepared.digest, prepared.version)
         batch.open = True
         gate.begin(batch)

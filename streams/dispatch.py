@@ -225,7 +225,7 @@ class DispatchStage:
         if isinstance(body, Fault):
             self._faults[row.batch_id] = body.why
             return Broken(body.code)
-        return Prepared(body.digest, body.version, body, body.fetched)
+        return Prepared(body.digest, body.version, body, len(body.data), body.fetched)
 
     # ---- what is written -------------------------------------------------------------------------
 

@@ -34,7 +34,8 @@ class StageMember:
             retention = None if own.key_retention is None else (own.key_retention + TIMEOUT) / 1000
             partners[name] = HttpPartner(
                 kind="http", url="http://partner", timeout=TIMEOUT / 1000, connections=own.connections,
-                key_retention=retention, rate=Rate(attempts=10, per=7.0, burst=2) if own.rate.interval else None,
+                key_retention=retention, max_records=own.max_records,
+                rate=Rate(attempts=10, per=7.0, burst=2) if own.rate.interval else None,
                 breaker=BreakerSettings(failures=own.breaker.failures),
             )  # fmt: skip
         retry = Retry(

@@ -262,7 +262,10 @@ class World:
         breakers = (OFF, BreakerTerms(r.randint(1, attempts), 1_000, 30_000))
         rates = (FREE, FREE, RateTerms(700.0, 2))
         partners = {
-            name: PartnerTerms(r.randint(1, 3), r.choice(breakers), r.choice(rates), margin) for name in PARTNERS
+            name: PartnerTerms(
+                r.randint(1, 3), r.choice(breakers), r.choice(rates), margin, r.choice((None, None, 1, 3))
+            )
+            for name in PARTNERS
         }
         outage = r.choice((0, 60_000, 7 * 86_400_000))
         self.terms = Terms(attempts, r.randint(1, 4), "packets", 7 * 86_400_000, True, partners, outage)

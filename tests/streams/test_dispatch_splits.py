@@ -13,7 +13,17 @@ from schemas.canonical import sha256
 from schemas.messages import position_of
 from streams.delivery.protocol import Envelope
 from streams.parts import find_part, part_id
-from tests.streams.dispatch_desk import PASSPORT, Desk, batch_id, batched_again, outcome, record
+from tests.streams.dispatch_desk import (
+    NO_BREAKER,
+    PASSPORT,
+    Desk,
+    batch_id,
+    batched_again,
+    outcome,
+    pipeline,
+    record,
+)
+from topology.partner import HttpPartner
 
 HOUR = 3600.0
 
@@ -307,3 +317,46 @@ def test_after_a_restart_the_records_of_halves_are_read_again_by_the_position_of
     desk.turn()
     assert names(desk.sent[-1]) == ["a0", "a1"]
     assert desk.fetched == [0]
+
+
+# ---- what the partner says beforehand ------------------------------------------------------------------
+
+
+def limited(**limits: Any) -> Desk:
+    """A desk whose partner has limits."""
+    partners = {"lake": HttpPartner(kind="http", url="http://lake", breaker=NO_BREAKER, **limits)}
+    return Desk(partners=partners)
+
+
+def test_bat07_a_batch_of_more_records_than_the_partner_takes_is_split_before_it_is_sent() -> None:
+    desk = limited(max_records=2)
+    desk.batch("a", size=5)
+    desk.batch("b", size=2)
+    sent = [names(envelope) for envelope in settle(desk, Partner(most=2))]
+    assert sent == [["a0", "a1"], ["a2"], ["a3", "a4"], ["b0", "b1"]]
+    assert set(answers(desk).values()) == {"sent"}
+    assert desk.row("a")["answer"] == "not sent: 5 records, the partner takes 2"
+    assert desk.row("a")["attempt"] == 0
+
+
+def test_bat07_a_body_of_more_bytes_than_the_partner_takes_is_split_and_a_record_alone_dies_unsent() -> None:
+    one = limited()
+    one.batch("a", size=1)
+    desk = limited(max_bytes=len(one.sent[0].body))
+    desk.batch("a", size=2)
+    desk.batch("b" * 100, group="h")
+    assert [names(envelope) for envelope in settle(desk, Partner())] == [["a0"], ["a1"]]
+    assert answers(desk) == {"a0": "sent", "a1": "sent", "b" * 100 + "0": "PARTNER_TOO_LARGE"}
+    (letter,) = desk.said("dead-letter")
+    assert letter["answer"].startswith("not sent: ")
+    assert (letter["attempts"], letter["outcome_unknown"]) == (0, False)
+
+
+def test_di2_a_batch_that_may_have_taken_effect_is_sent_again_whole_whatever_the_limit() -> None:
+    desk = limited()
+    desk.batch("a", size=2)
+    desk.answer("unknown")
+    desk.pipeline = pipeline({"lake": HttpPartner(kind="http", url="http://lake", max_records=1)})
+    desk.start()
+    desk.wait(10)
+    assert [names(envelope) for envelope in desk.sent] == [["a0", "a1"]] * 2

@@ -107,9 +107,9 @@ class PartnerTerms:
     max_bytes: int | None = None
     """Of a body; None: any number."""
 
-    def above(self, row: Row, size: int) -> str:
-        """Why a batch with a body of `size` bytes is more than the partner takes, in words; empty if it is not. One
-        that may have taken effect is sent again as it was (DI2, DI3)."""
+    def above(self, row: Row, size: int = 0) -> str:
+        """Why a batch with a body of `size` bytes (0: not known yet) is more than the partner takes, in words; empty if
+        it is not. One that may have taken effect is sent again as it was (DI2, DI3)."""
         if row.unknown:
             return ""
         if self.max_records is not None and row.count > self.max_records:

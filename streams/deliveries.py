@@ -265,6 +265,8 @@ class Deliveries:
             return heappush(self._timers, (now + BUSY_WAIT, next(self._sequence), batch))
         if code := spent(row, now, self.terms):
             return self._apply(changes, batch, dead(row, code, row.answer))
+        if words := gate.terms.above(row):  # before all of it is rendered
+            return self._apply(changes, batch, too_large(row, words))
         prepared = prepare(batch.partition, row)
         if isinstance(prepared, Broken):
             return self._apply(changes, batch, dead(row, prepared.code, row.answer))

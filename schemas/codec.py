@@ -21,7 +21,7 @@ NAMES = (
     "partner_state", "control",
 )  # fmt: skip
 """Every kind of message, with its schema in `schemas/wire/`. The audit block's schema belongs to `audit`."""
-OLDER = {"validated-1": "validated", "head-1": "head", "delivery-1": "delivery"}
+OLDER = {"validated-1": "validated", "head-1": "head", "delivery-1": "delivery", "delivery-2": "delivery"}
 """Schemas that a kind had before: its messages are still read, and what they lack takes its default."""
 
 

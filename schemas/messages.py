@@ -302,6 +302,7 @@ class Delivery(TypedDict):
     spared_since: int
     excerpt: str | None
     answer_digest: bytes | None
+    first: int
 
 
 class PartnerState(TypedDict):

@@ -2,22 +2,28 @@
 
 Pure functions of a row, an answer and the time passed in; who is next, and when, is decided in `deliveries.py`.
 
-    pending ──write_ahead──> in_flight ──settle──> sent | dead | pending (wait)
+    pending ──write_ahead──> in_flight ──settle──> sent | dead | pending (wait) | split
+    split ──halves──> two pending
     dead ──next_life──> pending
     in_flight ──crash──> found_in_flight (unknown) ──write_ahead──> in_flight
-
-Splitting (DI4) will add the state `split` here, as one more thing that an answer can lead to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, NamedTuple
 
-from schemas.errors import OUTCOME_UNKNOWN, PARTNER_REFUSED, RETRIES_EXHAUSTED, STORED_OBJECT_DIFFERS
+from schemas.errors import (
+    OUTCOME_UNKNOWN,
+    PARTNER_REFUSED,
+    PARTNER_TOO_LARGE,
+    RETRIES_EXHAUSTED,
+    STORED_OBJECT_DIFFERS,
+)
 from schemas.messages import DeliveryState, PassportPart
+from streams import parts
 from streams.delivery.backoff import delay
 from streams.delivery.breaker import OFF, BreakerTerms
 from streams.delivery.bucket import FREE, RateTerms
@@ -41,7 +47,7 @@ class Row(NamedTuple):
     batch_id: bytes
     batched_partition: int
     batched_offset: int
-    """Where the frozen body lies, also for a later life."""
+    """Where the frozen body lies, also for a later life and for a part of it."""
     partner: str
     group: str
     count: int  # type: ignore[assignment]  # the field hides tuple.count, as in the schema
@@ -64,6 +70,7 @@ class Row(NamedTuple):
     recorded_at: int
     """First recorded time in the batch: its oldest version's age counts from there (BA9)."""
     parent: bytes | None
+    """The batch that this one is a half of (DI4)."""
     passport: PassportPart | None = None
     spared: int = 0
     """Attempts of this life that failed or ended unknown because the partner as a whole was down."""
@@ -72,6 +79,8 @@ class Row(NamedTuple):
     excerpt: str | None = None
     """Beginning of the last answer's body; not of the one that delivered."""
     answer_digest: bytes | None = None
+    first: int = 0
+    """Index of its first record in the frozen batch."""
 
     @property
     def settled(self) -> bool:
@@ -93,6 +102,21 @@ class PartnerTerms:
     rate: RateTerms = FREE
     key_retention: int | None = None
     """Milliseconds after which a repeated key would be taken for a new one, less one attempt's time; None: never."""
+    max_records: int | None = None
+    """Records in one request; None: any number."""
+    max_bytes: int | None = None
+    """Of a body; None: any number."""
+
+    def above(self, row: Row, size: int = 0) -> str:
+        """Why a batch with a body of `size` bytes (0: not known yet) is more than the partner takes, in words; empty if
+        it is not. One that may have taken effect is sent again as it was (DI2, DI3)."""
+        if row.unknown:
+            return ""
+        if self.max_records is not None and row.count > self.max_records:
+            return f"not sent: {row.count} records, the partner takes {self.max_records}"
+        if self.max_bytes is not None and size > self.max_bytes:
+            return f"not sent: {size} bytes, the partner takes {self.max_bytes}"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +159,19 @@ def _terms(partner: Partner, attempts: int) -> PartnerTerms:
         # A retry sent just in time must also arrive in time.
         retention = max(0, int((partner.key_retention - partner.timeout) * 1000))
     own, rate = partner.breaker, partner.rate
+    http = partner if isinstance(partner, HttpPartner) else None
     return PartnerTerms(
-        partner.connections if isinstance(partner, HttpPartner) else OBJECT_STORE_CONNECTIONS,
+        http.connections if http else OBJECT_STORE_CONNECTIONS,
         BreakerTerms(min(own.failures, attempts), int(own.first * 1000), int(own.longest * 1000)),
         FREE if rate is None else RateTerms(rate.per * 1000 / rate.attempts, rate.burst),
         retention,
+        http.max_records if http else None,
+        http.max_bytes if http else None,
     )
+
+
+Name = Callable[[Row, int, int], bytes]
+"""The id of a part of a batch: its row, index of the part's first record in the frozen batch, number of records."""
 
 
 class Settled(NamedTuple):
@@ -158,6 +189,31 @@ def next_life(row: Row, life: int, passport: PassportPart) -> Row:
     return row._replace(
         state="pending", life=life, attempt=0, budget_used=0, not_before=0, answer=None, retained=False,
         passport=passport, spared=0, spared_since=0, excerpt=None, answer_digest=None,
+    )  # fmt: skip
+
+
+def split(row: Row, answer: str) -> Settled:
+    """A batch of several records goes on in halves (DI4): the end of it, and no answer to any record."""
+    return Settled(row._replace(state="split", answer=answer))
+
+
+def too_large(row: Row, answer: str) -> Settled:
+    """A batch that its partner does not take as large as it is, and that cannot have taken effect."""
+    return split(row, answer) if row.count > 1 else dead(row, PARTNER_TOO_LARGE, answer)
+
+
+def halves(row: Row, name: Name) -> tuple[Row, Row]:
+    """The children of a split batch (DI4). Each has an id of its own, which follows from its records alone, and stands
+    at the beginning of the life that its parent was in."""
+    left, right = parts.halves(row.first, row.count)
+    return _half(row, name, *left), _half(row, name, *right)
+
+
+def _half(row: Row, name: Name, first: int, count: int) -> Row:
+    return row._replace(
+        batch_id=name(row, first, count), parent=row.batch_id, first=first, count=count, state="pending", attempt=0,
+        body_digest=None, render_version=0, budget_used=0, not_before=0, first_attempt_at=0, last_attempt_at=0,
+        answer=None, spared=0, spared_since=0, excerpt=None, answer_digest=None,
     )  # fmt: skip
 
 
@@ -217,6 +273,10 @@ def settle(row: Row, outcome: Outcome, now: int, terms: Terms, rng: Random, outa
             return Settled(row._replace(state="sent", answer=answer, excerpt=None))
         case OutcomeKind.PARTIAL if len(outcome.refused) < row.count:
             return Settled(row._replace(state="sent", answer=answer), refusal(row), outcome.refused)
+        case OutcomeKind.TOO_LARGE if not row.unknown:
+            return too_large(row, answer)
+        case OutcomeKind.INVALID if row.count > 1 and not row.unknown:
+            return split(row, answer)
         case OutcomeKind.REFUSED | OutcomeKind.TOO_LARGE | OutcomeKind.INVALID | OutcomeKind.PARTIAL:
             return dead(row, refusal(row), answer)._replace(refused=outcome.refused)
         case OutcomeKind.CONFLICT:

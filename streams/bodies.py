@@ -21,6 +21,7 @@ from streams.claims import NO_CLAIMS, ClaimLost, Claims, ClaimsAway
 from streams.delivery.object_store import object_path
 from streams.delivery.protocol import Envelope
 from streams.delivery.render import CONTENT_TYPES, FORMS, SUFFIXES, render
+from streams.parts import Part, find_part, part_id
 from streams.runtime.log import LogError, LogGap
 from streams.stage import Message
 from topology.model import Pipeline
@@ -43,6 +44,12 @@ class Frozen(NamedTuple):
     flushed_at: str
     """RFC 3339, UTC; metadata only (T6)."""
     size: int
+
+    def part(self, first: int, count: int) -> Frozen:
+        """Some of its records as a batch of their own (DI4)."""
+        records = self.records[first : first + count]
+        batched = {**self.batched, "batch_id": part_id(self.batched, records), "count": count}
+        return Frozen(batched, records, self.flushed_at, self.size * count // len(self.records))
 
     @property
     def first(self) -> RawPosition:
@@ -104,7 +111,8 @@ class Bodies:
         self.claims_away = False
         """The claim store could not be reached in this turn, and is not asked again before the next one."""
         self._pipeline, self._codec, self._pack, self._fetch = pipeline, codec, pack, fetch
-        self._cache: OrderedDict[tuple[int, int], Frozen] = OrderedDict()
+        self._cache: OrderedDict[tuple[int, ...], Frozen] = OrderedDict()
+        """By partition and offset; parts by first record and count, too."""
         self._room = cache_bytes
 
     def __len__(self) -> int:
@@ -130,22 +138,48 @@ class Bodies:
         self._keep((message.partition, message.offset), frozen)
         return frozen
 
-    def at(self, partition: int, offset: int, batch_id: bytes) -> Frozen:
-        """The batch at a position.
+    def of(self, row: Row) -> Frozen:
+        """The batch of a row, or the part of one that it is.
 
         Raises LogGap if it is gone, or another message stands there: its records cannot even be named any more, so
         that no answer can be given for them, and going on would hide it.
         """
+        partition, offset = row.batched_partition, row.batched_offset
+        frozen = self._at(partition, offset, row.batch_id)
+        if row.parent is not None:
+            frozen = self._part(frozen, row, row.first, row.count)
+        if frozen.batched["batch_id"] != row.batch_id:
+            raise LogGap(self._gone(partition, offset, row.batch_id, "another batch stands there"))
+        return frozen
+
+    def name(self, row: Row, first: int, count: int) -> bytes:
+        """The id of a part of a batch. See attempts.Name; raises LogGap as `of` does."""
+        whole = self._at(row.batched_partition, row.batched_offset, row.batch_id)
+        found: bytes = self._part(whole, row, first, count).batched["batch_id"]
+        return found
+
+    def find(self, partition: int, offset: int, batch_id: bytes) -> tuple[Frozen, Part]:
+        """The batch at a position, and which part of it has this id: all of it as a rule. Raises LogGap as `of`."""
+        whole = self._at(partition, offset, batch_id)
+        part = find_part(whole.batched, whole.records, batch_id)
+        if part is None:
+            raise LogGap(self._gone(partition, offset, batch_id, "another batch stands there"))
+        return whole, part
+
+    def _part(self, whole: Frozen, row: Row, first: int, count: int) -> Frozen:
+        place = (row.batched_partition, row.batched_offset, first, count)
+        part = self._cache.get(place)
+        if part is None:
+            part = whole.part(first, count)
+            self._keep(place, part)
+        return part
+
+    def _at(self, partition: int, offset: int, batch_id: bytes) -> Frozen:
+        """The frozen batch at a position, whichever it is. `batch_id`: for whom it is read."""
         frozen = self._cache.get((partition, offset))
         if frozen is not None:
             self._cache.move_to_end((partition, offset))
-        else:
-            frozen = self._again(partition, offset, batch_id)
-        if frozen.batched["batch_id"] != batch_id:
-            raise LogGap(self._gone(partition, offset, batch_id, "another batch stands there"))
-        return frozen
-
-    def _again(self, partition: int, offset: int, batch_id: bytes) -> Frozen:
+            return frozen
         message = self._fetch(partition, offset)
         if message is None or message.value is None:
             raise LogGap(self._gone(partition, offset, batch_id, "nothing stands there any more"))
@@ -167,7 +201,7 @@ class Bodies:
         Only LogGap and ClaimsAway leave: whatever else fails is this batch's fault and becomes its dead letters
         (law 5).
         """
-        frozen = self.at(row.batched_partition, row.batched_offset, row.batch_id)
+        frozen = self.of(row)
         partner = self._pipeline.partners[row.partner]
         version = FORMS[partner.body] if row.body_digest is None else row.render_version
         name = row.batch_id.hex()
@@ -182,6 +216,8 @@ class Bodies:
         except Exception as error:  # noqa: BLE001 - a pack may fail in any way
             return Fault(UNPROCESSABLE, f"{type(error).__name__}: {error}")
         metadata = {"batch_digest": name, "record_count": str(row.count), "flush_utc": frozen.flushed_at}
+        if row.parent is not None:
+            metadata["parent"] = row.parent.hex()
         return Body(
             sha256(data), version, data, path, metadata, _names(partner, frozen.records), records is not frozen.records
         )
@@ -201,7 +237,7 @@ class Bodies:
             self.claims_away = True
             raise
 
-    def _keep(self, place: tuple[int, int], frozen: Frozen) -> None:
+    def _keep(self, place: tuple[int, ...], frozen: Frozen) -> None:
         old = self._cache.pop(place, None)
         self._cache[place] = frozen
         self._room -= frozen.size - (old.size if old else 0)

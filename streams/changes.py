@@ -19,6 +19,8 @@ class What(StrEnum):
     WAIT = "wait"
     DELIVERED = "delivered"
     DEAD = "dead"
+    SPLIT = "split"
+    HALF = "half"
     RETAIN = "retain"
     RETAIN_END = "retain-end"
 
@@ -42,6 +44,8 @@ class Prepared(NamedTuple):
     version: int
     body: Any
     """For the launch; the core does not look at it."""
+    size: int = 0
+    """Bytes of it."""
     slow: bool = False
     """It had to be fetched; the others may wait for the next turn."""
 

@@ -3,13 +3,14 @@ gates, and the waits. Pure: no Kafka, no clock, no I/O; `attempts.py` says what 
 
 The `delivery` table is the truth. State here changes at once, as if every change committed; on any doubt `forget` and
 `restore` rebuild it from the table (TX1). A batch is in one of these places: open (an attempt is out), in its
-partner's `ready` line, behind a timer, or in a queue behind the head of its group.
+partner's `ready` line, behind a timer, or in a queue behind the head of its group. The halves of a split batch take its
+place at the head of its queue.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from itertools import count
@@ -17,7 +18,21 @@ from random import Random
 
 from schemas.errors import BODY_DIGEST_CHANGED
 from schemas.messages import PartnerState, PassportPart
-from streams.attempts import Row, Settled, Terms, dead, found_in_flight, next_life, settle, spare, spent, write_ahead
+from streams.attempts import (
+    Name,
+    Row,
+    Settled,
+    Terms,
+    dead,
+    found_in_flight,
+    halves,
+    next_life,
+    settle,
+    spare,
+    spent,
+    too_large,
+    write_ahead,
+)
 from streams.changes import Broken, Changes, Event, Later, Launch, Prepare, What
 from streams.delivery.protocol import Outcome
 from streams.gate import Batch, Gate
@@ -39,14 +54,19 @@ class Part:
     settled: dict[bytes, Row] = field(default_factory=dict)
     queues: dict[str, deque[Batch]] = field(default_factory=dict)
     """Group -> its unsettled batches in order. The head is attempted, the rest waits for it."""
+    children: Counter[bytes] = field(default_factory=Counter)
+    """Split batch -> how many of its halves have a row. Its own row goes last."""
 
 
 class Deliveries:
     """All batches of the partitions one thread owns."""
 
-    def __init__(self, terms: Terms, rng: Random, busy: Callable[[bytes], bool] = lambda batch_id: False) -> None:
-        """`busy` says whether an attempt of a batch is still out that was forgotten meanwhile."""
-        self.terms, self._rng, self._busy = terms, rng, busy
+    def __init__(
+        self, terms: Terms, rng: Random, name: Name, busy: Callable[[bytes], bool] = lambda batch_id: False
+    ) -> None:
+        """`name` gives the ids of halves, `busy` says whether an attempt of a batch is still out that was forgotten
+        meanwhile."""
+        self.terms, self._rng, self._name, self._busy = terms, rng, name, busy
         self.may_send = False
         """DI5: set when the control topic has been read to its end (a hold may stand there)."""
         self.draining = False
@@ -68,13 +88,13 @@ class Deliveries:
         part = self._parts[partition] = Part()
         unsettled = []
         for row in rows:
+            if row.parent is not None:
+                part.children[row.parent] += 1
             if row.settled:
                 self._keep_settled(partition, part, row)
             else:
                 unsettled.append(found_in_flight(row))
-        # Only the head of a group is ever attempted, so what was attempted stands before the rest of its group,
-        # even where a later life of an older batch came in between.
-        for row in sorted(unsettled, key=lambda row: (row.attempt == 0, row.batched_offset)):
+        for row in sorted(unsettled, key=_rank):
             self._enqueue(partition, part, row)
 
     def forget(self, partition: int) -> None:
@@ -124,7 +144,8 @@ class Deliveries:
             return False
         # With the row gone nobody knows how the former lives ended (law 4).
         former = old if old is not None else row._replace(unknown=True)
-        part.settled.pop(row.batch_id, None)
+        if part.settled.pop(row.batch_id, None) is None and row.parent is not None:
+            part.children[row.parent] += 1
         self._begin(changes, partition, part, next_life(former, life, passport))
         return True
 
@@ -133,15 +154,19 @@ class Deliveries:
         changes.rows[partition, row.batch_id] = row
 
     def _enqueue(self, partition: int, part: Part, row: Row) -> None:
-        batch = part.unsettled[row.batch_id] = Batch(partition, row)
-        self._gate(row.partner).waiting[row.batch_id] = batch
+        batch = self._register(partition, part, row)
         queue = part.queues.setdefault(self._line(row), deque())
         queue.append(batch)
         if queue[0] is batch:
             self._offer(batch)
+
+    def _register(self, partition: int, part: Part, row: Row) -> Batch:
+        batch = part.unsettled[row.batch_id] = Batch(partition, row)
+        self._gate(row.partner).waiting[row.batch_id] = batch
         if not row.retained:
             half = row.recorded_at + self.terms.keep // 2
             heappush(self._retains, (half, next(self._sequence), partition, row.batch_id))
+        return batch
 
     def _line(self, row: Row) -> str:
         """Whose head must be settled first: the group's, or nobody's with `ordering: none`."""
@@ -175,22 +200,39 @@ class Deliveries:
             changes.events.append(Event(What.WAIT, partition, row))
             self._offer(batch)
             return
-        what = What.DELIVERED if row.state == "sent" else What.DEAD
-        changes.events.append(Event(what, partition, row, result.code, result.refused))
-        if row.retained:
-            row = row._replace(retained=False)
-            changes.events.append(Event(What.RETAIN_END, partition, row))
+        children = halves(row, self._name) if row.state == "split" else ()
+        if children:
+            changes.events.append(Event(What.SPLIT, partition, row))
+            changes.events += [Event(What.HALF, partition, child) for child in children]
+        else:
+            what = What.DELIVERED if row.state == "sent" else What.DEAD
+            changes.events.append(Event(what, partition, row, result.code, result.refused))
+            if row.retained:
+                changes.events.append(Event(What.RETAIN_END, partition, row._replace(retained=False)))
+        row = row._replace(retained=False)  # halves inherit it, each for its own records
         changes.rows[partition, row.batch_id] = row
         del part.unsettled[row.batch_id]
         self._gate(row.partner).waiting.pop(row.batch_id, None)
-        line = self._line(row)
+        self._follow(changes, part, batch, children)
+        self._keep_settled(partition, part, row)
+
+    def _follow(self, changes: Changes, part: Part, batch: Batch, children: Sequence[Row]) -> None:
+        """What comes after the head of a queue: its halves (DI4), or who waited behind it."""
+        partition, line = batch.partition, self._line(batch.row)
         queue = part.queues[line]
         queue.remove(batch)
+        for child in children:
+            part.children[batch.row.batch_id] += 1
+            changes.rows[partition, child.batch_id] = child
+        if self.terms.ordered:
+            queue.extendleft([self._register(partition, part, child) for child in reversed(children)])
+        else:
+            for child in children:
+                self._enqueue(partition, part, child)
         if queue:
             self._offer(queue[0])
         else:
             del part.queues[line]
-        self._keep_settled(partition, part, row)
 
     def _keep_settled(self, partition: int, part: Part, row: Row) -> None:
         part.settled[row.batch_id] = row._replace(excerpt=None)  # the table has it; here it would be kept for days
@@ -223,6 +265,8 @@ class Deliveries:
             return heappush(self._timers, (now + BUSY_WAIT, next(self._sequence), batch))
         if code := spent(row, now, self.terms):
             return self._apply(changes, batch, dead(row, code, row.answer))
+        if words := gate.terms.above(row):  # before all of it is rendered
+            return self._apply(changes, batch, too_large(row, words))
         prepared = prepare(batch.partition, row)
         if isinstance(prepared, Broken):
             return self._apply(changes, batch, dead(row, prepared.code, row.answer))
@@ -230,6 +274,8 @@ class Deliveries:
             return heappush(self._timers, (now + prepared.milliseconds, next(self._sequence), batch))
         if row.body_digest is not None and prepared.digest != row.body_digest:  # DI3
             return self._apply(changes, batch, dead(row, BODY_DIGEST_CHANGED, row.answer))
+        if words := gate.terms.above(row, prepared.size):
+            return self._apply(changes, batch, too_large(row, words))
         batch.row = row = write_ahead(row, now, prepared.digest, prepared.version)
         batch.open = True
         gate.begin(batch)
@@ -299,12 +345,32 @@ class Deliveries:
             expires, _, partition, batch_id = heappop(self._expiries)
             settled = self._parts[partition].settled
             row = settled.get(batch_id)
-            if row is not None and self._expires(row) <= expires:
+            if row is not None and self._expires(row) <= expires and not self._parts[partition].children[batch_id]:
                 del settled[batch_id]
                 changes.rows[partition, batch_id] = None
+                self._child_gone(partition, row, now)
+
+    def _child_gone(self, partition: int, row: Row, now: int) -> None:
+        """The row of a split batch goes after those of its halves, so that its id stays known as long."""
+        part, parent = self._parts[partition], row.parent
+        if parent is None:
+            return
+        part.children[parent] -= 1
+        if not part.children[parent]:
+            del part.children[parent]
+            if (split := part.settled.get(parent)) is not None:
+                when = max(now, self._expires(split))
+                heappush(self._expiries, (when, next(self._sequence), partition, parent))
 
     def due(self, now: int) -> bool:
         """Whether some wait has run out, or an attempt could begin."""
         if any(heap and heap[0][0] <= now for heap in (self._timers, self._retains, self._expiries)):
             return True
         return self._sending and any(gate.ready and gate.free(now) for gate in self._gates.values())
+
+
+def _rank(row: Row) -> tuple[int, int, int]:
+    """The order in which unsettled batches are put back into their queues. Only the head of a group is ever attempted,
+    or split, so what was attempted stands before the rest of its group, even where a later life of an older batch came
+    in between; and halves before who waited behind their parent."""
+    return 0 if row.attempt else 1 if row.parent is not None else 2, row.batched_offset, row.first

@@ -5,7 +5,8 @@ The commit protocol, numbered as in the design; the `delivery` table is the trut
 1. a batch is read: its row `pending` and the offset, in one transaction;
 2. before each attempt the row says `in_flight`, with attempt, body digest and render version (write-ahead);
 3. the attempt is sent, which the runner does only after 2 has committed (`Work.effects`);
-4. its answer is settled: acks, or dead letters with releases, and the row, in one transaction.
+4. its answer is settled: acks, or dead letters with releases, and the row, in one transaction; or the batch goes on
+   in halves, whose rows are written with its own (DI4).
 
 All steps that are ready at one moment share a transaction; the table shows the last row of each batch. So a fresh
 batch that nothing holds back goes to `in_flight` at once: 1 and 2 are one commit, which still comes before 3.
@@ -76,8 +77,8 @@ class DispatchStage:
         self._new_store = stores
         self.input_topic_id = ""
         self.table_topic_ids: Mapping[str, str] = {}
-        self.deliveries = Deliveries(Terms.of(pipeline), rng, busy)
         self.bodies = Bodies(pipeline, codec, pack, fetch, claims)
+        self.deliveries = Deliveries(Terms.of(pipeline), rng, self.bodies.name, busy)
         self._settlement = Settlement(pipeline, codec, dead_letters)
         self._heads: dict[int, Progress] = {}
         self._full: frozenset[int] = frozenset()
@@ -114,7 +115,7 @@ class DispatchStage:
                 gate.partner,
                 gate.state(now),
                 len(gate.waiting),
-                now - next(iter(gate.waiting.values())).row.recorded_at if gate.waiting else 0,
+                now - min(batch.row.recorded_at for batch in gate.waiting.values()) if gate.waiting else 0,
             )
             for gate in self.deliveries.gates
         ]
@@ -198,10 +199,11 @@ class DispatchStage:
         if name == "batched":
             self.deliveries.admit(changes, message.partition, new_row(value, message.partition, message.offset))
         elif name == "batched_again":
-            frozen = self.bodies.at(value["batched_partition"], value["batched_offset"], value["batch_id"])
-            row = new_row(frozen.batched, value["batched_partition"], value["batched_offset"])
+            partition, offset = value["batched_partition"], value["batched_offset"]
+            whole, part = self.bodies.find(partition, offset, value["batch_id"])
+            row = new_row(whole.batched, partition, offset)._replace(**part._asdict())
             if self.deliveries.again(changes, message.partition, row, value["life"], value["passport"]):
-                progress.note("REPLAY", str(value["life"]), frozen.first, row.batch_id)
+                progress.note("REPLAY", str(value["life"]), self.bodies.of(row).first, row.batch_id)
         else:
             return self._condemned(work, message, f"a {name} message has no business in `batched`")
         return None
@@ -223,7 +225,7 @@ class DispatchStage:
         if isinstance(body, Fault):
             self._faults[row.batch_id] = body.why
             return Broken(body.code)
-        return Prepared(body.digest, body.version, body, body.fetched)
+        return Prepared(body.digest, body.version, body, len(body.data), body.fetched)
 
     # ---- what is written -------------------------------------------------------------------------
 
@@ -245,10 +247,13 @@ class DispatchStage:
         row, progress = event.row, self._heads[event.partition]
         if event.what is What.WAIT:
             return []
-        frozen = self.bodies.at(row.batched_partition, row.batched_offset, row.batch_id)
+        frozen = self.bodies.of(row)
         match event.what:
             case What.ATTEMPT:
                 self._settlement.attempt(progress, row, frozen)
+                return []
+            case What.SPLIT | What.HALF:
+                self._settlement.split(progress, row, frozen)
                 return []
             case What.DELIVERED:
                 return list(self._settlement.delivered(progress, row, frozen, event.code, event.refused))

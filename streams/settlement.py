@@ -36,6 +36,10 @@ class Settlement:
         """Notes that an attempt begins."""
         progress.note("ATTEMPT", f"{row.life}.{row.attempt}", frozen.first, row.batch_id)
 
+    def split(self, progress: Progress, row: Row, frozen: Frozen) -> None:
+        """Notes that a batch goes on in halves, or which halves those are (DI4). Nothing is answered by it."""
+        progress.note("BATCH", "split" if row.state == "split" else "half", frozen.first, row.batch_id)
+
     def delivered(
         self, progress: Progress, row: Row, frozen: Frozen, code: str, refused: Mapping[int, str]
     ) -> Iterator[Output]:

@@ -238,6 +238,15 @@ class HttpPartner(Settings):
         None, gt=0, description="seconds in which nothing comes back, then the outcome is unknown; none: `timeout`"
     )
     connections: Whole = Field(8, ge=1, le=1000, description="pooled connections of the one client")
+    max_records: Whole | None = Field(
+        None, ge=1, description="records in one request; a batch of more goes on in halves; none: all it has"
+    )
+    max_bytes: Whole | None = Field(
+        None,
+        ge=1,
+        description="bytes of a body, before compression; a batch of more goes on in halves, and a record that is "
+        "larger by itself is a dead letter; none: as many as it takes",
+    )
     not_done: list[Annotated[Whole, Field(ge=500, le=599)]] = Field(
         default=[],
         description="5xx statuses by which this partner promises that nothing was done, so that the attempt is a known "

@@ -10,7 +10,7 @@ record's answer counts wherever it lies. What has no known time is left out of n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -75,6 +75,15 @@ def total(tallies: Iterable[Tally]) -> Tally:
     return found
 
 
+class Half(NamedTuple):
+    """A half of a split batch (DI4)."""
+
+    batch_id: bytes
+    first: int
+    """Index of its first record in the frozen batch."""
+    count: int  # type: ignore[assignment]  # the field hides tuple.count, as in the delivery row
+
+
 class Progress(NamedTuple):
     """How far the stages had come before anything was read; offsets by partition, None where nothing is committed."""
 
@@ -85,6 +94,8 @@ class Progress(NamedTuple):
     dispatch: Mapping[int, int | None]
     settled: Mapping[bytes, str]
     """Batch id -> state in the delivery table."""
+    halves: Mapping[bytes, Sequence[Half]] = {}
+    """Split batch -> its halves that have a row there."""
 
 
 class Books:
@@ -110,7 +121,8 @@ class Books:
         """Batch acks of records that were dead before: only a replay explains them."""
         self._replays: list[tuple[int, int, Mapping[str, Any]]] = []
         self._lives: dict[bytes, int] = {}
-        self._batch_of: dict[Place, tuple[bytes, int, int]] = {}
+        self._batch_of: dict[Place, tuple[bytes, int, int, int]] = {}
+        """Batch id, its partition and offset in `batched`, and the place in it."""
         self._problems: list[tuple[Place | None, Named]] = []
         """Each with its record, if it is known."""
         self._pending_raw = 0
@@ -205,13 +217,13 @@ class Books:
     def batched(self, partition: int, offset: int, batch_id: bytes, members: Iterable[Mapping[str, Any]]) -> None:
         """A frozen batch and its members' Validated messages."""
         condemned = (self._batched, partition, offset) in self._condemned
-        for member in members:
+        for number, member in enumerate(members):
             place, life = _place(member)
             if condemned:
                 self._answer(place, DEAD, life)
                 self._waiting.pop(place, None)
             elif place in self._waiting:
-                self._batch_of[place] = (batch_id, partition, offset)
+                self._batch_of[place] = (batch_id, partition, offset, number)
 
     def batched_again(self, message: Mapping[str, Any]) -> None:
         """A dead batch that was admitted to another life."""
@@ -297,11 +309,12 @@ class Books:
         """Where a record without an answer stands; None, and a problem, if it should have one."""
         progress = self._progress
         if place in self._batch_of:
-            batch_id, partition, offset = self._batch_of[place]
+            whole, partition, offset, number = self._batch_of[place]
+            batch_id = self._part(whole, number)
             state = progress.settled.get(batch_id)
             committed = progress.dispatch.get(partition)
             passed = state is None and committed is not None and offset < committed
-            if state in ("sent", "dead") or passed:
+            if state in ("sent", "dead", "split") or passed:
                 self._problem(place, f"its batch {batch_id.hex()} is {state or 'settled'}, and it has no answer")
                 return None
             return f"in batch {batch_id.hex()}, {state.replace('_', ' ') if state else 'not dispatched yet'}"
@@ -313,6 +326,13 @@ class Books:
             return None
         processed = progress.batch_processed.get(partition, -1)
         return "in an open window" if offset <= processed else "validated, not batched yet"
+
+    def _part(self, batch_id: bytes, number: int) -> bytes:
+        """The part of a split batch that the record lies in which is its `number`th."""
+        for half in self._progress.halves.get(batch_id, ()):
+            if half.first <= number < half.first + half.count:
+                return self._part(half.batch_id, number)
+        return batch_id
 
     def _flying_again(self) -> dict[Place, str]:
         """Records of dead batches whose next life has begun and has no answer."""

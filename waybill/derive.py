@@ -6,8 +6,10 @@ A table is right if it equals what follows from the log: `idempotency` from `val
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from schemas.canonical import RawPosition
@@ -168,11 +170,23 @@ class Batch:
     answer: dict[str, Any] = field(default_factory=dict)
 
 
+Read = Callable[[int, int], Mapping[str, Any]]
+"""Partition and offset of a batch -> its message, with its `records` decoded."""
+
+
 class Batches:
-    """The delivery table from `batched`, then `sent`, then `dead-letter`."""
+    """The delivery table from `batched`, then `sent`, then `dead-letter`.
+
+    The log does not say that a batch was split (DI4), only what its parts were answered. So the table is asked which
+    parts there are, and each must be a half of its parent with the id that follows from its records.
+    """
 
     def __init__(self) -> None:
         self.batches: dict[bytes, Batch] = {}
+        self._parts: dict[bytes, Batch] = {}
+        """What was answered under the ids of parts; where they lie, the table says."""
+        self._answered: set[RawPosition] = set()
+        """Records answered as members of parts."""
         self._attempts: dict[bytes, dict[int, int]] = {}
         """Batch id -> passport's attempt -> life."""
 
@@ -183,51 +197,102 @@ class Batches:
             fields = {column: message[column] for column in names}
             fields |= {"batched_partition": partition, "batched_offset": offset}
             self.batches.setdefault(message["batch_id"], Batch(partition, fields))
-        elif name == "batched_again" and message["batch_id"] in self.batches:
-            batch = self.batches[message["batch_id"]]
-            if message["life"] == batch.life + 1:
+        elif name == "batched_again":
+            batch = self.batches.get(message["batch_id"])
+            known = batch is not None
+            if batch is None:
+                batch = self._parts.setdefault(message["batch_id"], Batch(partition, {}))
+            # A part begins in the life that its parent was in.
+            if message["life"] == batch.life + 1 or (not known and message["life"] > batch.life):
                 batch.life = message["life"]
                 self._attempts.setdefault(message["batch_id"], {})[message["passport"]["attempt"]] = message["life"]
 
     def settle(self, message: Mapping[str, Any], state: str) -> None:
         """A final answer that names a batch; of several lives the last one counts."""
-        batch = self.batches.get(message["batch_id"] or b"")
-        if batch is None:
+        if message["batch_id"] is None:
             return
+        batch = self.batches.get(message["batch_id"])
+        if batch is None:
+            batch = self._parts.setdefault(message["batch_id"], Batch(-1, {}))
+            self._answered.update(map(position_of, message.get("records", (message,))))
         passport = message.get("passport")
         lives = self._attempts.get(message["batch_id"], {})
         life = lives.get(passport["attempt"], 1) if passport else 1
-        if "outcome" not in message and state == "sent":
+        if ("outcome" not in message and state == "sent") or not lives:
             life = batch.life  # the ack of a whole batch names no life; only the last can have succeeded
         if life == batch.life and batch.state != "sent":  # a batch of which the partner took a part is sent
             batch.state = state
             names = ("answer",) if state == "sent" else ("answer", "attempts", "outcome_unknown")
             batch.answer = {column: message[column] for column in names}
 
-    def compare(self, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> tuple[list[Difference], int]:
+    def compare(self, rows: Iterable[tuple[int, Mapping[str, Any]]], read: Read) -> tuple[list[Difference], int]:
         """Differences, and how many settled batches have no row any more (they are tidied away after `keep`)."""
         found: list[Difference] = []
+        table = {row["batch_id"]: (partition, row) for partition, row in rows}
         left = dict(self.batches)
-        for partition, row in rows:
-            name = row["batch_id"].hex()
-            batch = left.pop(row["batch_id"], None)
-            if batch is None:
-                found.append(Difference(name, "is in the table, and in no message of `batched`"))
-                continue
-            state = row["state"] if row["state"] in ("sent", "dead") else "unsettled"
-            expected: dict[str, Any] = {**batch.fields, "partition": batch.partition, "state": batch.state}
-            actual: dict[str, Any] = {column: row[column] for column in batch.fields}
-            actual |= {"partition": partition, "state": state}
-            expected["life"], actual["life"] = batch.life, row["life"]
-            columns = {"answer": "answer", "attempts": "attempt", "outcome_unknown": "unknown"}
-            if state == batch.state:
-                for column, value in batch.answer.items():
-                    expected[columns[column]], actual[columns[column]] = value, row[columns[column]]
-            found += [
-                Difference(name, f"{column} is {actual[column]!r}, the log says {expected[column]!r}")
-                for column in expected
-                if actual[column] != expected[column]
-            ]
+        for partition, row in table.values():
+            batch = left.pop(row["batch_id"], None) if row["parent"] is None else self._part(row, table, read)
+            if isinstance(batch, Batch):
+                found += _unlike(partition, row, batch)
+            else:
+                what = batch or "is in the table, and in no message of `batched`"
+                found.append(Difference(row["batch_id"].hex(), what))
         lost = [batch_id for batch_id, batch in left.items() if batch.state == "unsettled"]
+        lost = [batch_id for batch_id in lost if not self._in_parts(left[batch_id], read)]
         found += [Difference(batch_id.hex(), "is unsettled, and missing in the table") for batch_id in lost]
         return found, len(left) - len(lost)
+
+    def _part(
+        self, row: Mapping[str, Any], table: Mapping[bytes, tuple[int, Mapping[str, Any]]], read: Read
+    ) -> Batch | str:
+        """What the log says of a half of a split batch; or what is wrong with there being one."""
+        _, parent = table.get(row["parent"], (0, {}))
+        root = parent
+        while root.get("parent") is not None:
+            _, root = table.get(root["parent"], (0, {}))
+        whole = self.batches.get(root.get("batch_id", b""))
+        if whole is None or parent["state"] != "split":
+            return "is half of a batch that was not split"
+        middle = parent["count"] // 2
+        left, right = (parent["first"], middle), (parent["first"] + middle, parent["count"] - middle)
+        if (row["first"], row["count"]) not in (left, right):
+            return f"is no half of {row['parent'].hex()}"
+        batched = read(whole.fields["batched_partition"], whole.fields["batched_offset"])
+        if _manifest_id(batched, batched["records"][row["first"] : row["first"] + row["count"]]) != row["batch_id"]:
+            return "has not the id of its records"
+        said = self._parts.get(row["batch_id"], Batch(-1, {}))
+        fields = {**whole.fields, "count": row["count"]}
+        life = max(whole.life, said.life)
+        return Batch(whole.partition, fields, life, said.state, said.answer)
+
+    def _in_parts(self, batch: Batch, read: Read) -> bool:
+        """Whether a batch without a row was answered part by part."""
+        if not self._answered:
+            return False
+        batched = read(batch.fields["batched_partition"], batch.fields["batched_offset"])
+        return all(position_of(record) in self._answered for record in batched["records"])
+
+
+def _manifest_id(batched: Mapping[str, Any], records: Iterable[Mapping[str, Any]]) -> bytes:
+    """The id of a batch of these records (BA7)."""
+    manifest: dict[str, Any] = {name: batched[name] for name in ("date", "group", "partition", "pipeline")}
+    manifest["records"] = [{"digest": one["digest"].hex(), "raw": list(position_of(one))} for one in records]
+    return sha256(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()).digest()
+
+
+def _unlike(partition: int, row: Mapping[str, Any], batch: Batch) -> list[Difference]:
+    """What of a row is not as the log says."""
+    state = row["state"] if row["state"] in ("sent", "dead") else "unsettled"
+    expected: dict[str, Any] = {**batch.fields, "partition": batch.partition, "state": batch.state}
+    actual: dict[str, Any] = {column: row[column] for column in batch.fields}
+    actual |= {"partition": partition, "state": state}
+    expected["life"], actual["life"] = batch.life, row["life"]
+    columns = {"answer": "answer", "attempts": "attempt", "outcome_unknown": "unknown"}
+    if state == batch.state:
+        for column, value in batch.answer.items():
+            expected[columns[column]], actual[columns[column]] = value, row[columns[column]]
+    return [
+        Difference(row["batch_id"].hex(), f"{column} is {actual[column]!r}, the log says {expected[column]!r}")
+        for column in expected
+        if actual[column] != expected[column]
+    ]

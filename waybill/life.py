@@ -55,7 +55,7 @@ class Step(NamedTuple):
     """One thing that happened to a record."""
 
     name: str
-    """INGESTED, VALIDATED, BATCHED, SENT, ACKNOWLEDGED, FAILED (FSM-01), or AUDIT."""
+    """INGESTED, VALIDATED, BATCHED, SENT, ACKNOWLEDGED, FAILED (FSM-01), SPLIT, or AUDIT."""
     at: int | None
     """ms since epoch, of the message that says so."""
     position: str
@@ -76,11 +76,19 @@ class Life:
     """Records that were called duplicates of this one."""
     audit: list[tuple[Message, Block, Entry]] = field(default_factory=list)
     submission: Message | None = None
-    delivery: dict[str, Any] | None = None
+    number: int = 0
+    """Its place in the last batch it was in."""
+    path: list[dict[str, Any]] = field(default_factory=list)
+    """Rows of the delivery table: of that batch, and if it was split (DI4) of the parts of it that hold the record."""
+
+    @property
+    def delivery(self) -> dict[str, Any] | None:
+        """The row that says how its delivery stands."""
+        return self.path[-1] if self.path else None
 
     @property
     def batch_id(self) -> bytes | None:
-        """The last batch it was in."""
+        """The last batch it was in, whole."""
         return self.batched[-1][1]["batch_id"] if self.batched else None
 
     @property
@@ -160,12 +168,20 @@ class Finder:
                     found[position_of(fields)] = None
         return list(found)
 
-    def batch(self, batch_id: bytes) -> tuple[Message, dict[str, Any]] | None:
-        """The message of a frozen batch."""
-        for message, name, fields in self._holding("batched", [(batch_id,)]):
+    def members(self, batch_id: bytes) -> list[bytes]:
+        """The Validated messages in a frozen batch, or in a part of one that was split; none if there is no such."""
+        for _, name, fields in self._holding("batched", [(batch_id,)]):
             if name == "batched" and fields["batch_id"] == batch_id:
-                return message, fields
-        return None
+                return list(fields["records"])
+        row = self.delivery().get(batch_id)
+        if row is None:
+            return []
+        partition, offset = row["batched_partition"], row["batched_offset"]
+        slices = self._reader.read(self._pipeline.topic("batched"), {partition: offset}, {partition: offset + 1})
+        for message in (message for slice_ in slices for message in slice_ if message.offset == offset):
+            _, fields = self.codec.decode(message.value or b"")
+            return list(fields["records"][row["first"] : row["first"] + row["count"]])
+        return []
 
     def delivery(self) -> dict[bytes, dict[str, Any]]:
         """The delivery table by batch id."""
@@ -204,13 +220,18 @@ class Finder:
                 owner.dead.append((message, fields))
         for message, name, fields in self._holding("batched", marks.values()):
             if name == "batched":
-                for data in fields.pop("records"):
+                for number, data in enumerate(fields.pop("records")):
                     if holds(data, marks.values()) and (owner := life(self.codec.decode(data)[1])):
                         owner.batched.append((message, fields))
+                        owner.number = number
         self._acks(marks.values(), life)
         table = self.delivery() if any(found.batched for found in lives.values()) else {}
+        children: dict[bytes, list[dict[str, Any]]] = {}
+        for row in table.values():
+            if row["parent"] is not None:
+                children.setdefault(row["parent"], []).append(row)
         for found in lives.values():
-            found.delivery = table.get(found.batch_id) if found.batch_id else None
+            found.path = path_of(found.number, table.get(found.batch_id or b""), children)
         if audit:
             self._audit(list(lives.values()), marks.values())
         for submission in marks:
@@ -237,8 +258,10 @@ class Finder:
         by_position = {found.raw: found for found in lives}
         by_batch: dict[bytes, list[Life]] = {}
         for found in lives:
-            if found.batch_id:
-                by_batch.setdefault(found.batch_id, []).append(found)
+            ids = {found.batch_id, *(row["batch_id"] for row in found.path)}
+            ids |= {fields["batch_id"] for _, fields in (*found.sent, *found.dead)}
+            for batch_id in filter(None, ids):
+                by_batch.setdefault(batch_id, []).append(found)
         wanted = [*marks, *((batch_id,) for batch_id in by_batch)]
         for message in self._reader.all(self._pipeline.topic("audit")):
             if message.value is None or not holds(message.value, wanted):
@@ -255,6 +278,18 @@ class Finder:
                 raw = RawPosition(*entry[2:7])
                 if raw in by_position:
                     by_position[raw].audit.append((message, block, entry))
+
+
+def path_of(
+    number: int, row: dict[str, Any] | None, children: Mapping[bytes, Sequence[dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """The rows of a batch and of the parts of it that hold its `number`th record. `children`: rows by their parent."""
+    path = []
+    while row is not None:
+        path.append(row)
+        halves = children.get(row["batch_id"], ())
+        row = next((half for half in halves if half["first"] <= number < half["first"] + half["count"]), None)
+    return path
 
 
 def _audit_order(found: tuple[Message, Block, Entry]) -> tuple[int, ...]:
@@ -288,10 +323,16 @@ def steps(life: Life, pipeline: Pipeline) -> list[Step]:
         if entry.action == "ATTEMPT":
             life_number, _, attempt = entry.code.partition(".")
             facts = {"batch_id": entry.digest, "life": int(life_number), "attempt": int(attempt)}
-            row = life.delivery
+            row = next((one for one in life.path if one["batch_id"] == entry.digest), None)
             if row is not None and (row["life"], row["attempt"]) == (facts["life"], facts["attempt"]):
                 facts |= {"body_digest": row["body_digest"], "render_version": row["render_version"]}
             found.append(Step("SENT", message.timestamp, at(message, "audit"), facts))
+        elif (entry.action, entry.code) == ("BATCH", "split"):
+            row = next((one for one in life.path if one["parent"] == entry.digest), None)
+            said = next((one["answer"] for one in life.path if one["batch_id"] == entry.digest), None)
+            facts = {"batch_id": entry.digest, "answer": said, "part": row["batch_id"] if row else None}
+            facts |= {"records": row["count"] if row else None}
+            found.append(Step("SPLIT", message.timestamp, at(message, "audit"), facts))
     for message, fields in life.dead:
         names = ("stage", "error_class", "reason", "route", "findings", "digest", "batch_id", "attempts", "answer",
                  "outcome_unknown", "passport")  # fmt: skip

@@ -47,13 +47,19 @@ class Answer(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """A frozen batch as it lies on `batched`."""
+    """A frozen batch as it lies on `batched`, or a part of one that was split."""
 
     id: str
     at: Message
+    """Of a part: the whole batch's."""
     value: dict[str, Any]
+    """Of a part: as if its records had been a batch."""
     members: list[dict[str, Any]]
     places: list[Place]
+    first: int = 0
+    """Index of a part's first record in the batch."""
+    parent: str | None = None
+    """What a part is said to be a half of."""
 
 
 class Effect(NamedTuple):
@@ -205,9 +211,39 @@ class Facts:
                 self.unreadable.append(f"a member of batch {batch_id}: {error}")
 
     @cached_property
+    def parts(self) -> list[Batch]:
+        """What split batches went on in, by the rows that the delivery topic ever had. Whether there should be such
+        parts is for the laws to say."""
+        frozen = {(batch.at.partition, batch.at.offset): batch for batch in self.batches}
+        found: dict[str, Batch] = {}
+        for _, name, row in self.decoded("delivery"):
+            whole = frozen.get((row.get("batched_partition", -1), row.get("batched_offset", -1)))
+            if name == "delivery" and row["parent"] is not None and whole is not None:
+                name, first, count = row["batch_id"].hex(), row["first"], row["count"]
+                some = slice(first, first + count)
+                value = {**whole.value, "batch_id": row["batch_id"], "count": count}
+                value["records"] = whole.value["records"][some]
+                part = Batch(name, whole.at, value, whole.members[some], whole.places[some], first, row["parent"].hex())
+                found.setdefault(name, part)
+        return list(found.values())
+
+    @cached_property
+    def halves(self) -> dict[str, list[Batch]]:
+        """The parts by what they are halves of, in the order of their records."""
+        found: dict[str, list[Batch]] = defaultdict(list)
+        for part in sorted(self.parts, key=lambda part: part.first):
+            found[part.parent or ""].append(part)
+        return dict(found)
+
+    def delivered_as(self, batch: Batch) -> list[Batch]:
+        """The batch itself, or the parts that were not split further, in the order of their records."""
+        halves = self.halves.get(batch.id)
+        return [batch] if not halves else [one for half in halves for one in self.delivered_as(half)]
+
+    @cached_property
     def batch(self) -> dict[str, Batch]:
-        """Frozen batches by id."""
-        return {batch.id: batch for batch in reversed(self.batches)}
+        """Frozen batches and their parts by id."""
+        return {batch.id: batch for batch in reversed([*self.batches, *self.parts])}
 
     @cached_property
     def batches_of(self) -> dict[Place, list[Batch]]:

@@ -169,7 +169,8 @@ def retry_after(value: str | None, now: float) -> float | None:
 def line(answer: Answer, secrets: Collection[str] = ()) -> str:
     """Status line and the beginning of the body."""
     head = f"{answer.status} {answer.reason}".strip()
-    body = excerpt(answer.body[: 4 * EXCERPT].decode("utf-8", "replace"), secrets)
+    whole = _blotted(answer.body.decode("utf-8", "replace"), secrets)  # before any cut
+    body = excerpt(whole[: 4 * EXCERPT])
     return f"{excerpt(head, secrets)}: {body}" if body else excerpt(head, secrets)
 
 

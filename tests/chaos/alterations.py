@@ -45,14 +45,31 @@ def batched(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Alteration:
     return alter
 
 
-def delivery(state: str, **changes: Any) -> Alteration:
+def delivery(given: str, /, **changes: Any) -> Alteration:
     """Another row of the delivery table."""
 
     def alter(evidence: Evidence, find: Finder) -> Evidence:
-        row = find.row("delivery", state)
+        row = find.row("delivery", given)
         return instead(evidence, "delivery", row.at, find.encoded(row, **changes))
 
     return alter
+
+
+def half(**changes: Any) -> Alteration:
+    """Another first row of a half of a split batch."""
+
+    def alter(evidence: Evidence, find: Finder) -> Evidence:
+        row = next(m for m in find.facts.decoded("delivery") if m.name and m.value["parent"] is not None)
+        return instead(evidence, "delivery", row.at, find.encoded(row, **changes))
+
+    return alter
+
+
+def taken_whole(evidence: Evidence, find: Finder) -> Evidence:
+    """The partner has a batch that was split."""
+    name = find.row("delivery", "split").value["batch_id"].hex()
+    effect = next(line for line in evidence.ledger if line.kind == "effect")
+    return ledger(evidence, *evidence.ledger, effect._replace(key=name))
 
 
 def at_partner(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Alteration:

@@ -55,7 +55,8 @@ def newer(load: Iterable[Sent]) -> Iterator[Sent]:
 def run(plant: Plant, folder: Path, seed: int, supersede: bool) -> None:
     """Two phases with partner faults, and what they left behind as the checker's input."""
     load = Load(seed)
-    plant.partner.faults.extend(["status:400", "store_then_reset", "status:400", "reset_after_read", "status:503,1"])
+    faults = ["status:404", "store_then_reset", "status:404", "reset_after_read", "status:503,1"]
+    plant.partner.faults.extend(["status:400"] * 4 + faults)  # batches of several records go on in halves, and halves
     first = publish(plant, load.take(200))
     plant.finish()
     second = [*repeats(first), *(newer(first[::7]) if supersede else ()), *load.take(100)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from waybill.books import Books, Progress, Tally
+from waybill.books import Books, Half, Progress, Tally
 from waybill.moments import Window
 
 RAW, VALIDATED, BATCHED = "p.raw", "app.p.validated", "app.p.batched"
@@ -35,6 +35,7 @@ class World:
         self.read_by: dict[str, int | None] = {"validate": None, "batch": None, "dispatch": None}
         self.processed = -1
         self.settled: dict[bytes, str] = {}
+        self.halves: dict[bytes, list[Half]] = {}
         self.trimmed = False
 
     def validate(self, *records: dict[str, Any]) -> None:
@@ -51,7 +52,7 @@ class World:
 
     def balance(self) -> Tally:
         by = {stage: {0: offset} for stage, offset in self.read_by.items()}
-        progress = Progress(by["validate"], by["batch"], {0: self.processed}, by["dispatch"], self.settled)
+        progress = Progress(by["validate"], by["batch"], {0: self.processed}, by["dispatch"], self.settled, self.halves)
         books = Books("p", RAW, VALIDATED, BATCHED, progress, self.window)
         for letter in self.dead:
             books.dead_letter(letter)
@@ -129,6 +130,35 @@ def test_a_record_in_an_unsettled_batch_is_in_flight_and_says_where(state: str |
     (flying,) = tally.flying
     assert flying.id == f"{RAW}/0/0/0"
     assert BATCH.hex() in flying.what
+
+
+LEFT, RIGHT = b"l" * 32, b"r" * 32
+
+
+@pytest.mark.parametrize("state", ["pending", "in_flight"])
+def test_a_record_in_an_unsettled_part_of_a_split_batch_is_in_flight_and_says_where(state: str) -> None:
+    world = split("sent", state)
+    (flying,) = world.balance().flying
+    assert flying.id == f"{RAW}/0/2/0"
+    assert RIGHT.hex() in flying.what
+
+
+@pytest.mark.parametrize("states", [("sent", "sent"), ("sent", "dead"), ("sent",), ("split", "split")])
+def test_a_record_of_a_split_batch_whose_part_is_settled_without_an_answer_is_lost(states: tuple[str, ...]) -> None:
+    assert "has no answer" in problem(split(*states).balance())
+
+
+def split(*states: str) -> World:
+    """Three records in a batch that was split; the first is answered, and the second, and the third is not."""
+    world = done(3)
+    world.validate(*map(record, range(3)))
+    world.batches.append((BATCH, [record(n) for n in range(3)]))
+    world.ack(0)
+    world.refuse(1, stage="dispatch")
+    world.settled = {BATCH: "split"} | dict(zip((LEFT, RIGHT), states, strict=False))
+    halves = [Half(LEFT, 0, 1), Half(RIGHT, 1, 2)]
+    world.halves = {BATCH: halves[: len(states)]}
+    return world
 
 
 def test_a_record_in_an_open_window_is_in_flight() -> None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
+import pytest
+
 from schemas.canonical import RawPosition
-from waybill.derive import RETAINED, Batches, Versions, compare_windows, sealed
+from schemas.messages import position_of
+from waybill.derive import RETAINED, Batches, Read, Versions, compare_windows, sealed
 
 BATCH = bytes([9]) * 32
 KEEP = 1000
@@ -134,27 +140,31 @@ def batches(*answers: tuple[str, int | None]) -> Batches:
 def delivery(**changes: Any) -> tuple[int, dict[str, Any]]:
     fields = {
         "batch_id": BATCH, "partner": "lake", "group": "g", "count": 2, "batched_partition": 1, "batched_offset": 5,
-        "state": "sent", "life": 1, "attempt": 1, "unknown": False, "answer": "said",
+        "state": "sent", "life": 1, "attempt": 1, "unknown": False, "answer": "said", "parent": None, "first": 0,
     }  # fmt: skip
     return 1, fields | changes
 
 
+def unread(partition: int, offset: int) -> Mapping[str, Any]:
+    raise AssertionError("no batch was split: none is read again")
+
+
 def test_a_delivery_row_says_what_the_answers_say() -> None:
-    assert batches(("sent", None)).compare([delivery()]) == ([], 0)
-    assert batches().compare([delivery(state="in_flight", answer=None)]) == ([], 0)
-    assert batches(("dead", None)).compare([delivery(state="dead", attempt=3)]) == ([], 0)
+    assert batches(("sent", None)).compare([delivery()], unread) == ([], 0)
+    assert batches().compare([delivery(state="in_flight", answer=None)], unread) == ([], 0)
+    assert batches(("dead", None)).compare([delivery(state="dead", attempt=3)], unread) == ([], 0)
     for wrong in ({"state": "dead"}, {"answer": "lied"}, {"life": 2}, {"batched_offset": 6}, {"partner": "sea"}):
-        differences, _ = batches(("sent", None)).compare([delivery(**wrong)])
+        differences, _ = batches(("sent", None)).compare([delivery(**wrong)], unread)
         assert differences, wrong
 
 
 def test_of_several_lives_the_last_counts() -> None:
     derived = batches(("dead", None), ("sent", 1))
-    assert derived.compare([delivery(life=2)]) == ([], 0)
+    assert derived.compare([delivery(life=2)], unread) == ([], 0)
     earlier = {"batch_id": BATCH, "passport": None, "answer": "no", "attempts": 3, "outcome_unknown": False}
     derived.settle(earlier, "dead")  # dead letters are read after the acks
-    assert derived.compare([delivery(life=2)]) == ([], 0)
-    assert derived.compare([delivery(life=1, state="dead", attempt=3)])[0]
+    assert derived.compare([delivery(life=2)], unread) == ([], 0)
+    assert derived.compare([delivery(life=1, state="dead", attempt=3)], unread)[0]
 
 
 def test_a_batch_of_which_the_partner_took_a_part_is_sent() -> None:
@@ -162,11 +172,59 @@ def test_a_batch_of_which_the_partner_took_a_part_is_sent() -> None:
     derived.settle(
         {"batch_id": BATCH, "passport": None, "answer": "no", "attempts": 1, "outcome_unknown": False}, "dead"
     )
-    assert derived.compare([delivery()]) == ([], 0)
+    assert derived.compare([delivery()], unread) == ([], 0)
 
 
 def test_only_a_settled_batch_may_have_no_row() -> None:
-    assert batches(("sent", None)).compare([]) == ([], 1)
-    differences, tidied = batches().compare([])
+    assert batches(("sent", None)).compare([], unread) == ([], 1)
+    differences, tidied = batches().compare([], unread)
     assert (len(differences), tidied) == (1, 0)
-    assert Batches().compare([delivery()])[0], "a row without a batch"
+    assert Batches().compare([delivery()], unread)[0], "a row without a batch"
+
+
+def halved(*answered: str) -> tuple[Batches, list[tuple[int, dict[str, Any]]], Read]:
+    """A batch of two records that was split, its rows as they should be, and how it is read. `answered`: the states
+    of the halves that have an answer."""
+    records = [{**position(n), "digest": bytes([n]) * 32} for n in range(2)]
+    message = {"pipeline": "p", "partition": 3, "group": "g", "date": "2026-03-01", "records": records}
+    derived, rows = batches(), [delivery(state="split", answer="413")]
+    for n, record in enumerate(records):
+        manifest = {name: message[name] for name in ("date", "group", "partition", "pipeline")}
+        manifest |= {"records": [{"digest": record["digest"].hex(), "raw": list(position_of(record))}]}
+        half = sha256(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()).digest()
+        state = answered[n] if n < len(answered) else "pending"
+        rows.append(delivery(batch_id=half, parent=BATCH, first=n, count=1, state=state))
+        if n < len(answered):
+            more = {"outcome": "delivered"} if state == "sent" else {"attempts": 1, "outcome_unknown": False}
+            derived.settle({**record, "batch_id": half, "passport": None, "answer": "said", **more}, state)
+    return derived, rows, lambda partition, offset: message if (partition, offset) == (1, 5) else {}
+
+
+@pytest.mark.parametrize("answered", [(), ("sent",), ("sent", "dead")])
+def test_halves_of_a_split_batch_say_what_their_records_were_answered(answered: tuple[str, ...]) -> None:
+    derived, rows, read = halved(*answered)
+    assert derived.compare(rows, read) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"first": 0}, {"count": 2}, {"batch_id": bytes(32)}, {"state": "sent"}, {"parent": bytes(32)}, {"group": "h"},
+     {"batched_offset": 6}, {"life": 2}],
+)  # fmt: skip
+def test_a_half_that_the_log_does_not_know_is_told(wrong: dict[str, Any]) -> None:
+    derived, rows, read = halved("sent")
+    rows[2] = rows[2][0], rows[2][1] | wrong
+    assert derived.compare(rows, read)[0]
+
+
+def test_halves_of_a_batch_that_was_not_split_are_told() -> None:
+    derived, rows, read = halved("sent", "dead")
+    rows[0][1]["state"] = "dead"
+    assert len(derived.compare(rows, read)[0]) == 3
+
+
+def test_a_split_batch_whose_rows_are_gone_was_settled_if_each_record_is_answered() -> None:
+    derived, _, read = halved("sent", "dead")
+    assert derived.compare([], read) == ([], 1)
+    derived, _, read = halved("sent")
+    assert len(derived.compare([], read)[0]) == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
-from typing import cast
+from typing import Any, cast
 
 from audit.block import Block, Chain, Observation, Span
 from audit.chain import Action, Entry
@@ -11,7 +11,7 @@ from schemas.canonical import RawPosition
 from streams.stage import Message
 from topology.load import load_pipeline
 from waybill.commands.trace import as_words
-from waybill.life import Life, steps
+from waybill.life import Life, path_of, steps
 
 RAW = RawPosition("cold-chain.raw", 0, 0, 7, 0)
 
@@ -55,3 +55,16 @@ def test_the_clock_of_a_worker_changes_nothing() -> None:
     ahead = written("validate", 1, 1000, "VALIDATE", worker_clock=9_999_999)
     behind = written("batch", 1, 1001, "ADMIT", worker_clock=1)
     assert told(Life(RAW, audit=[*behind, *ahead])) == ["VALIDATE", "ADMIT"]
+
+
+def test_a_record_of_a_split_batch_is_followed_to_the_part_that_holds_it() -> None:
+    def row(name: bytes, parent: bytes | None, first: int, count: int, state: str) -> dict[str, Any]:
+        return {"batch_id": name, "parent": parent, "first": first, "count": count, "state": state}
+
+    whole, left, right = row(b"w", None, 0, 5, "split"), row(b"l", b"w", 0, 2, "sent"), row(b"r", b"w", 2, 3, "split")
+    third, rest = row(b"3", b"r", 2, 1, "dead"), row(b"45", b"r", 3, 2, "pending")
+    children = {b"w": [left, right], b"r": [third, rest]}
+    found = [[one["batch_id"] for one in path_of(number, whole, children)] for number in range(5)]
+    assert found == [[b"w", b"l"]] * 2 + [[b"w", b"r", b"3"]] + [[b"w", b"r", b"45"]] * 2
+    assert Life(RAW, path=path_of(2, whole, children)).transmission == "DeadLetter"
+    assert path_of(0, None, children) == []

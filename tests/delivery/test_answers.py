@@ -205,6 +205,13 @@ def test_a_secret_across_the_cut_leaves_no_part_behind() -> None:
     assert text.endswith("x***")
 
 
+@given(place=st.integers(4 * answers.EXCERPT - 13, 4 * answers.EXCERPT), blanks=st.booleans())
+def test_a_secret_at_any_place_of_a_body_leaves_no_part_behind(place: int, blanks: bool) -> None:
+    body = (b" " if blanks else b"x") * place + b"sesame-secret" + b"y" * 100
+    text = judge(answer(500, body), {SENT}, NOW, secrets={"sesame-secret"}).answer
+    assert "se" not in text
+
+
 @given(
     status=st.integers(-1, 1000),
     body=st.binary(max_size=300) | st.recursive(st.none() | st.text(), lambda s: st.dictionaries(st.text(), s)),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audit.block import read_block
@@ -26,9 +28,10 @@ class Answer(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """A frozen batch on `batched`."""
+    """A frozen batch on `batched`, or a part of one."""
 
-    place: tuple[int, int]
+    place: tuple[int, int, int]
+    """Partition, offset, and of a part its first record."""
     message: dict[str, Any]
     members: list[dict[str, Any]]
 
@@ -63,6 +66,10 @@ class Facts:
                     row = w.decode(message.value)[1]
                     self.gone.discard(row["batch_id"].hex())
                     self.rows[row["batch_id"].hex()].append(row | {"partition": partition, "offset": message.offset})
+        self.split = {name for name, rows in self.rows.items() if any(row["state"] == "split" for row in rows)}
+        self.parts = dict(self._parts())
+        self.units = self.batches | self.parts
+        """Whatever may be delivered under an id of its own."""
         for value in (m.value for m in w.broker.all("sent")):
             self._ack(*w.decode(value or b""))
         for value in (m.value for m in w.broker.all("dead-letter")):
@@ -90,7 +97,25 @@ class Facts:
             if batch_id in self.batches:
                 w.broken(f"law 3: batch {batch_id[:8]} was cut twice")
             members = [w.decode(data)[1] for data in value["records"]]
-            self.batches[batch_id] = Batch((message.partition, message.offset), value, members)
+            self.batches[batch_id] = Batch((message.partition, message.offset, 0), value, members)
+
+    def _parts(self) -> Iterator[tuple[str, Batch]]:
+        """What split batches went on in (DI4): each cut in the middle, both halves written with the split."""
+        by_place = {batch.place: batch for batch in self.batches.values()}
+        for name, rows in self.rows.items():
+            first, parent = rows[0]["first"], rows[0]["parent"]
+            if parent is None:
+                continue
+            whole = by_place[rows[0]["batched_partition"], rows[0]["batched_offset"], 0]
+            members = whole.members[first : first + rows[0]["count"]]
+            yield name, Batch((*whole.place[:2], first), whole.message, members)
+            splits = [row for row in self.rows[parent.hex()] if row["state"] == "split"]
+            if not splits or splits[0]["offset"] >= rows[0]["offset"]:
+                self.w.broken(f"DI4: half {name[:8]} was written before its parent was split")
+            middle = splits[0]["first"] + splits[0]["count"] // 2
+            end = splits[0]["first"] + splits[0]["count"]
+            if (first, first + len(members)) not in ((splits[0]["first"], middle), (middle, end)):
+                self.w.broken(f"DI4: {name[:8]} is no half of {parent.hex()[:8]}")
 
     def _ack(self, name: str, ack: dict[str, Any]) -> None:
         if name == "sent":
@@ -120,9 +145,18 @@ class Facts:
             return [position_of(value)]
         return [position_of(self.w.decode(data)[1]) for data in value.get("records", [])] if name == "batched" else []
 
-    def lives(self, batch_id: str) -> int:
-        """Lives of a batch that dispatch has begun, by what it noted: a row may come and go in one transaction."""
-        return 1 + len(self.replays[batch_id])
+    def lives(self, raw: RawPosition) -> int:
+        """Lives of a record that dispatch has begun, by what it noted: a row may come and go in one transaction."""
+        return 1 + sum(len(self.replays[name]) for name in self.units_of[raw])
+
+    @cached_property
+    def units_of(self) -> dict[RawPosition, list[str]]:
+        """The batch of each record, and the parts of it that held the record."""
+        found: dict[RawPosition, list[str]] = defaultdict(list)
+        for name, unit in self.units.items():
+            for raw in unit.raws:
+                found[raw].append(name)
+        return found
 
     def payload(self, position: RawPosition) -> bytes:
         """The canonical form of a good record, from what was published."""

@@ -44,7 +44,6 @@ def judge(w: World) -> None:
 def _conservation(f: Facts) -> None:
     """Every record has one final answer for each of its lives."""
     w = f.w
-    in_batch = {raw: batch_id for batch_id, batch in f.batches.items() for raw in batch.raws}
     known = set()
     for (partition, offset), submission in w.published.items():
         count = len(submission.lines)
@@ -57,7 +56,7 @@ def _conservation(f: Facts) -> None:
         for place in places:
             known.add(place)
             answers = f.answers.get(place, [])
-            wanted = f.lives(in_batch[place]) if place in in_batch else 1
+            wanted = f.lives(place) if place in f.units_of else 1
             if len(answers) != wanted:
                 said = [(a.kind, a.stage) for a in answers]
                 w.broken(f"law 1: {place} has answers {said}, must have {wanted}")
@@ -98,7 +97,7 @@ def _answers(f: Facts) -> None:
                 w.broken(f"law 3: the answer of {place} names another content")
             if answer.kind == "duplicate" or answer.stage == "batch":
                 _about_another(f, place, answer)
-            elif answer.kind == "delivered" and place not in f.batches[message["batch_id"].hex()].raws:
+            elif answer.kind == "delivered" and place not in f.units[message["batch_id"].hex()].raws:
                 w.broken(f"law 1: {place} is acknowledged by a batch that does not hold it")
 
 
@@ -130,11 +129,13 @@ def _batches(f: Facts) -> None:
             w.broken(f"law 3: batch {batch_id[:8]} mixes groups, dates or partners")
         if len(raws) > 1 and sum(map(len, message["records"])) > batching.max_bytes:
             w.broken(f"BA5: batch {batch_id[:8]} is larger than its cap")
-        if batch_id != _batch_id(batch):
-            w.broken(f"BA7: batch {batch_id[:8]} has not the id of its manifest")
         for member, raw in zip(batch.members, raws, strict=True):
             if member["payload"] != f.payload(raw):
                 w.broken(f"law 3: {raw} is not in its batch as it was published")
+
+    for name, unit in f.units.items():
+        if name != _batch_id(unit):
+            w.broken(f"BA7: batch {name[:8]} has not the id of its manifest")
 
 
 def _batch_id(batch: Batch) -> str:
@@ -167,7 +168,7 @@ def _attempts(f: Facts) -> None:
             w.broken(f"DI3: {name} is not what was written ahead")
         if bodies.setdefault(envelope.idempotency_key, envelope.body) != envelope.body:
             w.broken(f"law 3: {name} sends other bytes than the one before")
-        if envelope.idempotency_key not in f.batches or envelope.batch_id.hex() != envelope.idempotency_key:
+        if envelope.idempotency_key not in f.units or envelope.batch_id.hex() != envelope.idempotency_key:
             w.broken(f"law 3: {name} is of no batch there is")
 
 
@@ -177,10 +178,14 @@ def _effects(f: Facts) -> None:
         if times > 1:
             w.broken(f"law 7: batch {key[:8]} took effect {times} times")
     for effect in w.partners.effects:
-        batch, body = f.batches[effect.key], json.loads(effect.body)
+        batch, body = f.units[effect.key], json.loads(effect.body)
         if [r["record"] for r in body["records"]] != [json.loads(f.payload(raw)) for raw in batch.raws]:
             w.broken(f"law 3: the partner holds other records than batch {effect.key[:8]}")
-    for batch_id, batch in f.batches.items():
+    for batch_id, batch in f.units.items():
+        if batch_id in f.split:
+            if f.effects[batch_id] or any(row["unknown"] for row in f.rows[batch_id]):
+                w.broken(f"DI2: batch {batch_id[:8]} was split, and took effect or may have")
+            continue
         # A row that is gone by the clock, while stream time stands still, cannot say which passports were used.
         if len(f.replays[batch_id]) - len(set(f.replays[batch_id])) > f.tombstones[batch_id]:
             w.broken(f"DI6: a passport of batch {batch_id[:8]} admitted twice: lives {f.replays[batch_id]}")
@@ -218,13 +223,13 @@ def _order(f: Facts) -> None:
     key, and none of equal content twice while the first was known."""
     w = f.w
     delivered = [
-        f.batches[e.key] for e in w.partners.effects
-        if f.lives(e.key) == 1 and f.answers[f.batches[e.key].raws[0]][0].kind == "delivered"
+        f.units[e.key] for e in w.partners.effects
+        if f.lives(f.units[e.key].raws[0]) == 1 and f.answers[f.units[e.key].raws[0]][0].kind == "delivered"
     ]  # fmt: skip
     if w.pipeline.ordering == "group":
-        lines: dict[tuple[int, str], list[int]] = defaultdict(list)
+        lines: dict[tuple[int, str], list[tuple[int, int]]] = defaultdict(list)
         for batch in delivered:
-            lines[batch.message["partition"], batch.message["group"]].append(batch.place[1])
+            lines[batch.message["partition"], batch.message["group"]].append(batch.place[1:])
         for line, places in lines.items():
             if places != sorted(places):
                 w.broken(f"order: {line} took effect as {places}")

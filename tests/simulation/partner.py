@@ -6,8 +6,10 @@ the truth that the oracle judges by.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.canonical import sha256
@@ -16,6 +18,10 @@ from tests.simulation.setting import ARRIVES
 
 if TYPE_CHECKING:
     from tests.simulation.world import Process, World
+
+
+POISON = 6
+"""Of 256 records, which no partner takes: those whose digest begins with less."""
 
 
 class Attempt(NamedTuple):
@@ -94,6 +100,8 @@ class Partners:
         self._known: dict[str, tuple[int, bytes]] = {}
         """Idempotency key -> since when it is remembered, and the digest stored."""
         self._refused: set[str] = set()
+        self._limit = Random(world.seed).choice((1, 2, 3, 4))
+        """Records that a partner takes in one request; a batch has four at most."""
         self._retention = {
             name: None if p.key_retention is None else int(p.key_retention * 1000)
             for name, p in world.pipeline.partners.items()
@@ -148,13 +156,19 @@ class Partners:
         x = 1.0 if world.calm else world.r.random()
         if self._remembers(envelope):
             if world.setting.moody and x < 0.15:
-                return Outcome(OutcomeKind.REFUSED, "422 changed my mind")
+                kinds = (OutcomeKind.REFUSED, OutcomeKind.INVALID, OutcomeKind.TOO_LARGE)
+                return Outcome(world.r.choice(kinds), "changed my mind")
             if self._known[key][1] != sha256(envelope.body):
                 world.broken(f"law 3: {key[:8]} was sent with other bytes")
             return Outcome(OutcomeKind.DELIVERED, "409 have it")
+        if int(envelope.metadata["record_count"]) > self._limit:
+            return Outcome(OutcomeKind.TOO_LARGE, "413")
+        if any(int(record["digest"][:2], 16) < POISON for record in json.loads(envelope.body)["records"]):
+            return Outcome(OutcomeKind.INVALID, "400")
         if x < 0.12 or (key in self._refused and x < 0.9):
             self._refused.add(key)
-            return Outcome(OutcomeKind.REFUSED, "400")
+            kinds = (OutcomeKind.REFUSED, OutcomeKind.INVALID, OutcomeKind.TOO_LARGE)
+            return Outcome(world.r.choice(kinds), "no")
         if x < 0.20:
             return Outcome(OutcomeKind.UNKNOWN, "500, nothing done")
         if x < 0.26:

@@ -210,19 +210,20 @@ def replay(w: World) -> None:
     place = row["batched_partition"], row["batched_offset"]
     stored = next(m for m in w.broker.partitions("batched")[place[0]] if m.offset == place[1])
     batch = w.decode(stored.value or b"")[1]
-    members = [w.decode(data)[1] for data in batch["records"]]
-    offsets = {held.value: held.offset for held in w.broker.partitions("validated")[batch["partition"]]}
+    held = batch["records"][row["first"] : row["first"] + row["count"]]
+    members = [w.decode(data)[1] for data in held]
+    offsets = {message.value: message.offset for message in w.broker.partitions("validated")[batch["partition"]]}
     asked = {
-        "batch_id": batch["batch_id"], "batched_partition": place[0], "batched_offset": place[1],
+        "batch_id": row["batch_id"], "batched_partition": place[0], "batched_offset": place[1],
         "life": row["life"] + 1, "partner": batch["partner"],
         "group": batch["group"], "date": batch["date"], "first_recorded_at": batch["first_recorded_at"],
         "records": [
             {**position_part(position_of(m)), "key": m["key"], "digest": m["digest"], "ordering": m["ordering"],
-             "offset": offsets[data]} for m, data in zip(members, batch["records"], strict=True)
+             "offset": offsets[data]} for m, data in zip(members, held, strict=True)
         ],
         "passport": {"reason": "r", "approver": "a", "attempt": 1, "original_position": "x"},
     }  # fmt: skip
-    w.note(f"replay of {batch['batch_id'].hex()[:8]} for life {row['life'] + 1}")
+    w.note(f"replay of {row['batch_id'].hex()[:8]} for life {row['life'] + 1}")
     value = CODEC.encode("replay", asked)
     for _ in range(w.r.choice((1, 1, 2))):
         w.broker.append("validated", batch["partition"], members[0]["key"].encode(), value)

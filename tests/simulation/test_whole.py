@@ -74,8 +74,9 @@ def test_the_histories_reach_what_they_are_for() -> None:
     wanted: list[Any] = [
         "commit", "abort", "lost-yes", "lost-no", "indeterminate", "stale", "fatal", "dead", "crash", "failed",
         "stopped", "pending", "store kept", "asked", "held up at before-commit", "held up at catch-up heads", "unknown",
-        "garbled", "second life", "again", ("sent", "delivered"), ("sent", "duplicate"), ("dead_letter", "validate"),
-        ("dead_letter", "batch"), ("dead_letter", "dispatch"), ("release", None), ("retain", None), ("replay", None),
+        "split", "garbled", "second life", "again", ("sent", "delivered"), ("sent", "duplicate"),
+        ("dead_letter", "validate"), ("dead_letter", "batch"), ("dead_letter", "dispatch"), ("release", None),
+        ("retain", None), ("replay", None),
         *(("batched", reason) for reason in ("count", "linger", "bytes", "memory", "wall", "stop", "end", "reread")),
     ]  # fmt: skip
     for seed in range(400):
@@ -91,6 +92,7 @@ def test_the_histories_reach_what_they_are_for() -> None:
                 seen["unknown"] += bool(value.get("outcome_unknown"))
         rows = [w.decode(m.value)[1] for m in w.broker.all("delivery") if m.value]
         seen["second life"] += any(row.get("life", 1) > 1 for row in rows)
+        seen["split"] += any(row.get("parent") and row["state"] == "sent" for row in rows)
         seen["sent"] += sum(row["state"] == "sent" for row in rows)
         seen["again"] += sum(after.after is not None for after in w.published.values())
         if all(seen[what] for what in wanted):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import partial
 from random import Random
+from typing import Any
 
 from schemas.canonical import sha256
 from streams.deadletter import DeadLetters
@@ -14,12 +16,9 @@ from streams.progress import Identity
 from streams.stage import Chunk, Message
 from streams.tables import MemoryRows
 from tests.streams.dispatch_desk import CODEC, START, TOPIC_ID, PlainPack, batched, batched_again, pipeline, record
-from tests.streams.dispatch_world import TIMEOUT, Bad, Entry, Launched, Setting, Turn
+from tests.streams.dispatch_world import TIMEOUT, Bad, Entry, Launched, Record, Setting, Told, Turn, Unit
 from topology.model import Retry
 from topology.partner import BreakerSettings, HttpPartner, Rate
-
-RECORDS = 2
-"""In each batch."""
 
 
 class StageMember:
@@ -35,7 +34,8 @@ class StageMember:
             retention = None if own.key_retention is None else (own.key_retention + TIMEOUT) / 1000
             partners[name] = HttpPartner(
                 kind="http", url="http://partner", timeout=TIMEOUT / 1000, connections=own.connections,
-                key_retention=retention, rate=Rate(attempts=10, per=7.0, burst=2) if own.rate.interval else None,
+                key_retention=retention, max_records=own.max_records,
+                rate=Rate(attempts=10, per=7.0, burst=2) if own.rate.interval else None,
                 breaker=BreakerSettings(failures=own.breaker.failures),
             )  # fmt: skip
         retry = Retry(
@@ -52,11 +52,9 @@ class StageMember:
     def message(self, partition: int, offset: int, entry: Entry) -> Message:
         spec = entry.spec
         if entry.life > 1:
-            value = batched_again(spec.batch_id, spec.offset, entry.life, partition, spec.group, spec.partner)
+            value = batched_again(entry.unit.batch_id, spec.offset, entry.life, partition, spec.group, spec.partner)
         else:
-            records = [
-                record(f"{spec.batch_id[:2].hex()}{n}", spec.offset, spec.group, spec.partner) for n in range(RECORDS)
-            ]
+            records = [record(key_of(one), spec.offset, spec.group, spec.partner) for one in spec.records(spec.whole)]
             value = batched(spec.batch_id, records, spec.group, spec.partner)
         return Message(partition, offset, START, None, value)
 
@@ -80,8 +78,8 @@ class StageMember:
         paired = [(self.envelopes[launched], outcome) for launched, outcome in answers]
         work = self.stage.process(Chunk(messages, now, paired))
         rows: dict[tuple[int, bytes], bytes | None] = {}
-        lives: dict[bytes, int] = {}
-        told: dict[bytes, list[str]] = {}
+        units: dict[bytes, dict[str, Any]] = {}
+        told: dict[bytes, list[tuple[Record, str]]] = {}
         released: set[bytes] = set()
         for output in work.outputs:
             if output.topic == "audit":
@@ -90,30 +88,46 @@ class StageMember:
             if output.topic in ("heads", "delivery"):
                 rows[output.partition, output.key or b""] = output.value
                 if output.topic == "delivery" and "life" in value:
-                    lives[output.key or b""] = value["life"]
+                    units[output.key or b""] = {**value, "partition": output.partition}
             elif output.topic == "sent":
-                told.setdefault(value["batch_id"], []).append("ack")
+                told.setdefault(value["batch_id"], []).append((named(value["key"]), "ack"))
             elif output.topic == "dead-letter":
-                told.setdefault(value["batch_id"], []).append("dead?" if value["outcome_unknown"] else "dead")
+                answer = "dead?" if value["outcome_unknown"] else "dead"
+                told.setdefault(value["batch_id"], []).append((named(value["key"]), answer))
             else:
                 released.add(value["batch_id"])
         result = []
         for batch_id, answered in told.items():
-            if len(answered) != RECORDS or len(set(answered)) != 1:
-                raise Bad(f"law 1: the {RECORDS} records of batch {batch_id[:2].hex()} have answers {answered}")
+            row, said = units[batch_id], {answer for _, answer in answered}
+            if len(answered) != row["count"] or len(said) != 1:
+                raise Bad(f"law 1: the {row['count']} records of batch {batch_id.hex()} have answers {answered}")
             # Released is what counts as dead for good: whoever repeats the record is admitted (BA8).
             dead = "dead" if batch_id in released else "dead?"
-            result.append((batch_id, lives[batch_id], "ack" if answered[0] == "ack" else dead))
-            if answered[0] == "dead" and dead != "dead":
+            unit = Unit(batch_id, row["parent"], row["first"], row["count"])
+            records = tuple(record for record, _ in answered)
+            result.append(Told(unit, row["life"], "ack" if said == {"ack"} else dead, records))
+            if said == {"dead"} and dead != "dead":
                 raise Bad("BA8: a known death that released nothing")
         launches = []
         for envelope in work.effects:
             if sha256(envelope.body) != envelope.body_digest:
                 raise Bad("law 3: the digest is not the body's")
-            partition = envelope.batch_id[0]
+            records = tuple(named(one["key"]) for one in json.loads(envelope.body)["records"])
             launched = Launched(
-                partition, envelope.batch_id, envelope.life, envelope.attempt, envelope.body_digest
+                units[envelope.batch_id]["partition"], envelope.batch_id, envelope.life, envelope.attempt,
+                envelope.body_digest, records,
             )  # fmt: skip
             self.envelopes[launched] = envelope
             launches.append(launched)
         return Turn(rows, result, launches, work.offsets, partial(self.stage.committed, work, now))
+
+
+def key_of(one: Record) -> str:
+    """The key of a record of the world."""
+    return "-".join(map(str, one))
+
+
+def named(key: str) -> Record:
+    """The record that has a key."""
+    partition, offset, place = map(int, key.split("-"))
+    return partition, offset, place

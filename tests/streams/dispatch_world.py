@@ -50,8 +50,31 @@ class Spec:
     offset: int
     partner: str
     group: str
-    poison: bool
-    """The partner will never take it."""
+    size: int
+    """Records."""
+    poison: frozenset[int]
+    """Records that the partner will never take."""
+
+    @property
+    def whole(self) -> Unit:
+        return Unit(self.batch_id, None, 0, self.size)
+
+    def records(self, unit: Unit) -> tuple[Record, ...]:
+        """The records of the batch, or of a part of it."""
+        return tuple((self.partition, self.offset, n) for n in range(unit.first, unit.first + unit.size))
+
+
+Record = tuple[int, int, int]
+"""Partition and offset of its batch, and its place in it."""
+
+
+class Unit(NamedTuple):
+    """What is delivered under one id: a batch or a part of one."""
+
+    batch_id: bytes
+    parent: bytes | None
+    first: int
+    size: int
 
 
 class Entry(NamedTuple):
@@ -59,6 +82,7 @@ class Entry(NamedTuple):
 
     spec: Spec
     life: int
+    unit: Unit
 
 
 class Launched(NamedTuple):
@@ -69,14 +93,24 @@ class Launched(NamedTuple):
     life: int
     attempt: int
     body_digest: bytes
+    records: tuple[Record, ...]
+
+
+class Told(NamedTuple):
+    """The final answer of every record of a unit in one life."""
+
+    unit: Unit
+    life: int
+    answer: str
+    """`ack`, `dead` (and released) or `dead?`."""
+    records: tuple[Record, ...]
 
 
 class Turn(NamedTuple):
     """What one chunk came to, as the world needs it."""
 
     rows: dict[tuple[int, bytes], Any]
-    answers: list[tuple[bytes, int, str]]
-    """(batch id, life, `ack`, `dead` (and released) or `dead?`)"""
+    answers: list[Told]
     launches: list[Launched]
     offsets: dict[int, int]
     done: Callable[[], None]
@@ -110,7 +144,7 @@ class CoreMember:
     deliveries: type[Deliveries] = Deliveries
 
     def __init__(self, setting: Setting) -> None:
-        self.core = self.deliveries(setting.terms, Random(setting.seed), setting.busy)
+        self.core = self.deliveries(setting.terms, Random(setting.seed), name, setting.busy)
         self.next: dict[int, int] = {}
 
     def restore(self, partition: int, rows: Mapping[bytes, Any], offset: int | None, now: int) -> int:
@@ -133,7 +167,7 @@ class CoreMember:
         for partition, offset, entry in entries:
             self.next[partition] = offset + 1
             touched.add(partition)
-            row = first_row(entry.spec)
+            row = first_row(entry.spec, entry.unit)
             if entry.life == 1:
                 core.admit(changes, partition, row)
             else:
@@ -142,12 +176,13 @@ class CoreMember:
         core.start(changes, now, prepare)
         told = []
         for event in changes.events:
-            if event.what is What.DELIVERED:
-                told.append((event.row.batch_id, event.row.life, "ack"))
-            elif event.what is What.DEAD:
-                told.append((event.row.batch_id, event.row.life, "dead?" if event.row.unknown else "dead"))
+            row = event.row
+            if event.what in (What.DELIVERED, What.DEAD):
+                answer = "ack" if event.what is What.DELIVERED else "dead?" if row.unknown else "dead"
+                told.append(Told(unit_of(row), row.life, answer, records_of(row)))
         launches = [
-            Launched(p, row.batch_id, row.life, row.attempt, prepared.digest) for p, row, prepared in changes.launches
+            Launched(p, row.batch_id, row.life, row.attempt, prepared.digest, records_of(row))
+            for p, row, prepared in changes.launches
         ]
         rows: dict[tuple[int, bytes], Any] = {**changes.rows}
         rows.update({(p, PARTNER_KEY + name.encode()): row for (p, name), row in changes.partners.items()})
@@ -164,11 +199,26 @@ def prepare(partition: int, row: Row) -> Prepared:
     return Prepared(row.batch_id, 1, None)
 
 
-def first_row(spec: Spec) -> Row:
-    """The row of a batch as it is first read."""
+def name(row: Row, first: int, count: int) -> bytes:
+    """The id of a part of a batch."""
+    return bytes([row.batched_partition, row.batched_offset]) + bytes(28) + bytes([first, count])
+
+
+def unit_of(row: Row) -> Unit:
+    """What a row is about."""
+    return Unit(row.batch_id, row.parent, row.first, row.count)
+
+
+def records_of(row: Row) -> tuple[Record, ...]:
+    """The records a row is about."""
+    return tuple((row.batched_partition, row.batched_offset, n) for n in range(row.first, row.first + row.count))
+
+
+def first_row(spec: Spec, unit: Unit) -> Row:
+    """The row of a batch, or of a part, as it is first read."""
     return Row(
-        spec.batch_id, spec.partition, spec.offset, spec.partner, spec.group, 1, "pending", 1, 0, False, None, 0, 0,
-        0, 0, 0, None, False, START, None, None,
+        unit.batch_id, spec.partition, spec.offset, spec.partner, spec.group, unit.size, "pending", 1, 0, False, None,
+        0, 0, 0, 0, 0, None, False, START, unit.parent, None, first=unit.first,
     )  # fmt: skip
 
 
@@ -212,37 +262,52 @@ class World:
         breakers = (OFF, BreakerTerms(r.randint(1, attempts), 1_000, 30_000))
         rates = (FREE, FREE, RateTerms(700.0, 2))
         partners = {
-            name: PartnerTerms(r.randint(1, 3), r.choice(breakers), r.choice(rates), margin) for name in PARTNERS
+            name: PartnerTerms(
+                r.randint(1, 3), r.choice(breakers), r.choice(rates), margin, r.choice((None, None, 1, 3))
+            )
+            for name in PARTNERS
         }
         outage = r.choice((0, 60_000, 7 * 86_400_000))
         self.terms = Terms(attempts, r.randint(1, 4), "packets", 7 * 86_400_000, True, partners, outage)
         self.moody = r.random() < 0.5
         """A partner that may refuse what it has accepted before."""
+        self.gated = r.random() < 0.5
+        """A partner that looks at the size before the key."""
+        self.limit = r.choice((1, 2, 4, 4))
+        """Records that a partner takes in one request."""
         self.log: dict[int, list[Entry]] = {}
         self.table: dict[int, dict[bytes, Any]] = {}
         self.before: dict[int, dict[bytes, Any]] = {}
         self.offsets: dict[int, int | None] = {}
         for p in PARTITIONS:
             specs = [
-                Spec(bytes([p, o]) + bytes(30), p, o, PARTNERS[p], r.choice("ab"), r.random() < 0.12)
+                Spec(bytes([p, o]) + bytes(30), p, o, PARTNERS[p], r.choice("ab"), *self.content())
                 for o in range(r.randint(1, 4))
             ]
-            self.log[p] = [Entry(spec, 1) for spec in specs]
+            self.log[p] = [Entry(spec, 1, spec.whole) for spec in specs]
             self.table[p], self.before[p], self.offsets[p] = {}, {}, None
-        self.specs = {entry.spec.batch_id: entry.spec for p in PARTITIONS for entry in self.log[p]}
-        self.lives = dict.fromkeys(self.specs, 1)
+        self.specs = {(p, entry.spec.offset): entry.spec for p in PARTITIONS for entry in self.log[p]}
+        self.lives = {record: 1 for spec in self.specs.values() for record in spec.records(spec.whole)}
         self.calm = False
         self.known: dict[bytes, int] = {}
         """What the partners remember: batch -> since when."""
-        self.effects: list[bytes] = []
+        self.effects: list[Record] = []
         self.digests: dict[bytes, set[bytes]] = {}
-        self.told: dict[tuple[bytes, int], list[str]] = {}
+        self.ids: dict[tuple[Record, ...], set[bytes]] = {}
+        """The ids under which records were sent together."""
+        self.told: dict[tuple[Record, int], list[str]] = {}
+        self.died: dict[tuple[bytes, int], Told] = {}
         self.stray = self.early = 0
         self.wire: list[Request] = []
         self.generation = 0
         self.owner: dict[int, Worker] = {}
         self.workers = [self.start_worker(), self.start_worker()]
         self.rebalance()
+
+    def content(self) -> tuple[int, frozenset[int]]:
+        """How many records a batch has, and which of them are poison."""
+        size = self.r.choice((1, 1, 2, 3, 4))
+        return size, frozenset(n for n in range(size) if self.r.random() < 0.08)
 
     def start_worker(self) -> Worker:
         """A new process with nothing in memory."""
@@ -307,8 +372,11 @@ class World:
             else:
                 self.table[p][batch_id] = row
         self.offsets.update(turn.offsets)
-        for batch_id, life, answer in turn.answers:
-            self.told.setdefault((batch_id, life), []).append(answer)
+        for told in turn.answers:
+            for record in told.records:
+                self.told.setdefault((record, told.life), []).append(told.answer)
+            if told.answer != "ack":
+                self.died[told.unit.batch_id, told.life] = told
         return "ok" if how == "ok" else "unknown"
 
     def turn(self, worker: Worker) -> None:
@@ -344,6 +412,7 @@ class World:
                 raise Bad("an attempt of this batch is still out in this worker")
             worker.out.add(sent.batch_id)
             self.digests.setdefault(sent.batch_id, set()).add(sent.body_digest)
+            self.ids.setdefault(sent.records, set()).add(sent.batch_id)
             if not self.calm and self.r.random() < 0.1:
                 worker.inbox.append((sent, Outcome(OutcomeKind.FAILED, "refused connection")))
             else:
@@ -356,7 +425,7 @@ class World:
         self.wire.remove(request)
         if self.now - request.at > TIMEOUT:
             return self.give(request, Outcome(OutcomeKind.UNKNOWN, "timed out"))
-        outcome = self.partner(request.sent.batch_id)
+        outcome = self.partner(request.sent)
         if not self.calm and self.r.random() < 0.2:
             outcome = Outcome(OutcomeKind.UNKNOWN, "answer lost")
         return self.give(request, outcome)
@@ -366,24 +435,30 @@ class World:
             request.answered = True
             request.worker.inbox.append((request.sent, outcome))
 
-    def partner(self, batch_id: bytes) -> Outcome:
-        since = self.known.get(batch_id)
+    def partner(self, sent: Launched) -> Outcome:
+        since = self.known.get(sent.batch_id)
         forgotten = since is not None and self.retention is not None and self.now - since > self.retention
+        large = Outcome(OutcomeKind.TOO_LARGE, "413") if len(sent.records) > self.limit else None
         x = 1.0 if self.calm else self.r.random()
         if self.moody and x < 0.15:
-            return Outcome(OutcomeKind.REFUSED, "422 changed my mind")
+            kinds = (OutcomeKind.REFUSED, OutcomeKind.TOO_LARGE, OutcomeKind.INVALID)
+            return Outcome(self.r.choice(kinds), "changed my mind")
+        if large and self.gated:
+            return large
         if since is not None and not forgotten:
             return Outcome(OutcomeKind.DELIVERED, "409 have it")
-        if self.specs[batch_id].poison:
-            return Outcome(OutcomeKind.REFUSED, "400")
+        if large:
+            return large
+        if any(n in self.specs[p, o].poison for p, o, n in sent.records):
+            return Outcome(OutcomeKind.INVALID, "400")
         if x < 0.25:
             return Outcome(OutcomeKind.UNKNOWN, "500, nothing done")
         if x < 0.30:
             return Outcome(OutcomeKind.PAUSED, "429", 4.0)
         if x < 0.33:
             return Outcome(OutcomeKind.STOPPED, "401")
-        self.known[batch_id] = self.now
-        self.effects.append(batch_id)
+        self.known[sent.batch_id] = self.now
+        self.effects += sent.records
         return Outcome(
             OutcomeKind.UNKNOWN if x < 0.45 else OutcomeKind.DELIVERED, "500, but done" if x < 0.45 else "200"
         )
@@ -394,6 +469,12 @@ class World:
         for _ in range(self.r.randint(15, 50)):
             self.happen()
         self.settle_down()
+        if self.died and self.r.random() < 0.4:  # what died is asked for again, and the faults with it
+            self.calm = False
+            self.replay()
+            for _ in range(self.r.randint(5, 15)):
+                self.happen()
+            self.settle_down()
         self.judge()
         return self
 
@@ -425,25 +506,28 @@ class World:
             self.rebalance()
         elif x < 0.90:
             self.replay()
-        elif x < 0.97:
+        elif x < 0.96:
             worker.control_read = True
+        elif x < 0.98:
+            self.limit = r.choice((1, 2, 4))
         else:
             self.now += r.choice((60_000, 150_000, 600_000))
 
     def replay(self) -> None:
-        """Somebody asks once more for a batch that died; sometimes twice with the same passport."""
-        for (batch_id, life), answers in sorted(self.told.items()):
-            if "ack" not in answers and life == self.lives[batch_id] < self.max_life:
-                self.lives[batch_id] += 1
-                spec = self.specs[batch_id]
-                self.log[spec.partition] += [Entry(spec, life + 1)] * self.r.choice((1, 1, 2))
+        """Somebody asks once more for a batch, or a part of one, that died; sometimes twice with the same passport."""
+        for key in self.r.sample(sorted(self.died), len(self.died)):
+            unit, life, _, records = self.died[key]
+            if life < self.max_life and all(self.lives[record] == life for record in records):
+                self.lives.update(dict.fromkeys(records, life + 1))
+                spec = self.specs[records[0][:2]]
+                self.log[spec.partition] += [Entry(spec, life + 1, unit)] * self.r.choice((1, 1, 2))
                 return
 
     def settle_down(self) -> None:
         """Faults end; everything must come to its answer."""
         self.calm = True
         for _ in range(400):
-            if all((batch_id, life) in self.told for batch_id, life in self.lives.items()) and not self.wire:
+            if all(life in self.told for life in self.lives.items()) and not self.wire:
                 return
             self.now += 5_000
             for worker in self.workers:
@@ -459,20 +543,21 @@ class World:
 
     def judge(self) -> None:
         effects = Counter(self.effects)
-        for batch_id, last in self.lives.items():
-            name = batch_id[:2].hex()
+        for record, last in self.lives.items():
             for life in range(1, last + 1):
-                answers = self.told.get((batch_id, life), [])
+                answers = self.told.get((record, life), [])
                 if len(answers) != 1:
-                    raise Bad(f"law 1: batch {name} life {life} has answers {answers}")
-                if answers == ["ack"] and effects[batch_id] != 1:
-                    raise Bad(f"law 7: batch {name} is acknowledged and took effect {effects[batch_id]} times")
-            if self.told[batch_id, last] == ["dead"] and effects[batch_id]:
-                raise Bad(f"law 4: batch {name} is dead as known and released, but took effect")
-            if effects[batch_id] > 1:
-                raise Bad(f"law 7: batch {name} took effect {effects[batch_id]} times")
-            if len(self.digests.get(batch_id, ())) > 1:
-                raise Bad(f"law 3: batch {name} was sent with different bytes")
+                    raise Bad(f"law 1: record {record} life {life} has answers {answers}")
+                if answers == ["ack"] and effects[record] != 1:
+                    raise Bad(f"law 7: record {record} is acknowledged and took effect {effects[record]} times")
+            if self.told[record, last] == ["dead"] and effects[record]:
+                raise Bad(f"law 4: record {record} is dead as known and released, but took effect")
+            if effects[record] > 1:
+                raise Bad(f"law 7: record {record} took effect {effects[record]} times")
+        if twice := [batch_id for batch_id, digests in self.digests.items() if len(digests) > 1]:
+            raise Bad(f"law 3: batch {twice[0].hex()} was sent with different bytes")
+        if twice_named := [records for records, ids in self.ids.items() if len(ids) > 1]:
+            raise Bad(f"law 3: records {twice_named[0]} were sent under several ids")
         if extra := self.told.keys() - {(b, life) for b, n in self.lives.items() for life in range(1, n + 1)}:
             raise Bad(f"law 1: answers nobody asked for {extra}")
         if self.stray:
@@ -482,8 +567,8 @@ class World:
         for p in PARTITIONS:
             for group in "ab":
                 line = [
-                    self.specs[b].offset for b in self.effects
-                    if self.specs[b].partition == p and self.specs[b].group == group and self.told[b, 1] == ["ack"]
+                    record for record in self.effects
+                    if record[0] == p and self.specs[record[:2]].group == group and self.told[record, 1] == ["ack"]
                 ]  # fmt: skip
                 if line != sorted(line):
                     raise Bad(f"order: group {group} of partition {p} took effect as {line}")

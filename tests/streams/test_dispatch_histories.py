@@ -47,6 +47,12 @@ def test_histories_are_worth_something() -> None:
     hidden = [b for world in worlds for b, life in world.lives.items()
               if world.told[b, life] == ["dead?"] and b in world.effects]  # fmt: skip
     assert len(hidden) > 10
+    parts = [records for world in worlds for records in world.ids
+             if len(records) < world.specs[records[0][:2]].size and records[0] in world.effects]  # fmt: skip
+    assert len(parts) > 50, "parts of batches took effect"
+    again = [told for world in worlds for told in world.died.values()
+             if told.unit.parent is not None and told.life < world.lives[told.records[0]]]  # fmt: skip
+    assert len(again) > 5, "parts that died were delivered again"
 
 
 # ---- rules that Kafka and the runner keep --------------------------------------------------------------
@@ -156,6 +162,37 @@ def test_di6_a_passport_must_admit_once() -> None:
             return super().again(changes, partition, row, life, passport)
 
     assert "law 1" in broken(member_with(Generous))
+
+
+def test_di2_a_batch_that_may_have_taken_effect_must_not_be_split() -> None:
+    def hopeful(row: Row, outcome: Outcome, *rest: Any) -> Settled:
+        if outcome.kind in (OutcomeKind.TOO_LARGE, OutcomeKind.INVALID):
+            row = row._replace(unknown=False)
+        return attempts.settle(row, outcome, *rest)
+
+    assert "law" in broken(settle=hopeful)
+
+
+def test_di4_a_split_must_be_in_the_table_before_its_halves_are_sent() -> None:
+    class Unwritten(CoreMember):
+        """Remembers halves, and writes down what became of them."""
+
+        def process(
+            self, entries: list[tuple[int, int, Entry]], answers: list[tuple[Launched, Outcome]], now: int,
+            may_send: bool,
+        ) -> Turn:  # fmt: skip
+            turn = super().process(entries, answers, now, may_send)
+            rows = {
+                key: row for key, row in turn.rows.items()
+                if not isinstance(row, Row) or not (row.state == "split" or (row.parent and not row.settled))
+            }  # fmt: skip
+            return turn._replace(rows=rows)
+
+    assert "law" in broken(Unwritten)
+
+
+def test_di4_halves_must_be_sent_in_the_order_of_their_records() -> None:
+    assert "order" in broken(halves=lambda row, name: attempts.halves(row, name)[::-1])
 
 
 def test_ba8_only_a_death_known_to_have_had_no_effect_may_release() -> None:

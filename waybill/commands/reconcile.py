@@ -185,7 +185,7 @@ def draw(reader: Reader, decoder: Decoder, pipeline: Pipeline, window: Window | 
 
 def progress_of(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> Progress:
     """How far the stages are, by their committed offsets and tables."""
-    from waybill.books import Progress
+    from waybill.books import Half, Progress
 
     def committed(stage: str, source: str) -> dict[int, int | None]:
         return reader.committed(pipeline.group_id(stage), pipeline.topic(source))
@@ -193,8 +193,13 @@ def progress_of(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> Progres
     offsets = committed("validate", "raw"), committed("batch", "validated"), committed("dispatch", "batched")
     heads = [decoder.codec.decode(row.value or b"")[1] for row in reader.table(pipeline.topic("heads")).values()]
     processed = {head["partition"]: head["processed_through"] for head in heads if head["stage"] == "batch"}
-    rows = decoder.batches(reader.table(pipeline.topic("delivery")).values())
-    return Progress(offsets[0], offsets[1], processed, offsets[2], {row["batch_id"]: row["state"] for row in rows})
+    rows = list(decoder.batches(reader.table(pipeline.topic("delivery")).values()))
+    halves: dict[bytes, list[Half]] = {}
+    for row in rows:
+        if row["parent"] is not None:
+            halves.setdefault(row["parent"], []).append(Half(row["batch_id"], row["first"], row["count"]))
+    states = {row["batch_id"]: row["state"] for row in rows}
+    return Progress(offsets[0], offsets[1], processed, offsets[2], states, halves)
 
 
 def wait_until_quiet(brokers: str, pipeline: Pipeline, deadline: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -244,7 +245,14 @@ def delivery(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> Checked:
             if message.value is not None:
                 derived.settle(decoder.codec.decode(message.value)[1], state)
     rows = [row for row in _rows(reader, decoder, pipeline.topic("delivery")) if "batch_id" in row[1]]
-    differences, tidied = derived.compare(rows)
+
+    def read(partition: int, offset: int) -> Mapping[str, Any]:
+        """A batch with its members, which only what was split needs."""
+        slices = reader.read(pipeline.topic("batched"), {partition: offset}, {partition: offset + 1})
+        _, batch = decoder.codec.decode(next(m.value for one in slices for m in one if m.offset == offset) or b"")
+        return batch | {"records": [decoder.codec.decode(data)[1] for data in batch["records"]]}
+
+    differences, tidied = derived.compare(rows, read)
     trimmed = _trimmed(ends, pipeline.topic("batched"))
     if tidied:
         say(f"batches settled and tidied away: {tidied}")

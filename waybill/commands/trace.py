@@ -111,13 +111,12 @@ def by_item(finder: Finder, search: ItemSearch) -> list[Life]:
 
 
 def by_digest(finder: Finder, digest: bytes, index: int | None) -> list[RawPosition]:
-    """Members of a batch, records of a submission with these bytes, or records with this payload."""
+    """Members of a batch or a part of one, records of a submission with these bytes, or records with this payload."""
     from schemas.messages import position_of
 
-    batch = finder.batch(digest) if index is None else None
-    if batch is not None:
-        codec = finder.codec
-        return [position_of(codec.decode(data)[1]) for data in batch[1]["records"]]
+    members = finder.members(digest) if index is None else []
+    if members:
+        return [position_of(finder.codec.decode(data)[1]) for data in members]
 
     def matches(fields: dict[str, Any]) -> bool:
         if fields["submission_digest"] == digest:

@@ -108,12 +108,12 @@ def _dispatch(verdict: Verdict, facts: Facts) -> None:
     settled = {
         answer.batch for answers in facts.answers.values() for answer in answers if answer.outcome != "dead in batch"
     }
-    for batch in facts.batches:
+    for batch in (*facts.batches, *facts.parts):
         read = batch.at.offset <= _through(facts, "dispatch", batch.at.partition)
         if read:
             verdict.expect(batch.id in rows, "below dispatch's committed offset, but without a row", [batch.id])
             state = rows.get(batch.id, {}).get("state")
-            done = not facts.round.drained or state in ("sent", "dead")
+            done = not facts.round.drained or state in ("sent", "dead", "split")
             verdict.expect(done, f"the round was drained, but the batch is {state}", [batch.id])
         else:
             verdict.expect(batch.id not in rows, "not read by dispatch, but it has a row", [batch.id])

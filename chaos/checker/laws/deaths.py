@@ -18,6 +18,7 @@ CONFLICTS = {"conflict": "CONFLICTING_VERSION", "supersede": "STALE_VERSION"}
 """The code of a conflict, by policy. It is a BLOCK."""
 CAUSES: dict[str, tuple[tuple[str, str, str], bool | None]] = {
     "PARTNER_REFUSED": (FATAL, False),
+    "PARTNER_TOO_LARGE": (FATAL, False),
     "RETRIES_EXHAUSTED": (TIMEOUT, False),
     "OUTCOME_UNKNOWN": (TIMEOUT, True),
     "STORED_OBJECT_DIFFERS": (BLOCK, True),

@@ -10,6 +10,7 @@ from itertools import pairwise
 from chaos.checker.facts import Batch, Facts, Place
 from chaos.checker.formats import batch_id
 from chaos.checker.laws.lake import explained
+from chaos.checker.laws.splits import splits
 from chaos.checker.verdict import Verdict
 
 Line = tuple[int, str]
@@ -49,10 +50,10 @@ def order(facts: Facts, verdict: Verdict) -> None:
 
 
 def _lines(facts: Facts) -> Iterator[tuple[Line, list[Batch]]]:
-    """Batches of each partition and group in the order they were frozen."""
+    """Batches of each partition and group in the order they were frozen; of those that were split, the parts."""
     lines: dict[Line, list[Batch]] = defaultdict(list)
     for batch in facts.batches:
-        lines[batch.value["partition"], batch.value["group"]].append(batch)
+        lines[batch.value["partition"], batch.value["group"]] += facts.delivered_as(batch)
     yield from sorted(lines.items())
 
 
@@ -81,9 +82,13 @@ def _arrived(facts: Facts, batches: list[Batch]) -> list[Batch]:
 
 def _batches_in_order(verdict: Verdict, facts: Facts, line: Line, arrived: list[Batch]) -> None:
     for earlier, later in pairwise(arrived):
-        rises = (earlier.at.partition, earlier.at.offset) < (later.at.partition, later.at.offset)
+        rises = _frozen_at(earlier) < _frozen_at(later)
         words = f"took effect in another order than frozen, group {line[1]} of validated/{line[0]}"
         verdict.expect(rises, words, [earlier.id, later.id])
+
+
+def _frozen_at(batch: Batch) -> tuple[int, int, int]:
+    return batch.at.partition, batch.at.offset, batch.first
 
 
 def _sequences_rise(verdict: Verdict, facts: Facts, arrived: list[Batch]) -> None:
@@ -103,7 +108,8 @@ def _sequences_rise(verdict: Verdict, facts: Facts, arrived: list[Batch]) -> Non
 
 def stable_attempts(facts: Facts, verdict: Verdict) -> None:
     """I9: a batch's id follows from its members, and its key and body are the same in every attempt."""
-    for batch in facts.batches:
+    splits(facts, verdict)
+    for batch in (*facts.batches, *facts.parts):
         same = batch_id(batch.value, batch.members).hex() == batch.id
         verdict.expect(same, "the batch id is not the hash of its manifest", [batch.id])
         verdict.expect(batch.value["count"] == len(batch.members), "the batch counts other members", [batch.id])

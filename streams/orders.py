@@ -83,10 +83,13 @@ class Orders:
 
     def __init__(self) -> None:
         self._newest: Mapping[str, Order] = {}
+        self.learnt = 0
+        """How many orders there were; while it stays, nothing has changed."""
 
     def learn(self, order: Order) -> None:
         """The next order of the topic."""
         self._newest = {**self._newest, order.subject: order}  # never changed in place: others read it
+        self.learnt += 1
 
     def newest(self, pipeline: Pipeline, partner: str) -> Order | None:
         """The order in force about a partner, if there ever was one."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from schemas.codec import SingleObjectCodec, WireError
 from streams.dispatch import DispatchStage
@@ -24,6 +24,7 @@ LONG_FETCH = 5_000
 topic in which nothing happens costs next to nothing."""
 LOOK_SECONDS = 1.0
 """Between two looks at whether to stop."""
+RETRY_SECONDS = 0.2
 
 log = structlog.get_logger("waybill")
 
@@ -39,6 +40,7 @@ class ControlWatch(threading.Thread):
         # Always this one: the topic is shared by pipelines with a schema registry and such without.
         self._codec = SingleObjectCodec()
         self._read, self._off = threading.Event(), threading.Event()
+        self._wrong: LogError | None = None
         self._unreadable = 0
 
     def stop(self) -> None:
@@ -47,14 +49,19 @@ class ControlWatch(threading.Thread):
 
     def wait_read(self) -> None:
         """Returns once the topic has been read to the end offset taken at the start (DI5). Raises Fatal."""
-        if not self._read.wait(READ_SECONDS):
-            raise Fatal(f"{CONTROL_TOPIC} could not be read to its end in {READ_SECONDS:g} s (DI5)")
+        deadline = time.monotonic() + READ_SECONDS
+        while not self._read.wait(RETRY_SECONDS):
+            if self._wrong is not None:
+                raise self._wrong
+            if time.monotonic() > deadline:
+                raise Fatal(f"{CONTROL_TOPIC} could not be read to its end in {READ_SECONDS:g} s (DI5)")
 
     def run(self) -> None:
         try:
             self._follow()
         except Exception as error:  # noqa: BLE001 - whatever it is, the process must learn of it and end
-            self._tell(Fatal(f"{CONTROL_TOPIC} cannot be followed: {type(error).__name__}: {error}"))
+            self._wrong = Fatal(f"{CONTROL_TOPIC} cannot be followed: {type(error).__name__}: {error}")
+            self._tell(self._wrong)
 
     def _follow(self) -> None:
         consumer: Any = Consumer(
@@ -91,8 +98,8 @@ class ControlWatch(threading.Thread):
         while True:
             try:
                 return int(consumer.get_watermark_offsets(TopicPartition(CONTROL_TOPIC, 0), timeout=30)[1])
-            except Exception:
-                if time.monotonic() > deadline or self._off.is_set():
+            except KafkaException:
+                if time.monotonic() > deadline or self._off.wait(RETRY_SECONDS):
                     raise
 
     def _learn(self, offset: int, value: bytes) -> None:
@@ -114,12 +121,14 @@ class Pauses:
     def __init__(self, orders: Orders, pipeline: Pipeline) -> None:
         self._orders, self._pipeline = orders, pipeline
         self._obeyed: dict[str, Order] = {}
+        self._seen = 0
 
     def obey(self, stage: DispatchStage) -> None:
         """Looks at the orders as they are now; says so where one is new."""
-        paused = self._orders.paused(self._pipeline)
-        if paused == self._obeyed:
+        learnt = self._orders.learnt
+        if learnt == self._seen:
             return
+        paused, self._seen = self._orders.paused(self._pipeline), learnt
         for partner in paused.keys() - self._obeyed.keys():
             self._say(log.warning, "partner is paused", partner, paused[partner])
         for partner in self._obeyed.keys() - paused.keys():

@@ -21,7 +21,7 @@ from waybill.output import Code, Fault, safe, say
 
 NOUNS = (
     "broker", "publish", "check", "tail", "trace", "reconcile", "dlq", "table", "topology", "audit", "partner",
-    "status", "doctor", "config",
+    "drill", "status", "doctor", "config",
 )  # fmt: skip
 LATER = ("run", "demo")
 """Modules that may be absent: commands that start workers."""

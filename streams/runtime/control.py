@@ -36,7 +36,7 @@ class ControlWatch(threading.Thread):
         """`tell` is told what ends the following: orders that are not seen are not obeyed."""
         super().__init__(name="control", daemon=True)
         self.orders = Orders()
-        self._bootstrap, self._tell = bootstrap, tell
+        self._brokers, self._tell = bootstrap, tell
         # Always this one: the topic is shared by pipelines with a schema registry and such without.
         self._codec = SingleObjectCodec()
         self._read, self._off = threading.Event(), threading.Event()
@@ -66,7 +66,7 @@ class ControlWatch(threading.Thread):
     def _follow(self) -> None:
         consumer: Any = Consumer(
             {
-                "bootstrap.servers": self._bootstrap,
+                "bootstrap.servers": self._brokers,
                 "group.id": "waybill.control.reader",  # asked for by the client; nothing is ever committed
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",

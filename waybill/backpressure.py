@@ -17,13 +17,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from waybill.context import HOME_VARIABLE, client_settings
+from waybill.context import HOME_VARIABLE, client_settings, load_pack_of
 from waybill.output import Fault, say
 
 if TYPE_CHECKING:
+    from schemas.pack import Pack
     from schemas.packs.manifest import Manifest
     from topology.model import Pipeline
     from waybill.partner_sim import Server
@@ -302,10 +304,10 @@ def _look(
     seen.conservation = str(result).removeprefix("conservation: ")
     seen.problems = [f"{named.id}: {named.what}" for named in (*result.problems, *result.flying)]
     seen.counts = result.acknowledged, result.dead, result.duplicate
-    decoder = Decoder(pipeline)
+    decoder, pack = Decoder(pipeline), load_pack_of(pipeline)
     with Reader(bootstrap) as reader:
         for message in reader.all(pipeline.topic("dead-letter")):
-            _letter(decoder.codec.decode(message.value or b"")[1], published, seen)
+            _letter(decoder.codec.decode(message.value or b"")[1], published, pack, seen)
         acks = [decoder.codec.decode(message.value or b"")[1] for message in reader.all(pipeline.topic("sent"))]
     partner = server.partner
     has = Counter(name for body in partner.bodies.values() for name, _ in records_of(body))
@@ -316,12 +318,21 @@ def _look(
     seen.twice = sorted(name for name, count in has.items() if count > 1)
 
 
-def _letter(letter: Mapping[str, Any], published: Mapping[tuple[int, int], bytes], seen: Seen) -> None:
+def _letter(letter: Mapping[str, Any], published: Mapping[tuple[int, int], bytes], pack: Pack, seen: Seen) -> None:
     seen.letters += 1
-    if letter["original"] != published.get((letter["raw_partition"], letter["raw_offset"])):
+    value = published.get((letter["raw_partition"], letter["raw_offset"]), b"")
+    whole = letter["submission_digest"] == sha256(value).digest()
+    if not whole or letter["original"] not in (_canonical(pack, value) if letter["canonical"] else [value]):
         seen.altered.append(_name(letter))
     if letter["stage"] == "dispatch":
         seen.overload_dead.append(_name(letter))
+
+
+def _canonical(pack: Pack, value: bytes) -> list[bytes]:
+    """What a pack makes of the records of a message: the form in which a valid record lies in its dead letter."""
+    from schemas.pack import Record, Submission
+
+    return [record.payload for record in pack.unpack(Submission(value)).records() if isinstance(record, Record)]
 
 
 def _name(message: Mapping[str, Any]) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from schemas.packs import load_pack
 from schemas.packs.manifest import Manifest
 from tests.commands.conftest import Cli
 from waybill import backpressure
@@ -43,6 +45,29 @@ def test_a_promise_that_did_not_hold_is_named_and_the_drill_fails(
     assert ran.code == 1
     assert f"BROKEN  {promise}" in ran.out
     assert ran.out.splitlines()[-1] == "drill backpressure: BROKEN"
+
+
+def test_a_dead_letter_is_held_to_the_published_bytes_and_a_valid_one_to_what_its_pack_makes_of_them() -> None:
+    pack = load_pack("cold_chain", {}, "strict")
+    value = (
+        b'{"sensor_id":"FRIDGE-01","timestamp_utc":"2026-03-02T00:00:00Z","temperature_c":4.5,"product":"refrigerator"}'
+    )
+    (record,) = pack.singles([value])
+    for original, canonical, digest, intact in (
+        (value, False, sha256(value), True),
+        (record.payload, True, sha256(value), True),
+        (value[:-1], False, sha256(value), False),
+        (value, False, sha256(b"another"), False),
+        (record.payload.replace(b"4.5", b"4.6"), True, sha256(value), False),
+        (None, True, sha256(value), False),
+    ):
+        letter = {
+            "raw_topic": "raw", "raw_incarnation": 0, "raw_partition": 0, "raw_offset": 7, "raw_index": 0,
+            "submission_digest": digest.digest(), "original": original, "canonical": canonical, "stage": "batch",
+        }  # fmt: skip
+        seen = Seen(HELD.expected)
+        backpressure._letter(letter, {(0, 7): value}, pack, seen)
+        assert (seen.letters, seen.altered) == (1, [] if intact else ["raw/0/7/0"])
 
 
 def test_a_drill_that_is_not_there(cli: Cli) -> None:

@@ -127,15 +127,16 @@ def plan(seed: int, number: int, only: tuple[str, ...] = (), several: bool | Non
     others: tuple[Programme, ...] = ()
     if several if several is not None else not only and number % EVERY == EVERY - 1:
         settings["partner"] = {"by": "product", "map": SEVERAL, "default": CLINIC}
-        others = _others(seed, number)
+        others = _others(seed, number, number if several else number // EVERY)
     return Plan(seed, number, workers, partitions, store, lake, settings, timed, others)
 
 
-def _others(seed: int, number: int) -> tuple[Programme, ...]:
-    """From a deck of their own, so that what else a round does is the same with and without them."""
+def _others(seed: int, number: int, turn: int) -> tuple[Programme, ...]:
+    """From a deck of their own, so that what else a round does is the same with and without them; `turn`: how many
+    rounds had others before."""
     names = sorted(name for name, fault in FAULTS.items() if fault.theme == "partners")
     count = PER_OTHER * len(OTHERS)
-    cards = _deal(f"others {seed}", names, number // EVERY * count, count)
+    cards = _deal(f"others {seed}", names, turn * count, count)
     chance = random.Random(f"others {seed}/{number}")
     programmes = []
     for place, partner in enumerate(OTHERS):

@@ -54,9 +54,9 @@ ROUNDS ?= 10
 SEED ?= 1
 FIRST ?= 0
 
-chaos: $(READY) ## fault rounds on real Kafka, judged from outside: ROUNDS=n SEED=s [FIRST=n] [BROKEN=mode] [RESUME=1]
+chaos: $(READY) ## fault rounds on real Kafka, judged from outside: ROUNDS=n SEED=s [FIRST=n] [BROKEN=mode] [SEVERAL=1] [RESUME=1]
 	@$(BIN)/python -m chaos --rounds $(ROUNDS) --seed $(SEED) --first $(FIRST) $(if $(BROKEN),--broken $(BROKEN)) \
-		$(if $(RESUME),--resume)
+		$(if $(SEVERAL),--several) $(if $(RESUME),--resume)
 
 clean: ## remove .venv, caches and the local broker's data (stop it first)
 	@if [ -x $(BIN)/waybill ] && [ -d .waybill ]; then $(BIN)/waybill broker stop; fi

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     done = {played["number"] for played in before}
     plans = [
-        plan(options.seed, number, only)
+        plan(options.seed, number, only, options.several or None)
         for number in range(options.first, options.first + options.rounds)
         if number not in done
     ]
@@ -114,6 +114,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="number of the first round: replays one of a longer run")
     parser.add_argument("--faults", help="these faults in every round, by name, instead of drawn ones")
+    parser.add_argument("--several", action="store_true", help="several HTTP partners in every round, each with faults")
     parser.add_argument("--broken", choices=sorted(MODES), help="a product broken on purpose: the rounds must fail")
     parser.add_argument("--lanes", type=_count, default=LANES, help="rounds at a time, each with a broker of its own")
     parser.add_argument("--report", default="chaos/results", help="folder of the report and of failed rounds")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -22,6 +22,8 @@ STEP = timedelta(hours=1)
 
 PRODUCTS = {"refrigerator": (2.5, 7.5), "freezer": (-24.0, -16.0), "cool": (8.5, 14.5)}
 """Products of the load and the temperatures, °C, they are read at."""
+MORE_PRODUCTS = PRODUCTS | {"controlled-cold": (3.0, 7.0)}
+"""Of a round with several partners."""
 
 SHARES = {"bad": 40, "duplicate": 60, "conflict": 25, "late": 40, "array": 20}
 """In thousandths of the messages; the rest are good readings of the running date. Arrays hold some of each."""
@@ -64,12 +66,14 @@ class _Sensor:
 class Load:
     """An endless supply of messages."""
 
-    def __init__(self, seed: int, sensors: int = 9) -> None:
+    def __init__(
+        self, seed: int, sensors: int = 9, products: Mapping[str, tuple[float, float]] = PRODUCTS
+    ) -> None:  # fmt: skip
         self._chance = random.Random(seed)
         self._prefix = f"R{seed}"
         self._count = 0
-        products = list(PRODUCTS)
-        self._sensors = [_Sensor(f"SENSOR-{n:03}", products[n % len(products)]) for n in range(sensors)]
+        self._products, names = products, list(products)
+        self._sensors = [_Sensor(f"SENSOR-{n:03}", names[n % len(names)]) for n in range(sensors)]
 
     def take(self, count: int) -> Iterator[Sent]:
         """The next `count` messages."""
@@ -132,7 +136,7 @@ class Load:
         }
 
     def _celsius(self, sensor: _Sensor) -> float:
-        return round(self._chance.uniform(*PRODUCTS[sensor.product]), 2)
+        return round(self._chance.uniform(*self._products[sensor.product]), 2)
 
     def _array(self, sensor: _Sensor) -> Sent:
         """One submission of several readings, some of them bad or repeated."""

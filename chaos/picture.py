@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -38,7 +39,7 @@ def draw(result: Result, path: Path) -> None:
         start, width = event["at"] - began, max(event["until"] - event["at"], 0.1)
         colour = COLOURS[FAULTS[event["what"]].theme]
         bars.barh(row, width, left=start, color=colour)
-        bars.text(start + width + 0.2, row, f"{event['what']} {event['said']}".strip(), va="center", fontsize=8)
+        bars.text(start + width + 0.2, row, _label(event), va="center", fontsize=8)
         for axis in (rate, latency):
             axis.axvspan(start, start + width, color=colour, alpha=0.12)
     ends = [event["at"] - began for event in result.history["events"] if event["what"] == "ended"]
@@ -48,3 +49,8 @@ def draw(result: Result, path: Path) -> None:
     rate.set_title(f"Round {result.plan.number} of seed {result.plan.seed}")
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _label(event: dict[str, Any]) -> str:
+    """What was done, to whom where it was not the usual partner, and how."""
+    return " ".join(filter(None, (event["what"], event.get("partner"), event["said"])))

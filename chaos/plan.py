@@ -15,6 +15,9 @@ PER_ROUND = 5
 SESSION = 4.0
 """session.timeout.ms of the workers, seconds."""
 
+CLINIC = "clinic"
+"""The HTTP partner of every round, to which the usual faults are done."""
+
 PIPELINE: dict[str, Any] = {
     "pipeline": "cc",
     "pack": "cold_chain",
@@ -22,9 +25,23 @@ PIPELINE: dict[str, Any] = {
     "idempotency": ["sensor_id", "event_time", "product"],
     "group_by": ["product"],
     "keep": 604_800,
-    "partner": {"by": "product", "map": {"cool": "lake"}, "default": "clinic"},
+    "partner": {"by": "product", "map": {"cool": "lake"}, "default": CLINIC},
 }
 """Of every round. Small chunks and batches below: a few hundred records make many transactions of every stage."""
+
+EVERY = 3
+"""Every so many rounds there are several HTTP partners at once, each with faults of its own."""
+OTHERS: dict[str, dict[str, Any]] = {
+    "hospital": {"connections": 1},
+    "pharmacy": {"breaker": {"failures": 2, "first": 0.5, "longest": 4}},
+}
+"""They, beside CLINIC, and how they differ from it."""
+SEVERAL = {"cool": "lake", "freezer": "hospital", "controlled-cold": "pharmacy"}
+"""Product -> partner in such a round; the rest is for CLINIC."""
+PER_OTHER = 2
+"""Faults of each of the others."""
+LAST = "partner-token-expired"
+"""After it a partner is left alone for a minute: what came later would be waited for."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +51,14 @@ class Planned:
     fault: str
     at: float
     seconds: float
+
+
+@dataclass(frozen=True)
+class Programme:
+    """The faults of a partner that a round has beside the usual ones."""
+
+    partner: str
+    faults: tuple[Planned, ...]
 
 
 @dataclass(frozen=True)
@@ -51,6 +76,8 @@ class Plan:
     settings: dict[str, Any]
     """Fields of the pipeline."""
     faults: tuple[Planned, ...]
+    others: tuple[Programme, ...] = ()
+    """More HTTP partners. Everything else is drawn as if there were none."""
 
     @property
     def name(self) -> str:
@@ -62,8 +89,9 @@ class Plan:
         return asdict(self)
 
 
-def plan(seed: int, number: int, only: tuple[str, ...] = ()) -> Plan:
-    """The plan of a round; `only` names its faults instead of drawing them.
+def plan(seed: int, number: int, only: tuple[str, ...] = (), several: bool | None = None) -> Plan:
+    """The plan of a round; `only` names its faults instead of drawing them; `several` says whether there are several
+    HTTP partners (None: in every third round, unless its faults are named).
 
     Faults come from a shuffled deck that runs over all rounds of a seed, so that each is met before any comes again.
     """
@@ -95,22 +123,43 @@ def plan(seed: int, number: int, only: tuple[str, ...] = ()) -> Plan:
     lake = chance.choice(["folder", "s3"])
     if any(FAULTS[name].theme == "stores" for name in names):  # nothing could be done to a folder
         lake = "s3"
-    return Plan(seed, number, workers, partitions, store, lake, settings, _timed(chance, names))
+    timed = _timed(chance, names)
+    others: tuple[Programme, ...] = ()
+    if several if several is not None else not only and number % EVERY == EVERY - 1:
+        settings["partner"] = {"by": "product", "map": SEVERAL, "default": CLINIC}
+        others = _others(seed, number, number if several else number // EVERY)
+    return Plan(seed, number, workers, partitions, store, lake, settings, timed, others)
+
+
+def _others(seed: int, number: int, turn: int) -> tuple[Programme, ...]:
+    """From a deck of their own, so that what else a round does is the same with and without them; `turn`: how many
+    rounds had others before."""
+    names = sorted(name for name, fault in FAULTS.items() if fault.theme == "partners")
+    count = PER_OTHER * len(OTHERS)
+    cards = _deal(f"others {seed}", names, turn * count, count)
+    chance = random.Random(f"others {seed}/{number}")
+    programmes = []
+    for place, partner in enumerate(OTHERS):
+        mine = sorted(cards[place * PER_OTHER : (place + 1) * PER_OTHER], key=lambda name: name == LAST)
+        programmes.append(Programme(partner, _timed(chance, tuple(mine))))
+    return tuple(programmes)
 
 
 def _dealt(seed: int, number: int) -> tuple[str, ...]:
     """The round's cards."""
-    names = sorted(FAULTS)
+    return _deal(f"deck {seed}", sorted(FAULTS), number * PER_ROUND, PER_ROUND)
+
+
+def _deal(deck: str, names: list[str], first: int, count: int) -> tuple[str, ...]:
+    """So many cards from the first on of a deck that is shuffled anew each time it is used up."""
     cards: list[str] = []
-    first = number * PER_ROUND
-    turn = first // len(names)
-    while len(cards) < first % len(names) + PER_ROUND:
-        deck = list(names)
-        random.Random(f"deck {seed}/{turn}").shuffle(deck)
-        cards += deck
+    turn, start = divmod(first, len(names))
+    while len(cards) < start + count:
+        shuffled = list(names)
+        random.Random(f"{deck}/{turn}").shuffle(shuffled)
+        cards += shuffled
         turn += 1
-    start = first % len(names)
-    return tuple(cards[start : start + PER_ROUND])
+    return tuple(cards[start : start + count])
 
 
 def _timed(chance: random.Random, names: tuple[str, ...]) -> tuple[Planned, ...]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from confluent_kafka import Producer
 
 from chaos.checker.evidence import Message
 from chaos.checker.kafka import read_topic
-from chaos.load import NOWHERE, Load, Sent
+from chaos.load import MORE_PRODUCTS, NOWHERE, PRODUCTS, Load, Sent
 
 RATE, MESSAGES = 40, 600
 """So many messages a second while the faults are at work, up to so many: 15 s."""
@@ -25,10 +25,11 @@ FLUSH_SECONDS = 180.0
 class Publisher:
     """Publishes the load, and writes down where each message lies."""
 
-    def __init__(self, bootstrap: str, topic: str, partitions: int, seed: int) -> None:
+    def __init__(self, bootstrap: str, topic: str, partitions: int, seed: int, several: bool = False) -> None:
+        """several: there are products for several partners."""
         self.taken: list[Sent] = []
         self._bootstrap, self._topic, self._partitions = bootstrap, topic, partitions
-        self._load = Load(seed)
+        self._load = Load(seed, products=MORE_PRODUCTS if several else PRODUCTS)
         self._lock = threading.Lock()
         self._producer: Any = Producer(
             {"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 2, "log_level": 0,
@@ -53,10 +54,10 @@ class Publisher:
             for value in values:
                 self._send(Sent("flood", value, "bad", [{"index": 0, "id": "", "kind": "bad", "wrong": [""]}]))
 
-    def recent(self, count: int) -> list[str]:
-        """Ids of the last readings that the broker took."""
-        ids = [sent.records[0]["id"] for sent in self.taken[-200:] if sent.kind == "good"]
-        return ids[-count:]
+    def recent(self, count: int, products: Collection[str] = MORE_PRODUCTS) -> list[str]:
+        """Ids of the last readings of these products that the broker took."""
+        good = [sent.records[0] for sent in self.taken[-200:] if sent.kind == "good"]
+        return [record["id"] for record in good if record["value"]["product"] in products][-count:]
 
     def flush(self) -> None:
         """Everything is with the broker. Raises AssertionError where that takes too long."""

@@ -79,13 +79,21 @@ def happened(entry: Entry) -> set[str]:
 def line(result: Result) -> str:
     """A round in one line."""
     plan, verdict = result.plan, result.verdict
-    faults = ", ".join(planned.fault for planned in plan.faults)
+    faults = _faults(plan.as_json())
     if verdict.get("error"):
         return f"round {plan.number:3} ERROR  {result.seconds:5.1f} s  {faults}: {verdict['error']}"
     word = f"FAILED {verdict['findings']}" if result.failed else "ok"
     counts = f"records={verdict['records']} batches={verdict['batches']}"
     broken = [entry["id"] for entry in verdict["invariants"] if entry["findings"]]
     return f"round {plan.number:3} {word:6} {result.seconds:5.1f} s  {counts}  {faults}  {' '.join(broken)}".rstrip()
+
+
+def _faults(plan: dict[str, Any]) -> str:
+    """What was planned, the faults of further partners under their names; a plan of before has none."""
+    said = [", ".join(planned["fault"] for planned in plan["faults"])]
+    for other in plan.get("others", ()):
+        said.append(f"{other['partner']}: {', '.join(planned['fault'] for planned in other['faults'])}")
+    return "; ".join(said)
 
 
 def last_words(result: Result, folder: Path) -> list[str]:
@@ -169,7 +177,7 @@ def _page(options: Namespace, everything: Sequence[Entry], pictured: bool) -> st
         lines += [f"![{what}]({PICTURE})", "", f"{what}.", ""]
     lines += ["| round | | seconds | records | faults |", "|---:|---|---:|---:|---|"]
     for entry in everything:
-        names = ", ".join(planned["fault"] for planned in entry["plan"]["faults"])
+        names = _faults(entry["plan"])
         word = "failed" if failed(entry) else "ok"
         count = entry["verdict"].get("records", "")
         lines.append(f"| {entry['plan']['number']} | {word} | {entry['seconds']:.0f} | {count} | {names} |")

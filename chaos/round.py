@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
@@ -23,7 +24,8 @@ from typing import Any
 from chaos.brokers import Broker
 from chaos.crew import ROOT, Crew
 from chaos.faults import FAULTS, Scene, under
-from chaos.plan import PIPELINE, SESSION, Plan, Planned
+from chaos.load import MORE_PRODUCTS
+from chaos.plan import CLINIC, OTHERS, PIPELINE, SESSION, SEVERAL, Plan, Planned
 from chaos.publisher import Publisher
 from chaos.store import Store
 from chaos.timeline import Timeline, timeline
@@ -76,8 +78,10 @@ class Stage:
         """worker: the module that is run as `waybill`."""
         self.plan, self.folder, self.broker = plan, folder, broker
         folder.mkdir(parents=True)
-        self.partner = Partner(keep_bodies=True)
-        self.server = Server(self.partner)
+        self.servers = {
+            name: Server(Partner(keep_bodies=True)) for name in (CLINIC, *(other.partner for other in plan.others))
+        }
+        """The HTTP partners."""
         self.store = Store() if plan.lake == "s3" else None
         self.history: list[dict[str, Any]] = []
         self.began = 0.0
@@ -87,14 +91,16 @@ class Stage:
 
     def play(self) -> None:
         """Load and faults, then rest; what the checker wants to know of it is in the folder afterwards."""
-        self.server.start()
+        for server in self.servers.values():
+            server.start()
         if self.store is not None:
             self.store.start()
         try:
             self.pipeline = self._deploy()
             self.publisher = Publisher(
-                self.broker.bootstrap, self.pipeline.raw_topic, self.pipeline.partitions, self.plan.seed
-            )
+                self.broker.bootstrap, self.pipeline.raw_topic, self.pipeline.partitions, self.plan.seed,
+                bool(self.plan.others),
+            )  # fmt: skip
             with self._crew() as crew:
                 for slot in range(self.plan.workers):
                     crew.add(slot)
@@ -105,7 +111,8 @@ class Stage:
                 facts = self._facts(crew, drained, time.monotonic() - ended)
             self._write(facts)
         finally:
-            self.server.stop()
+            for server in self.servers.values():
+                server.stop()
             if self.store is not None:
                 self.store.stop()
 
@@ -114,7 +121,10 @@ class Stage:
         if self.store is not None:
             lake = self.store.partner()
         partners = {
-            "clinic": {"kind": "http", "url": self.server.url, "timeout": PARTNER_SECONDS},
+            **{
+                name: {"kind": "http", "url": server.url, "timeout": PARTNER_SECONDS, **OTHERS.get(name, {})}
+                for name, server in self.servers.items()
+            },
             "lake": lake | {"prefix": "cc", "timeout": PARTNER_SECONDS},
         }
         (self.folder / "partners.yaml").write_text(json.dumps(partners))
@@ -142,8 +152,12 @@ class Stage:
             try:
                 by_theme = sorted(self.plan.faults, key=lambda planned: (FAULTS[planned.fault].theme, planned.at))
                 courses = [
-                    pool.submit(self._course, crew, theme, list(faults))
+                    pool.submit(self._course, crew, theme, list(faults), CLINIC)
                     for theme, faults in groupby(by_theme, key=lambda planned: FAULTS[planned.fault].theme)
+                ]
+                courses += [
+                    pool.submit(self._course, crew, other.partner, list(other.faults), other.partner)
+                    for other in self.plan.others
                 ]
                 for course in courses:
                     course.result()
@@ -154,12 +168,13 @@ class Stage:
         self.publisher.flush()
         crew.wait_up(None, READY_SECONDS)  # the last fault may have killed some; they are to stop by themselves
 
-    def _course(self, crew: Crew, theme: str, faults: list[Planned]) -> None:
-        """The faults of one theme, one after the other."""
-        chance = random.Random(f"{self.plan.name} {theme}")
+    def _course(self, crew: Crew, name: str, faults: list[Planned], partner: str) -> None:
+        """The faults of one theme, or of one more partner, one after the other. `partner`: whom those are for that
+        befall an HTTP partner."""
+        chance = random.Random(f"{self.plan.name} {name}")
         scene = Scene(
-            chance, crew, self.broker, self.server, SESSION, self.publisher.flood, self.publisher.recent, time.sleep,
-            self.store,
+            chance, crew, self.broker, self.servers[partner], SESSION, self.publisher.flood,
+            partial(self.publisher.recent, products=self._products(partner)), time.sleep, self.store,
         )  # fmt: skip
         for planned in faults:
             time.sleep(max(0.0, self.began + planned.at - time.time()))
@@ -167,9 +182,16 @@ class Stage:
             with under(FAULTS[planned.fault], scene):
                 time.sleep(planned.seconds)
             event = {"at": begun, "until": time.time(), "what": planned.fault, "said": " ".join(scene.said)}
+            if partner != CLINIC:
+                event["partner"] = partner
             self.history.append(event if scene.happened else event | {"happened": False})
             scene.said.clear()
             scene.happened = True
+
+    def _products(self, partner: str) -> list[str]:
+        """Those whose records count as a partner's; all of them where there is one HTTP partner."""
+        alone = not self.plan.others
+        return [product for product in MORE_PRODUCTS if alone or SEVERAL.get(product, CLINIC) == partner]
 
     def _rest(self, crew: Crew) -> bool:
         """Nothing is wrong any more: stops the workers, and lets a bounded run finish what there is."""
@@ -215,7 +237,9 @@ class Stage:
         played = {event["what"] for event in self.history} & FAULTS.keys()
         themes = {FAULTS[name].theme for name in played}
         brokers = any(FAULTS[name].id.startswith("B") for name in played)  # a flood does them no harm
-        found = {"clinic": "partner-down" in played, "lake": "stores" in themes, "cluster": brokers}
+        down = {event.get("partner", CLINIC) for event in self.history if event["what"] == "partner-down"}
+        found = {name: name in down for name in self.servers}
+        found |= {"lake": "stores" in themes, "cluster": brokers}
         return [name for name, harmed in found.items() if harmed]
 
     def _write(self, facts: dict[str, Any]) -> None:
@@ -223,12 +247,17 @@ class Stage:
         (self.folder / "round.json").write_text(json.dumps(facts, indent=1))
         lines = [json.dumps(sent.line()) for sent in self.publisher.taken]
         (self.folder / "manifest.jsonl").write_text("".join(line + "\n" for line in lines))
-        ledger = [json.dumps(line) for line in self.partner.lines]
+        ledger = [
+            json.dumps({"partner": name, **line})
+            for name, server in self.servers.items()
+            for line in server.partner.lines
+        ]
         (self.folder / "ledger.jsonl").write_text("".join(line + "\n" for line in ledger))
         bodies = self.folder / "bodies"
         bodies.mkdir()
-        for key, body in self.partner.bodies.items():
-            (bodies / key).write_bytes(body)
+        for server in self.servers.values():
+            for key, body in server.partner.bodies.items():
+                (bodies / key).write_bytes(body)
         listing = self.store.dump(self._lake) if self.store is not None else list(self._listed())
         objects = [json.dumps({"partner": "lake", **entry}) for entry in listing]
         (self.folder / "objects.jsonl").write_text("".join(line + "\n" for line in objects))

@@ -10,7 +10,7 @@ place at the head of its queue.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from itertools import count
@@ -71,6 +71,7 @@ class Deliveries:
         """DI5: set when the control topic has been read to its end (a hold may stand there)."""
         self.draining = False
         """Set at a stop: answers are still taken, no attempt begins."""
+        self._paused: Collection[str] = ()
         self._parts: dict[int, Part] = {}
         self._gates: dict[str, Gate] = {}
         self._open: dict[bytes, Batch] = {}
@@ -293,7 +294,14 @@ class Deliveries:
         gate = self._gates.get(partner)
         if gate is None:
             gate = self._gates[partner] = Gate(partner, self.terms.partner(partner))
+            gate.paused = partner in self._paused
         return gate
+
+    def pause(self, partners: Collection[str]) -> None:
+        """An operator has ordered that nothing is sent to these; the others are resumed. What is out stays out."""
+        self._paused = partners
+        for gate in self._gates.values():
+            gate.paused = gate.partner in partners
 
     @property
     def gates(self) -> Iterable[Gate]:

@@ -14,7 +14,7 @@ batch that nothing holds back goes to `in_flight` at once: 1 and 2 are one commi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from random import Random
 from typing import Any, NamedTuple
 
@@ -49,6 +49,8 @@ class PartnerView(NamedTuple):
     """Batches without a final answer."""
     age: int
     """Milliseconds since the first record of the oldest of them was recorded."""
+    paused: bool = False
+    """By an operator's order."""
 
 
 class DispatchStage:
@@ -103,6 +105,10 @@ class DispatchStage:
     def draining(self, value: bool) -> None:
         self.deliveries.draining = value
 
+    def pause(self, partners: Collection[str]) -> None:
+        """See Deliveries.pause."""
+        self.deliveries.pause(partners)
+
     @property
     def unsettled(self) -> int:
         """Batches without a final answer: a bounded run ends when there is none."""
@@ -116,6 +122,7 @@ class DispatchStage:
                 gate.state(now),
                 len(gate.waiting),
                 now - min(batch.row.recorded_at for batch in gate.waiting.values()) if gate.waiting else 0,
+                gate.paused,
             )
             for gate in self.deliveries.gates
         ]

@@ -58,6 +58,8 @@ class Gate:
     bucket: Bucket = field(init=False)
     open: int = 0
     not_before: int = 0
+    paused: bool = False
+    """An operator has ordered that nothing is sent."""
     ready: deque[Batch] = field(default_factory=deque)
     """Heads of groups whose wait is over."""
     waiting: dict[bytes, Batch] = field(default_factory=dict)
@@ -73,7 +75,8 @@ class Gate:
     def free(self, now: int) -> bool:
         """Whether one more attempt may go out."""
         return (
-            self.open < self.terms.connections
+            not self.paused
+            and self.open < self.terms.connections
             and self.not_before <= now
             and self.breaker.allows(now, self._probe is not None)
             and self.bucket.ready(now)

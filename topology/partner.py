@@ -149,6 +149,13 @@ class Rate(Settings):
     burst: Whole = Field(1, ge=1, description="attempts at once, saved up while there was nothing to send")
 
 
+class Probe(Settings):
+    """What `waybill partner test` asks an HTTP partner. The methods are those that change nothing (RFC 9110, 9.2.1)."""
+
+    method: Literal["GET", "HEAD", "OPTIONS"] = Field("GET", description="of the request; it has no body")
+    path: str = Field(pattern=r"^/", description="on the server of `url`, e.g. `/health`")
+
+
 class ObjectStorePartner(Settings):
     """A folder or bucket; objects are created, never overwritten (DEL-04, IDM-05)."""
 
@@ -256,6 +263,9 @@ class HttpPartner(Settings):
         None, gt=0, description="seconds the partner remembers an idempotency key; none: for ever"
     )
     response: RecordAnswers | None = Field(None, description="how answers for each record are read; none: they are not")
+    probe: Probe | None = Field(
+        None, description="what `waybill partner test` asks, with our credentials; none: `HEAD` of `url`"
+    )
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
     rate: Rate | None = Field(None, description="attempts per time (RTY-09); none: as many as there are")
 

@@ -31,6 +31,7 @@ from topology.partner import (
     HttpPartner,
     OAuth2Auth,
     ObjectStorePartner,
+    Probe,
     Rate,
     RecordAnswers,
     Secret,
@@ -54,6 +55,7 @@ SECTIONS: Mapping[str, type[BaseModel]] = {
     "A secret": Secret,
     "`tls`": Tls,
     "`response`": RecordAnswers,
+    "`probe`": Probe,
     "`breaker`": BreakerSettings,
     "`rate`": Rate,
 }

@@ -224,6 +224,14 @@ def _patiently(ask: Callable[[], T]) -> T:
         time.sleep(RETRY_SECONDS)
 
 
+class Delivery(NamedTuple):
+    """The rows of the `delivery` table."""
+
+    batches: list[dict[str, Any]]
+    partners: list[dict[str, Any]]
+    """Why partners are left alone."""
+
+
 class Decoder:
     """Messages of a pipeline's topics as (kind, fields). The audit block is one of the kinds."""
 
@@ -232,10 +240,17 @@ class Decoder:
 
         self.codec = codec_for(pipeline.registry)
 
-    def batches(self, rows: Iterable[Message]) -> list[dict[str, Any]]:
-        """The rows of `delivery` that are about batches; beside them stand rows about partners."""
+    def delivery(self, rows: Iterable[Message]) -> Delivery:
+        """The rows of `delivery`, told apart."""
         decoded = [self.codec.decode(row.value or b"") for row in rows]
-        return [fields for name, fields in decoded if name == "delivery"]
+        return Delivery(
+            [fields for name, fields in decoded if name == "delivery"],
+            [fields for name, fields in decoded if name == "partner_state"],
+        )
+
+    def batches(self, rows: Iterable[Message]) -> list[dict[str, Any]]:
+        """The rows of `delivery` that are about batches."""
+        return self.delivery(rows).batches
 
     def decode(self, value: bytes) -> tuple[str, dict[str, Any]]:
         """Raises schemas.codec.WireError or audit.block.BlockError."""

@@ -2,7 +2,7 @@
 
 round.json        what ran, and how it ended
 manifest.jsonl    what was published, by the load generator: the oracle
-ledger.jsonl      attempts and effects at the HTTP partner; bodies/<key> holds the bodies of the effects
+ledger.jsonl      attempts and effects at each HTTP partner, in its order; bodies/<key> holds the bodies of the effects
 objects.jsonl     what an object store holds; objects/<partner>/<path> holds the bytes
 topics.jsonl.gz   every committed message of every topic
 admin.json        offsets, log ends and the schemas in force
@@ -63,7 +63,7 @@ class Message(NamedTuple):
 
 
 class LedgerLine(NamedTuple):
-    """A line of the HTTP partner's ledger, in order of arrival."""
+    """A line of an HTTP partner's ledger, in order of arrival there."""
 
     kind: str
     """attempt, effect (a batch is stored whole) or partial (some of its records are)."""
@@ -78,6 +78,8 @@ class LedgerLine(NamedTuple):
     """Of an attempt: whether the partner did as it should, and at once."""
     time: float | None = None
     """When the partner wrote it down, seconds since epoch; None: not told."""
+    partner: str = ""
+    """Whose ledger it is."""
 
 
 class StoredObject(NamedTuple):
@@ -171,10 +173,14 @@ def load(folder: Path, topics: dict[str, list[Message]] | None = None, admin: Ad
     ran = load_round(folder)
     kinds = {partner["kind"] for partner in ran.partners.values()}
     http, store = "http" in kinds, "object-store" in kinds
+    # a round of before, which had one, does not name it
+    only = ",".join(name for name, partner in ran.partners.items() if partner["kind"] == "http")
     return Evidence(
         round=ran,
         manifest=_guarded(folder / "manifest.jsonl", lambda path: [_submission(line) for line in _lines(path)]),
-        ledger=_guarded(folder / "ledger.jsonl", lambda path: [_ledger(line) for line in _lines(path)]) if http else [],
+        ledger=_guarded(folder / "ledger.jsonl", lambda path: [_ledger(line, only) for line in _lines(path)])
+        if http
+        else [],
         bodies={path.name: path.read_bytes() for path in sorted((folder / "bodies").glob("*"))},
         objects=_guarded(folder / "objects.jsonl", _objects) if store else [],
         topics=_guarded(folder / "topics.jsonl.gz", _topics) if topics is None else topics,
@@ -226,7 +232,7 @@ def _submission(line: dict[str, Any]) -> Submission:
     return Submission(line["partition"], line["offset"], line["kind"], line.get("key"), records)
 
 
-def _ledger(line: dict[str, Any]) -> LedgerLine:
+def _ledger(line: dict[str, Any], only: str) -> LedgerLine:
     records = line.get("records")
     return LedgerLine(
         line["kind"],
@@ -237,6 +243,7 @@ def _ledger(line: dict[str, Any]) -> LedgerLine:
         None if records is None else tuple(records),
         line.get("fault", "none") == "none" and not line.get("slow"),
         line["time"],
+        line.get("partner", only),
     )
 
 

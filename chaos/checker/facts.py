@@ -259,9 +259,8 @@ class Facts:
     @cached_property
     def effects(self) -> list[Effect]:
         """Every batch that a partner took, as often as it took it."""
-        http = ",".join(name for name, partner in self.round.partners.items() if partner["kind"] == "http")
         found = [
-            Effect(line.key, http, line.digest or "", self.evidence.bodies.get(line.key), order, line.records)
+            Effect(line.key, line.partner, line.digest or "", self.evidence.bodies.get(line.key), order, line.records)
             for order, line in enumerate(self.evidence.ledger)
             if line.kind == "effect"
         ]

@@ -46,7 +46,7 @@ def _failpoint(place: str) -> Act:
     def act(scene: Scene) -> Iterator[None]:
         failpoint = f"{place}:{scene.chance.randint(1, 3)}"
         scene.said.append(failpoint)
-        # batches of two partners lie on two partitions at most: any worker may be the one that meets it
+        # batches of few partners lie on few partitions: any worker may be the one that meets it
         for slot in scene.crew.slots:
             scene.crew.kill(slot, failpoint)
         yield

@@ -25,7 +25,7 @@ from yarl import URL
 from streams.delivery import answers
 from streams.delivery.auth import Authorization, NotAllowed
 from streams.delivery.per_record import RecordReader
-from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
+from streams.delivery.protocol import Envelope, Outcome, OutcomeKind, Probed
 from streams.delivery.secrets import SecretMissing, Secrets
 from streams.delivery.tls import CertificateMissing, TlsContext
 from topology.partner import HttpPartner, Secret
@@ -65,19 +65,48 @@ class HttpSink:
         try:
             async with asyncio.timeout(self._partner.timeout):
                 return await self._send(envelope, trace)
-        except NotAllowed as no:
-            return no.outcome
-        except (SecretMissing, CertificateMissing) as missing:
-            return Outcome(OutcomeKind.STOPPED, answers.excerpt(f"not sent: {missing}", self._secrets.texts))
-        except asyncio.CancelledError:
-            raise
         except Exception as error:  # noqa: BLE001  (law 5: whatever the client raises is this attempt's outcome)
-            return answers.fault(error, sent=trace.sent, secrets=self._secrets.texts)
+            return self._failed(error, trace.sent)
+
+    async def probe(self) -> Probed:
+        """See Probing: the partner's `probe`, or HEAD of its URL, with our credentials and headers and no body."""
+        trace = SimpleNamespace(sent=False)
+        try:
+            async with asyncio.timeout(self._partner.timeout):
+                answer = await self._ask(trace)
+        except Exception as error:  # noqa: BLE001  (as with an attempt)
+            return Probed(False, self._failed(error, trace.sent).answer)
+        refused = answer.status in (401, 403, 407, 408, 429) or answer.status >= 500
+        well = True if 200 <= answer.status < 300 else False if refused else None
+        return Probed(well, answers.line(answer, self._secrets.texts))
 
     async def close(self) -> None:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+    def _failed(self, error: Exception, sent: bool) -> Outcome:
+        """The outcome of an attempt that ended with an error. `sent`: a byte of the request may have left us."""
+        match error:
+            case NotAllowed():
+                return error.outcome
+            case SecretMissing() | CertificateMissing():
+                return Outcome(OutcomeKind.STOPPED, answers.excerpt(f"not sent: {error}", self._secrets.texts))
+            case _:
+                return answers.fault(error, sent=sent, secrets=self._secrets.texts)
+
+    async def _ask(self, trace: SimpleNamespace) -> answers.Answer:
+        who, _ = await self._auth.header() if self._auth is not None else ("", True)
+        probe, url = self._partner.probe, URL(self._partner.url)
+        async with self._opened().request(
+            probe.method if probe else "HEAD",
+            url.with_path(probe.path, encoded=True, keep_query=True) if probe else url,
+            headers=self._own_headers(who),
+            allow_redirects=False,
+            ssl=self._context(),
+            trace_request_ctx=trace,
+        ) as response:
+            return await _read(response, MAX_ANSWER)
 
     async def _send(self, envelope: Envelope, trace: SimpleNamespace) -> Outcome:
         who, newest = await self._auth.header() if self._auth is not None else ("", True)
@@ -145,16 +174,10 @@ class HttpSink:
 
     def _headers(self, envelope: Envelope, digest: bytes, who: str) -> CIMultiDict[str]:
         """`digest`: of the bytes as they are sent (RFC 9530). Ours win over the partner's own of the same name."""
-        partner = self._partner
-        headers: CIMultiDict[str] = CIMultiDict()
-        for name, value in partner.headers.items():
-            headers[name] = self._secrets.read(value) if isinstance(value, Secret) else value
-        if who:
-            headers["Authorization"] = who
+        partner, headers = self._partner, self._own_headers(who)
         if partner.compression != "none":
             headers["Content-Encoding"] = partner.compression
         headers["Content-Type"] = partner.content_type or envelope.content_type
-        headers["Accept-Encoding"] = "identity"
         headers[partner.idempotency_header] = envelope.idempotency_key
         headers["Content-Digest"] = f"sha-256=:{base64.b64encode(digest).decode()}:"
         headers["Waybill-Batch"] = envelope.batch_id.hex()
@@ -162,6 +185,16 @@ class HttpSink:
         headers["Waybill-Life"] = str(envelope.life)
         for name, value in envelope.metadata.items():
             headers["Waybill-" + name.replace("_", "-").title()] = value
+        return headers
+
+    def _own_headers(self, who: str) -> CIMultiDict[str]:
+        """What every request to the partner carries. Raises SecretMissing."""
+        headers: CIMultiDict[str] = CIMultiDict()
+        for name, value in self._partner.headers.items():
+            headers[name] = self._secrets.read(value) if isinstance(value, Secret) else value
+        if who:
+            headers["Authorization"] = who
+        headers["Accept-Encoding"] = "identity"
         return headers
 
     async def _post(self, url: str, headers: dict[str, str], form: str) -> tuple[int, bytes]:

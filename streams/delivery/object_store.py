@@ -22,7 +22,7 @@ from obstore.store import LocalStore, ObjectStore, from_url
 
 from schemas.canonical import canonical_json
 from streams.delivery import answers
-from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
+from streams.delivery.protocol import Envelope, Outcome, OutcomeKind, Probed
 from streams.delivery.secrets import SHORTEST
 from topology.model import ClaimStore
 from topology.partner import ObjectStorePartner
@@ -76,6 +76,21 @@ class ObjectStoreSink:
 
     async def close(self) -> None:
         self._store = None if self._folder else self._store
+
+    async def probe(self) -> Probed:
+        """See Probing. A bucket is listed, one level below the prefix; a folder is looked at. Nothing is written."""
+        try:
+            async with asyncio.timeout(self._partner.timeout):
+                if self._folder is not None:
+                    return await asyncio.to_thread(_writable, self._folder)
+                assert self._store is not None
+                await obstore.list_with_delimiter_async(self._store, self._partner.prefix or None)
+        except PermissionDeniedError as error:
+            text = answers.excerpt(cause_of(error), self._secrets)
+            return Probed(None, f"it may not be listed, which need not mean that nothing can be written: {text}")
+        except Exception as error:  # noqa: BLE001  (obstore raises several kinds)
+            return Probed(False, answers.excerpt(cause_of(error), self._secrets))
+        return Probed(True, "it can be listed; whether it can be written was not tried")
 
     async def _send(self, envelope: Envelope) -> Outcome:
         try:
@@ -147,6 +162,14 @@ class ObjectStoreSink:
                 os.close(descriptor)
             if name == root:
                 return
+
+
+def _writable(folder: Path) -> Probed:
+    """Whether objects could be created in a folder, which is made if it is not there."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return Probed(True, "it can be written" if there == folder else f"it can be made in {there}")
+    return Probed(False, f"{there} is no folder that can be written")
 
 
 async def _difference(store: ObjectStore, envelope: Envelope) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 
 class Envelope(NamedTuple):
@@ -84,6 +84,24 @@ class Outcome(NamedTuple):
     """What is kept of an answer's body, for people who must find out."""
     at_work: bool = False
     """UNKNOWN, but the partner is well: it said that it is still at it."""
+
+
+class Probed(NamedTuple):
+    """What came back from a probe, by which nothing is delivered."""
+
+    well: bool | None
+    """True: the partner answers, and takes us for whom we are; False: it does not; None: the answer does not tell."""
+    answer: str
+    """Short text, without secrets."""
+
+
+@runtime_checkable
+class Probing(Protocol):
+    """A sink that can ask its partner whether it is well. Not every kind of partner can be asked."""
+
+    async def probe(self) -> Probed:
+        """One question, which changes nothing at the partner. Never raises anything but CancelledError."""
+        ...
 
 
 class Sink(Protocol):

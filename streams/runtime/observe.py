@@ -25,6 +25,10 @@ from topology.model import Pipeline
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 """Seconds; the buckets that the conventions name."""
 PARTNER_STATES = ("closed", "open", "half-open", "paused", "stopped")
+NO_ANSWER = "not known: its partition was taken over before an answer came"
+"""Why an attempt is repeated of which nobody heard: it was in flight when its worker ended, or lost the partition."""
+REMEMBERED = 100_000
+"""Batches of which it is remembered that the end of an attempt was logged; of an older one it may be logged twice."""
 DEAD_LETTERS_LOGGED = 20
 """Per transaction; the rest is counted in one line. A flood of bad records must not become a flood of logs."""
 
@@ -99,6 +103,9 @@ class Metrics:
             (*partner, "state"),
             registry=self.registry,
         )
+        self.partner_paused = Gauge(
+            "waybill_partner_paused", "1 while an operator has paused a partner", partner, registry=self.registry
+        )
         self.partner_unsettled = Gauge(
             "waybill_partner_unsettled_batches", "Batches of a partner without a final answer", partner,
             registry=self.registry,
@@ -128,6 +135,10 @@ class Observer:
         self._labels = (pipeline.pipeline, stage)
         self._log = log.bind(pipeline=pipeline.pipeline, stage=stage, schema_version=schema_version)
         self.last_turn = time.monotonic()
+        self._told: dict[bytes, int] = {}
+        """Batches that are not settled, and the attempt whose end was logged last."""
+        self._again: dict[str, int] = {}
+        """When partners that are left alone are asked again, ms since epoch."""
         self.moved: dict[int, float] = {}
         """When input of a partition was committed last, monotonic."""
 
@@ -177,6 +188,7 @@ class Observer:
             labels = self._labels[0], view.partner
             for state in PARTNER_STATES:
                 self._metrics.partner_state.labels(*labels, state).set(state == view.state)
+            self._metrics.partner_paused.labels(*labels).set(view.paused)
             self._metrics.partner_unsettled.labels(*labels).set(view.unsettled)
             self._metrics.partner_age.labels(*labels).set(max(0, view.age) / 1000)
 
@@ -204,26 +216,56 @@ class Observer:
             self._log.warning("more dead letters", count=len(letters) - DEAD_LETTERS_LOGGED, after=last)
 
     def _deliveries(self, step: Step) -> None:
+        """Rows about partners first: how long a batch waits for its partner stands there."""
+        batches = []
         for output in step.work.outputs if step.work else ():
             if output.topic != "delivery":
                 continue
-            if output.value is None:
-                if (key := output.key or b"").startswith(PARTNER_KEY):
-                    self._log.info("partner is well again", partner=key.removeprefix(PARTNER_KEY).decode())
-                continue
-            name, row = self._codec.decode(output.value)
-            if name == "partner_state":
-                self._left_alone(row)
-            elif row["state"] == "sent":
-                self._log.info("delivered", **self._known(row), records=row["count"])
-            elif row["state"] == "dead":
-                self._log.error("batch is dead", **self._known(row), records=row["count"])
-            elif row["state"] == "pending" and row["attempt"] and row["spared"] and not row["not_before"]:
-                self._log.warning("waits for its partner", **self._known(row), unknown=row["unknown"])
-            elif row["state"] == "pending" and row["attempt"]:
-                # OBS-07: a retry says which attempt it was and how long it waits.
-                delay = max(0, row["not_before"] - row["last_attempt_at"]) / 1000
-                self._log.warning("retry", **self._known(row), delay_s=delay, unknown=row["unknown"])
+            key, value = output.key or b"", output.value
+            if key.startswith(PARTNER_KEY):
+                self._partner(key.removeprefix(PARTNER_KEY).decode(), value)
+            elif value is None:
+                self._told.pop(key, None)
+            else:
+                batches.append(self._codec.decode(value)[1])
+        for row in batches:
+            self._batch(row)
+
+    def _partner(self, name: str, value: bytes | None) -> None:
+        if value is None:
+            self._again.pop(name, None)
+            self._log.info("partner is well again", partner=name)
+            return
+        row = self._codec.decode(value)[1]
+        self._again[name] = row["until"]
+        self._left_alone(row)
+
+    def _batch(self, row: dict[str, Any]) -> None:
+        """OBS-07: every attempt but the last has one warning, with its number, why it was not the last, and how long
+        the next one waits."""
+        batch, state, attempt = row["batch_id"], row["state"], row["attempt"]
+        if state in ("sent", "dead"):
+            self._told.pop(batch, None)
+            tell, what = (self._log.info, "delivered") if state == "sent" else (self._log.error, "batch is dead")
+            tell(what, **self._known(row), records=row["count"])
+        elif state == "pending" and attempt:
+            self._tell_of(batch, attempt)
+            if row["spared"] and not row["not_before"]:
+                again = self._again.get(row["partner"])
+                delay, what = None if again is None else max(0, again - self._clock()), "waits for its partner"
+            else:
+                delay, what = max(0, row["not_before"] - row["last_attempt_at"]), "retry"
+            delay_s = None if delay is None else delay / 1000
+            self._log.warning(what, **self._known(row), delay_s=delay_s, unknown=row["unknown"])
+        elif state == "in_flight" and attempt > 1 and self._told.get(batch) != attempt - 1:
+            self._tell_of(batch, attempt - 1)
+            known = self._known(row) | {"attempt": attempt - 1, "answer": NO_ANSWER, "latency_ms": None}
+            self._log.warning("retry", **known, delay_s=0.0, unknown=row["unknown"])
+
+    def _tell_of(self, batch: bytes, attempt: int) -> None:
+        self._told[batch] = attempt
+        if len(self._told) > REMEMBERED:
+            del self._told[next(iter(self._told))]
 
     def _left_alone(self, row: dict[str, Any]) -> None:
         """A partner that refuses us needs people (401, 403); the others may come back by themselves."""

@@ -31,7 +31,7 @@ from streams.runtime import bounded, garbage
 from streams.runtime.admin import Cluster, describe_cluster_topics
 from streams.runtime.claims import ObjectClaims
 from streams.runtime.clients import client_settings
-from streams.runtime.control import read_control
+from streams.runtime.control import ControlWatch, Pauses
 from streams.runtime.frame import Frame
 from streams.runtime.guard import Guard
 from streams.runtime.kafka import KafkaLog
@@ -115,6 +115,7 @@ class StageThread(threading.Thread):
         self._stage: Any = None
         self._readings: list[Reading] = []
         self._stood = 0.0
+        self._pauses = Pauses(worker.control.orders, pipeline)
 
     def _process(self, chunk: Any) -> Any:
         return self._stage.process(chunk)
@@ -214,6 +215,7 @@ class StageThread(threading.Thread):
         self._worker.metrics.partitions.labels(*labels).set(len(runner.partitions) if runner else 0)
         if self.stage_name == "dispatch":
             self._worker.metrics.unsettled.labels(labels[0]).set(self._stage.unsettled)
+            self._pauses.obey(self._stage)
         if step.result == "revoking":
             log.info("settling before a rebalance", pipeline=self.pipeline.pipeline, stage=self.stage_name)
         self.observer(step)
@@ -237,7 +239,8 @@ class StageThread(threading.Thread):
             self._stage = parts.dispatch(
                 lambda partition, offset: kafka.read("batched", partition, offset), engine.in_flight
             )
-            read_control(settings.bootstrap)
+            self._worker.control.wait_read()
+            self._pauses.obey(self._stage)
             self._stage.may_send = True
             return EngineExchange(engine, self.observer.answered)
         return None
@@ -268,6 +271,7 @@ class Worker:
             settings.web_bind,
             settings.web_port,
         )
+        self.control = ControlWatch(settings.bootstrap, self._tell)
         self.threads = [StageThread(self, p, stage) for p in pipelines for stage in settings.stages]
         self.news: Callable[[], None] = lambda: None
         """Called by a thread that has ended or come to the end of its input."""
@@ -276,9 +280,9 @@ class Worker:
         self._progress = Progress(self._empty)
         self._lag = LagWatch(self._readings, cluster.ends, self._progress)
         topics = {spec.name: spec.partitions for p in pipelines for spec in topic_specs(p) if spec.short != "control"}
-        self._topics = TopicWatch(topics, cluster.look, self._told_of_topics)
+        self._topics = TopicWatch(topics, cluster.look, self._tell)
         self.wrong: LogError | None = None
-        """What has become of a topic; every thread ends with it."""
+        """What has become of a topic, or of its watching; every thread ends with it."""
         self.frame.page("/healthz", self._healthz)
         self.frame.page("/readyz", self._readyz)
         self.frame.page("/metrics", self._metrics_page)
@@ -300,6 +304,8 @@ class Worker:
         Guard(self._standing, self.settings.drain_seconds + LAST_SECONDS).start()
         self._lag.start()
         self._topics.start()
+        if "dispatch" in self.settings.stages:
+            self.control.start()
         code = 0
         if self.settings.until_end:
             code = await self._run_to_end(stop, news)
@@ -361,6 +367,7 @@ class Worker:
         self._stopping = True
         self._lag.stop()
         self._topics.stop()
+        self.control.stop()
         deadline = time.monotonic() + self.settings.drain_seconds + 15
         for stage in self.settings.stages:
             threads = [thread for thread in self.threads if thread.stage_name == stage]
@@ -374,7 +381,7 @@ class Worker:
         log.info("stopped", code=code)
         return code
 
-    def _told_of_topics(self, wrong: LogError) -> None:
+    def _tell(self, wrong: LogError) -> None:
         self.wrong = wrong
 
     def _say_when_ready(self) -> None:

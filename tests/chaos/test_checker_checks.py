@@ -82,6 +82,8 @@ CHECKS: list[tuple[str, str, Alteration]] = [
     ("I3", "is told as FATAL_SCHEMA_MISMATCH log", answer("dead in dispatch", route="log")),
     ("I3", "it is FATAL_SCHEMA_MISMATCH dlq schema_violation", answer("dead in dispatch", reason="conflict")),
     ("I3", "PARTNER_REFUSED, and yet outcome_unknown is True", answer("dead in dispatch", outcome_unknown=True)),
+    ("I4", "attempt at hospital, for whom the batch is not",
+     lambda e, f: ledger(e, e.ledger[0]._replace(partner="hospital"), *e.ledger[1:])),
     ("I4", "validated under the key another, its fields say", validated(key="another")),
     ("I4", "validated under the event_time 1, its fields say", validated(event_time=1)),
     ("I4", "validated under the recorded_at 1, its fields say", validated(recorded_at=1)),

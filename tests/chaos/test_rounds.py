@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,23 @@ def test_a_plan_is_a_function_of_seed_and_number_and_the_deck_leaves_nothing_out
     dealt = Counter(planned.fault for one in plans for planned in one.faults)
     assert dealt.keys() == FAULTS.keys()
     assert min(dealt.values()) >= 2
+
+
+def test_every_third_round_has_several_partners_with_faults_of_their_own_and_is_else_as_without_them() -> None:
+    plans = [plan(SEED, number) for number in range(ROUNDS)]
+    several = [one for one in plans if one.others]
+    assert [one.number for one in several] == list(range(2, ROUNDS, 3))
+    for one in several:
+        alone = plan(SEED, one.number, several=False)
+        settings = {name: value for name, value in one.settings.items() if name != "partner"}
+        assert replace(one, others=(), settings=settings) == alone
+        assert [other.partner for other in one.others] == ["hospital", "pharmacy"]
+    partner_faults = {name for name, fault in FAULTS.items() if fault.theme == "partners"}
+    for place in range(2):
+        dealt = {planned.fault for one in several for planned in one.others[place].faults}
+        assert dealt <= partner_faults
+        assert len(dealt) > len(partner_faults) / 2
+    assert {planned.fault for one in several for other in one.others for planned in other.faults} == partner_faults
 
 
 @pytest.mark.usefixtures("kafka_broker")

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import pytest
 import structlog
 
+from tests.commands.bench_kafka import Bench
+from tests.support import Names
 from waybill.logs import configure
 from waybill.main import run
 
@@ -49,6 +51,27 @@ def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFi
         return Ran(int(code), out, err)
 
     return _run
+
+
+Ask = Callable[..., Ran]
+
+
+@pytest.fixture
+def bench(kafka: str, names: Names, tmp_path: Path) -> Bench:
+    return Bench(kafka, names.prefix, tmp_path / "topology")
+
+
+@pytest.fixture
+def ask(cli: Cli, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+    """A command against the bench's pipeline and broker."""
+
+    def _ask(*arguments: object, stdin: bytes | None = None) -> Ran:
+        monkeypatch.setenv("WAYBILL_BROKERS", bench.bootstrap)
+        monkeypatch.setenv("WAYBILL_TOPOLOGY", str(bench.folder))
+        return cli(*arguments, stdin=stdin)
+
+    # `cli` clears the variables once, when it is made
+    return _ask
 
 
 class Clock:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from streams.delivery.protocol import Outcome, OutcomeKind
 from streams.stage import Output
 from tests.commands.bench_kafka import Bench
-from tests.commands.conftest import Cli, Ran
-from tests.support import Names
+from tests.commands.conftest import Ask, Cli, Ran
 from waybill.demo import Answers
 from waybill.output import utc
 
@@ -26,27 +24,6 @@ pytestmark = pytest.mark.kafka
 def reading(minute: int, celsius: str = "4.5", sensor: str = "FRIDGE-01") -> dict[str, Any]:
     return {"sensor_id": sensor, "timestamp_utc": f"2026-03-02T00:{minute:02}:00Z", "temperature_c": float(celsius),
             "zone_id": "A1", "product": "refrigerator"}  # fmt: skip
-
-
-@pytest.fixture
-def bench(kafka: str, names: Names, tmp_path: Path) -> Bench:
-    return Bench(kafka, names.prefix, tmp_path / "topology")
-
-
-@pytest.fixture
-def ask(cli: Cli, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
-    """A command against the bench's pipeline and broker."""
-
-    def _ask(*arguments: object, stdin: bytes | None = None) -> Ran:
-        monkeypatch.setenv("WAYBILL_BROKERS", bench.bootstrap)
-        monkeypatch.setenv("WAYBILL_TOPOLOGY", str(bench.folder))
-        return cli(*arguments, stdin=stdin)
-
-    # `cli` clears the variables once, when it is made
-    return _ask
-
-
-Ask = Callable[..., Ran]
 
 
 def fill(ask: Ask, tmp_path: Path) -> dict[str, str]:

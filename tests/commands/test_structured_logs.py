@@ -12,10 +12,12 @@ from streams.delivery.http import HttpSink
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
 from streams.dispatch import PartnerView
 from streams.driver import AcceptingPartner, TopologyDriver
-from streams.runtime.observe import DEAD_LETTERS_LOGGED, Metrics, Observer
+from streams.runtime.observe import DEAD_LETTERS_LOGGED, NO_ANSWER, Metrics, Observer
 from streams.runtime.runner import Step
+from streams.stage import Work
 from tests.commands.conftest import Lines, Setup, Terminal
 from tests.delivery.worlds import canned_port, envelope, http, run
+from tests.streams.dispatch_desk import Desk
 from topology.load import load_pipeline
 
 ALWAYS = {"event", "level", "timestamp", "pipeline", "stage", "schema_version"}
@@ -121,6 +123,28 @@ def test_a_retry_carries_attempt_and_delay_and_the_attempt_after_it_its_own_time
     assert (line["attempt"], line["latency_ms"], line["since_recorded_ms"]) == (3, 0, 120_000)
 
 
+def test_obs07_an_attempt_of_which_nobody_heard_is_warned_of_too(lines: Lines) -> None:
+    """Its worker was killed: what comes next is a retry all the same, and unknown is its reason."""
+    desk = Desk()
+    observers = [
+        Observer(Metrics(), desk.pipeline, "dispatch", SingleObjectCodec(), "1", lambda: desk.now) for _ in "ab"
+    ]
+
+    def seen(observer: Observer, work: Work | None) -> None:
+        observer(Step(work=work, result="commit"))
+
+    desk.batch("a")
+    seen(observers[0], desk.answer("failed", answer="503 busy"))
+    seen(observers[0], desk.wait(60))
+    desk.start()
+    seen(observers[1], desk.turn())
+    seen(observers[1], desk.answer("failed", answer="503 busy"))
+    found = named(lines(), "retry")
+    assert [(line["attempt"], line["answer"], line["delay_s"]) for line in found] == [
+        (1, "503 busy", 2.0), (2, NO_ANSWER, 0.0), (3, "503 busy", 4.0),
+    ]  # fmt: skip
+
+
 def test_a_partner_that_is_down_is_told_once_and_again_when_it_is_well(lines: Lines) -> None:
     world = driver(Answers(*[Outcome(OutcomeKind.FAILED, "refused")] * 3))
     world.publish("k", reading(0))
@@ -132,7 +156,8 @@ def test_a_partner_that_is_down_is_told_once_and_again_when_it_is_well(lines: Li
     assert (down["level"], down["partner"], down["answer"]) == ("warning", "lake", "refused")
     assert 0 < down["again_in_s"] < 2
     (waits,) = named(found, "waits for its partner")
-    assert (waits["level"], waits["attempt"]) == ("warning", 3)
+    assert (waits["level"], waits["attempt"], waits["answer"]) == ("warning", 3, "refused")
+    assert waits["delay_s"] == down["again_in_s"]
     world.advance(60)
     found = lines()
     assert (named(found, "partner is well again")[0]["partner"], len(named(found, "delivered"))) == ("lake", 1)
@@ -149,7 +174,7 @@ def test_a_partner_that_refuses_us_is_an_error_that_names_it(lines: Lines) -> No
 def test_metrics_tell_of_each_partner_its_state_its_queue_and_what_its_answers_were() -> None:
     metrics = Metrics()
     observer = Observer(metrics, load_pipeline("cold-chain"), "dispatch", SingleObjectCodec(), "1")
-    observer.partners([PartnerView("lake", "half-open", 7, 61_500), PartnerView("clinic-api", "closed", 0, 0)])
+    observer.partners([PartnerView("lake", "half-open", 7, 61_500), PartnerView("clinic-api", "closed", 0, 0, True)])
     one = envelope(partner="lake")
     for status in (503, 500, None):
         observer.answered(one, Outcome(OutcomeKind.UNKNOWN, "", status=status))
@@ -158,6 +183,7 @@ def test_metrics_tell_of_each_partner_its_state_its_queue_and_what_its_answers_w
         return metrics.registry.get_sample_value(name, {"pipeline": "cold-chain", **labels})
 
     assert [value("waybill_partner_state", partner="lake", state=state) for state in ("half-open", "closed")] == [1, 0]
+    assert [value("waybill_partner_paused", partner=name) for name in ("lake", "clinic-api")] == [0, 1]
     assert value("waybill_partner_queue_age_seconds", partner="lake") == 61.5
     assert value("waybill_partner_unsettled_batches", partner="lake") == 7
     told = {"partner": "lake", "outcome": "unknown"}

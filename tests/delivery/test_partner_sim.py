@@ -8,10 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -258,3 +260,19 @@ def test_saying_that_a_healthy_partner_is_up_cuts_nothing() -> None:
         server.change(down="", slow=0.0)
         client.sendall(b"x")
         assert client.recv(100).startswith(b"HTTP/1.1 201 ")
+
+
+def test_a_partner_that_serves_so_many_in_a_second_lets_a_few_wait_and_turns_the_rest_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("waybill.partner_sim.partner.time", SimpleNamespace(monotonic=lambda: 100.0, time=time.time))
+    partner = Partner()
+    assert [partner._turn(4.0) for _ in range(6)] == [0.0, 0.25, 0.5, 0.75, 0.75, 0.75], "half a second holds two"
+    partner = Partner()
+    partner.change(per_second=0.5)
+    with Server(partner) as server:
+        answers = [call(server.url, b"one", Idempotency_Key=f"k{number}")[0] for number in range(3)]
+    assert answers == [201, 503, 503]
+    assert [line["fault"] for line in partner.attempts] == ["none", "status:503", "status:503"]
+    with pytest.raises(ValueError, match="per_second"):
+        partner.change(per_second=0)

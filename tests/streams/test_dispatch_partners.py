@@ -225,3 +225,36 @@ def test_what_a_partner_said_is_kept_with_the_attempt_unless_it_took_the_batch()
     one.wait(60)
     one.turn(answers=[(one.sent[-1], said._replace(kind=OutcomeKind.DELIVERED))])
     assert (one.row("a")["excerpt"], one.row("a")["answer_digest"]) == (None, bytes(32))
+
+
+def test_a_partner_paused_by_command_is_sent_nothing_and_loses_nothing() -> None:
+    one = desk()
+    one.batch("out", group="0", partner="clinic")
+    one.stage.pause({"clinic"})
+    one.answer("failed")  # what was out stays out, and counts
+    for n in range(5):
+        one.batch(f"b{n}", group=f"g{n}", partner="clinic")
+    one.batch("other", group="h", partner="lake")
+    assert one.sent[-1].partner == "lake"
+    one.answer("delivered")
+    for _ in range(100):
+        one.wait(3600)
+    assert (len(one.sent), codes(one)) == (2, [])
+    assert not one.stage.due(one.now), "a paused partner must not keep its worker busy"
+    assert [view.paused for view in one.stage.partners(one.now)] == [True, False]
+    assert {one.row(f"b{n}")["attempt"] for n in range(5)} == {0}
+    one.stage.pause(())
+    for _ in range(20):
+        one.wait(1)
+        for envelope in one.sent[2:]:
+            if one.row_of(envelope.batch_id)["state"] == "in_flight":
+                one.answer("delivered", envelope)
+    assert (len(one.said("sent")), codes(one)) == (7, [])
+
+
+def test_a_pause_by_command_holds_for_batches_that_come_after_a_restart() -> None:
+    one = desk(may_send=False)
+    one.stage.pause({"clinic"})
+    one.stage.may_send = True
+    one.batch("a", partner="clinic")
+    assert one.sent == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -54,6 +53,8 @@ def status(
 
 def look(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> dict[str, Any]:
     """One pipeline now."""
+    from waybill.partners import by_partner, queue
+
     stages = []
     for stage, source in INPUTS:
         topic = pipeline.topic(source)
@@ -74,32 +75,8 @@ def look(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> dict[str, Any]
         "at": utc(int(time.time() * 1000)),
         "stages": stages,
         "dead_letters": dead,
-        "partners": partners(rows),
+        "partners": [queue(name, mine) for name, mine in by_partner(rows).items()],
     }
-
-
-def partners(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Batches by state and partner, out of the delivery table; and what the partner said last."""
-    from waybill.life import transmission
-
-    found = []
-    for partner in sorted({row["partner"] for row in rows}):
-        mine = [row for row in rows if row["partner"] == partner]
-        states = Counter(transmission(row) for row in mine)
-        last = max(mine, key=lambda row: row["last_attempt_at"])
-        open_records = sum(row["count"] for row in mine if row["state"] in ("pending", "in_flight"))
-        waits = [row["not_before"] for row in mine if row["state"] == "pending" and row["not_before"]]
-        found.append(
-            {
-                "partner": partner,
-                "batches": dict(sorted(states.items())),
-                "records_in_flight": open_records,
-                "next_attempt": utc(min(waits)) if waits else None,
-                "last_answer": last["answer"],
-                "last_attempt_at": utc(last["last_attempt_at"] or None),
-            }
-        )
-    return found
 
 
 def show(looks: list[dict[str, Any]], cluster: str, json: bool) -> None:

@@ -27,6 +27,9 @@ class Modes:
     """The token has expired: every request is answered 401."""
     capacity: int | None = None
     """Bytes a body may have; a larger one is answered 413."""
+    per_second: float | None = None
+    """Requests it can serve in a second. One waits for its turn, and is answered 503 where that is more than half a
+    second away."""
     poison: frozenset[str] = frozenset()
     """A batch with a record whose `zone_id` is one of these is answered 400."""
 
@@ -91,6 +94,7 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "fault": lambda value: isinstance(value, str),
     "unauthorized": lambda value: isinstance(value, bool),
     "capacity": lambda value: value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0),
+    "per_second": lambda value: value is None or (_is_seconds(value) and value > 0),
     "poison": lambda value: (
         isinstance(value, list | tuple | set | frozenset) and all(isinstance(zone, str) for zone in value)
     ),

@@ -17,6 +17,8 @@ from waybill.partner_sim.ledger import Ledger
 from waybill.partner_sim.modes import Modes, records_of
 
 MAX_BODY = 64 * 2**20
+PATIENCE = 0.5
+"""Seconds for which a request may wait for its turn, see Modes.per_second."""
 
 
 class Partner:
@@ -31,6 +33,8 @@ class Partner:
         self.on_down: Callable[[], None] = lambda: None
         """See Front."""
         self._keep_bodies = keep_bodies
+        self._next_turn = 0.0
+        """When it can serve the next request, while it can serve only so many in a second; monotonic."""
         self._later: set[asyncio.Task[None]] = set()
 
     def app(self) -> web.Application:
@@ -155,14 +159,26 @@ class Partner:
         body = await request.read()
         if fault == NO_FAULT:
             fault = modes.refusal(body)
+        wait = modes.slow
+        if fault == NO_FAULT and modes.per_second is not None:
+            turn = self._turn(modes.per_second)
+            wait, fault = (wait + turn, fault) if turn <= PATIENCE else (wait, "status:503")
         more: dict[str, Any] = {"slow": modes.slow} if modes.slow else {}
         self.note("attempt", request, key=key, digest=hashlib.sha256(body).hexdigest(), fault=fault, **more)
-        await asyncio.sleep(modes.slow)
+        await asyncio.sleep(wait)
         if fault == NO_FAULT:
             status, answer = self.take(request, body)
             return web.json_response(answer, status=status)
         name, _, argument = fault.partition(":")
         return await FAULTS[name].play(self, request, body, argument)
+
+    def _turn(self, per_second: float) -> float:
+        """Seconds until a request would be served; one that is turned away takes no turn."""
+        now = time.monotonic()
+        turn = max(0.0, self._next_turn - now)
+        if turn <= PATIENCE:
+            self._next_turn = now + turn + 1 / per_second
+        return turn
 
     async def _get_ledger(self, _request: web.Request) -> web.Response:
         return web.json_response(self.lines)

@@ -82,7 +82,8 @@ def _explained(facts: Facts, batch: str) -> str:
         return ""
     if ran.partners.get(partner, {}).get("kind") != "http":
         return "" if partner in ran.harmed else f"nothing was wrong with {partner}"
-    arrived = [line for line in facts.evidence.ledger if line.kind == "attempt" and line.key == batch]
+    mine = [line for line in facts.evidence.ledger if (line.key, line.partner) == (batch, partner)]
+    arrived = [line for line in mine if line.kind == "attempt"]
     if ahead[last] > Counter((line.life, line.attempt) for line in arrived)[last]:
         return "" if partner in ran.harmed else f"the last attempt did not reach {partner}, which was there"
     refused = batch not in facts.effect

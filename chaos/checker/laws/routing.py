@@ -21,6 +21,10 @@ def routed(facts: Facts, verdict: Verdict) -> None:
     for batch in facts.batches:
         for where in batch.places:
             _expect(verdict, facts, where, batch.value, LINE, "in a batch", batch.id)
+    for line in facts.evidence.ledger:
+        if line.key in facts.batch:
+            words = f"{line.kind} at {line.partner}, for whom the batch is not"
+            verdict.expect(line.partner == facts.batch[line.key].value["partner"], words, [line.key])
     for effect in facts.effects:
         _at_partner(verdict, facts, effect)
 

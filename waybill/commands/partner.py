@@ -1,0 +1,206 @@
+"""`waybill partner ls|pause|resume|test`: how partners are, and an operator's word on them."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from waybill.context import Brokers, Folder, Json, MaybePipeline, client_settings, find_brokers, load_some
+from waybill.context import pipeline_and_id as pipeline_and_partner
+from waybill.output import Code, Fault, count, emit, finish, line, safe, say
+from waybill.tables import table
+
+if TYPE_CHECKING:
+    from streams.delivery.protocol import Probed
+    from streams.orders import Order
+    from topology.model import Pipeline
+    from topology.partner import Partner
+    from waybill.reader import Reader
+
+ACK_SECONDS = 60.0
+WORDS = {True: "well", False: "not well", None: "cannot tell"}
+"""What a probe came to."""
+
+Words = Annotated[list[str], typer.Argument(metavar="[PIPELINE] PARTNER", help="of all pipelines that name it, or one")]
+Named = Annotated[str | None, typer.Option("--pipeline", help="of this pipeline only; as PIPELINE before it")]
+Reason = Annotated[str, typer.Option(help="why; kept with the order")]
+Actor = Annotated[str | None, typer.Option("--by", help="who orders it; default: the user of this machine")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    group = typer.Typer(help="Partners: state, pause, probe.", no_args_is_help=True, rich_markup_mode=None)
+    group.command("ls")(ls)
+    group.command("pause")(pause)
+    group.command("resume")(resume)
+    group.command("test")(probe)
+    app.add_typer(group, name="partner")
+
+
+def ls(name: MaybePipeline = None, brokers: Brokers = None, folder: Folder = None, json: Json = False) -> None:
+    """List partners: state of the breaker, batches that wait, age of the oldest, last answer, and whether paused."""
+    from waybill.commands.reconcile import present
+    from waybill.partners import read_orders, standings
+    from waybill.reader import Decoder, Reader
+
+    cluster = find_brokers(brokers)
+    found = []
+    with Reader(cluster) as reader:
+        pipelines = present(cluster, load_some(name, folder), named=name is not None)
+        orders = read_orders(reader)
+        for pipeline in pipelines:
+            decoded = Decoder(pipeline).delivery(reader.table(pipeline.topic("delivery")).values())
+            found += standings(pipeline, decoded.batches, decoded.partners, orders, int(time.time() * 1000))
+    if json:
+        for row in found:
+            emit(row)
+    else:
+        columns = ("pipeline", "partner", "state", "queue", "oldest", "last answer", "last attempt", "paused")
+        table(columns, map(_cells, found), wrap=("last answer", "paused"), less=("last attempt", "oldest"))
+    say(count(len(found), "partner"))
+    finish(Code.FINE)
+
+
+def _cells(row: dict[str, Any]) -> tuple[object, ...]:
+    age, order = row["oldest_age_s"], row["order"]
+    return (
+        row["pipeline"], row["partner"], row["state"], row["queue"], None if age is None else f"{age:,.0f} s",
+        row["last_answer"], row["last_attempt_at"],
+        f"since {order['at']} by {order['by']}: {order['reason']}" if row["paused"] else None,
+    )  # fmt: skip
+
+
+def pause(
+    words: Words, reason: Reason, pipeline: Named = None, by: Actor = None, brokers: Brokers = None,
+    folder: Folder = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Send nothing to a partner until it is resumed. Its batches wait and lose no attempt; nothing is dead-lettered.
+
+    Workers obey within two seconds; attempts that are out end as they will. The order outlives restarts.
+    """
+    _order(True, words, reason, pipeline, by, brokers, folder, json)
+
+
+def resume(
+    words: Words, reason: Reason, pipeline: Named = None, by: Actor = None, brokers: Brokers = None,
+    folder: Folder = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Send to a partner again that was paused by command."""
+    _order(False, words, reason, pipeline, by, brokers, folder, json)
+
+
+def _order(
+    paused: bool, words: list[str], reason: str, option: str | None, by: str | None, brokers: str | None,
+    folder: Any, json: bool,
+) -> None:  # fmt: skip
+    from waybill.commands.reconcile import present
+    from waybill.partners import read_orders
+    from waybill.reader import Reader
+
+    if not reason.strip():
+        raise Fault("--reason is empty: say why, for whoever finds the partner like this")
+    name, partner = pipeline_and_partner(words, option)
+    cluster = find_brokers(brokers)
+    pipelines = _with_partner(present(cluster, load_some(name, folder), named=name is not None), partner)
+    with Reader(cluster) as reader:
+        orders = read_orders(reader)
+        for pipeline in pipelines:
+            before = orders.newest(pipeline, partner)
+            if (before is not None and before.paused) == paused:
+                _tell(pipeline, partner, paused, before, False, json)
+                continue
+            given = _new_order(pipeline, partner, paused, before, by or getpass.getuser(), reason)
+            give(reader, given)
+            _tell(pipeline, partner, paused, given, True, json)
+    finish(Code.FINE)
+
+
+def _with_partner(pipelines: list[Pipeline], partner: str) -> list[Pipeline]:
+    found = [pipeline for pipeline in pipelines if partner in pipeline.partners]
+    if not found:
+        names = sorted({name for pipeline in pipelines for name in pipeline.partners})
+        raise Fault(f"no partner {partner!r}; there are {', '.join(names)}")
+    return found
+
+
+def _new_order(pipeline: Pipeline, partner: str, paused: bool, before: Order | None, by: str, reason: str) -> Order:
+    from streams.orders import Order, subject
+
+    version = before.version + 1 if before else 1
+    return Order(subject(pipeline, partner), version, paused, by, reason, int(time.time() * 1000))
+
+
+def give(reader: Reader, order: Order) -> None:
+    """Writes an order to the control topic and waits for the broker's ack. Raises Fault."""
+    from confluent_kafka import Producer
+
+    from schemas.codec import SingleObjectCodec
+    from streams.orders import encode, key
+    from topology.model import CONTROL_TOPIC
+
+    failed: list[str] = []
+
+    def told(error: Any, _: Any) -> None:
+        if error is not None:
+            failed.append(error.str())
+
+    producer = Producer(client_settings(reader.brokers, **{"enable.idempotence": True}))
+    producer.produce(CONTROL_TOPIC, encode(SingleObjectCodec(), order), key(order), 0, on_delivery=told)
+    if producer.flush(ACK_SECONDS) or failed:
+        why = failed[0] if failed else f"no ack within {ACK_SECONDS:g} s"
+        raise Fault(f"{CONTROL_TOPIC}: the order may not have been taken ({why}): `waybill partner ls` shows it")
+
+
+def _tell(pipeline: Pipeline, partner: str, paused: bool, order: Order | None, changed: bool, json: bool) -> None:
+    word = "paused" if paused else "resumed"
+    if json:
+        who = {} if order is None else {"by": order.actor, "reason": order.reason, "version": order.version}
+        emit({"pipeline": pipeline.pipeline, "partner": partner, "paused": paused, "changed": changed, **who})
+        return
+    line(f"{pipeline.pipeline}\t{partner}\t{word}")
+    if not changed:
+        say(f"{partner} was {word if order or paused else 'never paused'} before; nothing was written")
+
+
+def probe(words: Words, pipeline: Named = None, folder: Folder = None, json: Json = False) -> None:
+    """Ask a partner whether it is well, with our credentials, by its `probe`; no record is delivered.
+
+    Exit 1: it is not; 3: it answered, and the answer does not tell (say what to ask with `probe`).
+    """
+    name, partner = pipeline_and_partner(words, pipeline)
+    codes = set()
+    asked: list[Partner] = []
+    for one in _with_partner(load_some(name, folder), partner):
+        declared = one.partners[partner]
+        if declared in asked:
+            continue
+        asked.append(declared)
+        started = time.perf_counter()
+        probed = asyncio.run(_probe(partner, declared))
+        ms = round((time.perf_counter() - started) * 1000)
+        codes.add({True: Code.FINE, False: Code.FOUND, None: Code.INCOMPLETE}[probed.well])
+        if json:
+            emit({"partner": partner, "kind": declared.kind, "well": probed.well, "answer": probed.answer, "ms": ms})
+        else:
+            line(f"{partner}\t{WORDS[probed.well]}\t{safe(probed.answer)}\t{ms} ms")
+    finish(Code.FOUND if Code.FOUND in codes else max(codes))
+
+
+async def _probe(name: str, partner: Partner) -> Probed:
+    from streams.delivery.engine import build_sink
+    from streams.delivery.protocol import Probed, Probing
+
+    try:
+        sink = build_sink(name, partner)
+    except ValueError as wrong:
+        raise Fault(str(wrong)) from wrong
+    try:
+        if not isinstance(sink, Probing):
+            return Probed(None, f"a partner of kind {partner.kind} cannot be asked without a delivery")
+        return await sink.probe()
+    finally:
+        await sink.close()

@@ -1,0 +1,86 @@
+"""Owns how partners are told from outside a worker: what `delivery`, the control topic and the YAML say of each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from schemas.codec import SingleObjectCodec, WireError
+from streams.attempts import UNSETTLED, Terms
+from streams.gate import Gate
+from streams.orders import Orders, decode
+from topology.model import CONTROL_TOPIC
+from waybill.life import transmission
+from waybill.output import utc
+
+if TYPE_CHECKING:
+    from topology.model import Pipeline
+    from waybill.reader import Reader
+
+Rows = Iterable[Mapping[str, Any]]
+
+
+def read_orders(reader: Reader) -> Orders:
+    """The orders that a cluster's control topic holds; none where there is no such topic."""
+    codec, orders = SingleObjectCodec(), Orders()
+    for message in reader.all(CONTROL_TOPIC):
+        try:
+            order = decode(codec, message.value or b"")
+        except WireError:  # not ours; a worker says so in its log
+            continue
+        if order is not None:
+            orders.learn(order)
+    return orders
+
+
+def by_partner(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
+    """Rows of `delivery` by whom they are for, in the order of their names."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["partner"], []).append(row)
+    return dict(sorted(found.items()))
+
+
+def queue(name: str, rows: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the rows of a partner's batches say, and what the partner said last."""
+    last = max(rows, key=lambda row: row["last_attempt_at"], default=None)
+    waits = [row["not_before"] for row in rows if row["state"] == "pending" and row["not_before"]]
+    return {
+        "partner": name,
+        "batches": dict(sorted(Counter(transmission(row) for row in rows).items())),
+        "records_in_flight": sum(row["count"] for row in rows if row["state"] in UNSETTLED),
+        "next_attempt": utc(min(waits)) if waits else None,
+        "last_answer": last["answer"] if last else None,
+        "last_attempt_at": utc(last["last_attempt_at"] or None) if last else None,
+    }
+
+
+def standings(pipeline: Pipeline, rows: Rows, states: Rows, orders: Orders, now: int) -> list[dict[str, Any]]:
+    """Every partner that a pipeline names or has batches for, as `partner ls` tells it; `states`: the rows of
+    `delivery` about partners."""
+    terms, batches, left_alone = Terms.of(pipeline), by_partner(rows), by_partner(states)
+    found = []
+    for name in sorted({*pipeline.partners, *batches}):
+        gate = Gate(name, terms.partner(name))
+        newest: Any = max(left_alone.get(name, ()), key=lambda row: row["at"], default=None)
+        if newest is not None:
+            gate.take_over(newest, now)
+        waiting = [row["recorded_at"] for row in batches.get(name, ()) if row["state"] in UNSETTLED]
+        order = orders.newest(pipeline, name)
+        found.append(
+            {
+                "pipeline": pipeline.pipeline,
+                "kind": pipeline.partners[name].kind if name in pipeline.partners else None,
+                "state": gate.state(now),
+                "since": utc(newest["at"]) if newest else None,
+                "until": utc(newest["until"]) if newest else None,
+                "queue": len(waiting),
+                "oldest_recorded_at": utc(min(waiting, default=None)),
+                "oldest_age_s": max(0, now - min(waiting)) / 1000 if waiting else None,
+                "paused": bool(order and order.paused),
+                "order": None if order is None else {"by": order.actor, "reason": order.reason, "at": utc(order.at)},
+                **queue(name, batches.get(name, [])),
+            }
+        )
+    return found

@@ -23,7 +23,7 @@ from streams.delivery.breaker import OFF, BreakerTerms
 from streams.delivery.bucket import FREE, RateTerms
 from streams.delivery.protocol import NONE_REFUSED, Outcome, OutcomeKind
 from topology.model import BackoffPreset, Pipeline
-from topology.partner import HttpPartner, Partner
+from topology.partner import ObjectStorePartner, Partner
 
 STOP_WAIT = 60_000
 """Milliseconds before a partner that refused us (401, 403) is asked again: credentials take people to repair."""
@@ -136,7 +136,7 @@ def _terms(partner: Partner, attempts: int) -> PartnerTerms:
         retention = max(0, int((partner.key_retention - partner.timeout) * 1000))
     own, rate = partner.breaker, partner.rate
     return PartnerTerms(
-        partner.connections if isinstance(partner, HttpPartner) else OBJECT_STORE_CONNECTIONS,
+        OBJECT_STORE_CONNECTIONS if isinstance(partner, ObjectStorePartner) else partner.connections,
         BreakerTerms(min(own.failures, attempts), int(own.first * 1000), int(own.longest * 1000)),
         FREE if rate is None else RateTerms(rate.per * 1000 / rate.attempts, rate.burst),
         retention,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from topology.model import EVENT_TOPICS, Batching, PartnerRule, Pipeline
-from topology.partner import ObjectStorePartner, Partner
+from topology.partner import KafkaPartner, ObjectStorePartner, Partner, PostgresPartner, SftpPartner
 
 WIDTH = 100
 UNWRITTEN = ("review", "parked")
@@ -77,10 +77,17 @@ def _partner(partner: Partner | None) -> str:
     """Where a partner is. Options and headers are left out: they may hold secrets; so may a URL's user part."""
     if partner is None:
         return "not declared"
+    if isinstance(partner, KafkaPartner):
+        kept = f"looked for {_seconds(partner.key_retention)} back"
+        return f"{partner.url}, time-out {_seconds(partner.timeout)}, {kept}"
     kept = "keys kept for ever" if partner.key_retention is None else f"keys kept {_seconds(partner.key_retention)}"
     where = re.sub(r"//[^/@]*@", "//…@", partner.url.split("?")[0])
     if isinstance(partner, ObjectStorePartner):
         return f"object store {where}, prefix {partner.prefix}, time-out {_seconds(partner.timeout)}, {kept}"
+    if isinstance(partner, PostgresPartner):
+        return f"table {partner.table} of {where}, time-out {_seconds(partner.timeout)}, {kept}"
+    if isinstance(partner, SftpPartner):
+        return f"{where}, prefix {partner.prefix}, time-out {_seconds(partner.timeout)}, {kept}"
     return f"{partner.method} {where}, time-out {_seconds(partner.timeout)}, {kept}"
 
 

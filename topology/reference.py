@@ -29,11 +29,14 @@ from topology.partner import (
     BearerAuth,
     BreakerSettings,
     HttpPartner,
+    KafkaPartner,
     OAuth2Auth,
     ObjectStorePartner,
+    PostgresPartner,
     Rate,
     RecordAnswers,
     Secret,
+    SftpPartner,
     Tls,
 )
 
@@ -56,6 +59,9 @@ SECTIONS: Mapping[str, type[BaseModel]] = {
     "`response`": RecordAnswers,
     "`breaker`": BreakerSettings,
     "`rate`": Rate,
+    "A partner of `kind: kafka`": KafkaPartner,
+    "A partner of `kind: postgres`": PostgresPartner,
+    "A partner of `kind: sftp`": SftpPartner,
 }
 HIDDEN = {"partners"}
 """Filled in by the loader from partners.yaml."""

@@ -94,7 +94,7 @@ class Surroundings:
         partners = {name: partner for pipeline in pipelines for name, partner in pipeline.partners.items()}
         for name, partner in sorted(partners.items()):
             if not isinstance(partner, HttpPartner):
-                say(f"batches for {name} go to {partner.url}")
+                say(f"batches for {name} go to {partner.url.partition('?')[0]}")
                 continue
             url = urlsplit(partner.url)  # its path or query may hold a secret
             port = url.port or (443 if url.scheme == "https" else 80)

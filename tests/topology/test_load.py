@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from streams.delivery.object_store import folder_of
+from topology.explain import PARTNER_KINDS
 from topology.load import TopologyError, load_all, load_pipeline, pipeline_names
 from topology.partner import HttpPartner, ObjectStorePartner
 from topology.yaml_file import MAX_BYTES
@@ -127,7 +128,7 @@ def test_all_mistakes_are_named_at_once(write: Write) -> None:
 
 def test_a_mistake_in_a_partner_names_the_partners_file(write: Write) -> None:
     assert mistakes(write(partners=PARTNERS.replace("kind: http\n  url: http:", "kind: htp\n  url: http:", 1))) == [
-        "partners.yaml:4: clinic: `kind: htp` is not known; did you mean `http`?; allowed: object-store, http"
+        "partners.yaml:4: clinic: `kind: htp` is not known; did you mean `http`?; allowed: " + ", ".join(PARTNER_KINDS),
     ]
     assert mistakes(write(partners=PARTNERS.replace("url: http://", "ulr: http://", 1))) == [
         "partners.yaml:4: clinic.url: is required (where a batch is sent); allowed: text like ^https?://",

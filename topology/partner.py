@@ -275,11 +275,6 @@ class KafkaPartner(Settings):
     rate: Rate | None = Field(None, description="attempts per time (RTY-09); none: as many as there are")
 
     @property
-    def url(self) -> str:
-        """Where it is, for people."""
-        return f"kafka://{self.brokers}/{self.topic}"
-
-    @property
     def connections(self) -> int:
         """One transaction at a time."""
         return 1

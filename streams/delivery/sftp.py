@@ -140,9 +140,8 @@ class SftpSink:
             file = await sftp.open(mine, "wb")
         async with file:
             await file.write(envelope.body)
-            with suppress(
-                asyncssh.SFTPOpUnsupported
-            ):  # a server without it says so; the file is then as safe as its own
+            # A server without it says so; the file is then as safe as its own.
+            with suppress(asyncssh.SFTPOpUnsupported):
                 await file.fsync()
         return mine
 

@@ -4,14 +4,13 @@ not wanted refuses the batch, and nothing of a secret is shown."""
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 
 import pytest
 
 from streams.delivery.engine import build_sink
 from streams.delivery.protocol import Envelope, Outcome
 from streams.delivery.protocol import OutcomeKind as Kind
-from tests.delivery.servers import PASSWORD, Postgres, Sftp, postgres_server, sftp_server
+from tests.delivery.servers import PASSWORD, Postgres, Sftp
 from tests.delivery.worlds import batches_on, envelope, kafka_topic, postgres, run, sftp, table_of_the_page
 from tests.support import Names, make_topic
 from topology.partner import Partner, Secret
@@ -27,71 +26,58 @@ def send(partner: Partner, *envelopes: Envelope) -> list[Outcome]:
     return run(work())
 
 
-@pytest.fixture(scope="module")
-def table() -> Iterator[Postgres]:
-    with postgres_server() as server:
-        server.query(table_of_the_page())
-        yield server
-
-
-@pytest.fixture(scope="module")
-def drop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sftp]:
-    with sftp_server(tmp_path_factory.mktemp("sftp")) as server:
-        yield server
-
-
-def test_a_table_that_is_not_there_or_not_ours_stops_the_partner(table: Postgres) -> None:
+def test_a_table_that_is_not_there_or_not_ours_stops_the_partner(table_server: Postgres) -> None:
     for partner in (
-        postgres(table, table="nowhere"),
-        postgres(table).model_copy(update={"password": Secret(env="PATH")}),
-        postgres(table).model_copy(update={"password": Secret(env="NOT_SET_ANYWHERE")}),
-        postgres(table).model_copy(update={"url": table.url().replace("/postgres", "/nowhere")}),
+        postgres(table_server, table="nowhere"),
+        postgres(table_server).model_copy(update={"password": Secret(env="PATH")}),
+        postgres(table_server).model_copy(update={"password": Secret(env="NOT_SET_ANYWHERE")}),
+        postgres(table_server).model_copy(update={"url": table_server.url().replace("/postgres", "/nowhere")}),
     ):
         (outcome,) = send(partner)
         assert outcome.kind is Kind.STOPPED, outcome
         assert PASSWORD not in outcome.answer
 
 
-def test_a_constraint_of_theirs_refuses_the_batch_and_the_next_one_goes(table: Postgres, names: Names) -> None:
+def test_a_constraint_of_theirs_refuses_the_batch_and_the_next_one_goes(table_server: Postgres, names: Names) -> None:
     name = names.prefix
-    table.query(table_of_the_page().replace("waybill_batches", name))
-    table.query(f"ALTER TABLE {name} ADD CHECK (length(body) < 10);")
-    outcomes = send(postgres(table, table=name), envelope(b"x" * 10), envelope(b"x", batch=2))
+    table_server.query(table_of_the_page().replace("waybill_batches", name))
+    table_server.query(f"ALTER TABLE {name} ADD CHECK (length(body) < 10);")
+    outcomes = send(postgres(table_server, table=name), envelope(b"x" * 10), envelope(b"x", batch=2))
     assert [outcome.kind for outcome in outcomes] == [Kind.REFUSED, Kind.DELIVERED]
 
 
-def test_a_server_that_may_forget_what_it_committed_is_told_not_to(table: Postgres, names: Names) -> None:
+def test_a_server_that_may_forget_what_it_committed_is_told_not_to(table_server: Postgres, names: Names) -> None:
     name = names.prefix
-    table.query(table_of_the_page().replace("waybill_batches", name))
-    table.query(
+    table_server.query(table_of_the_page().replace("waybill_batches", name))
+    table_server.query(
         f"ALTER ROLE waybill SET synchronous_commit = off; ALTER TABLE {name} ADD COLUMN how text "
         "DEFAULT current_setting('synchronous_commit');"
     )
-    assert send(postgres(table, table=name))[0].kind is Kind.DELIVERED
-    assert [row["how"] for row in table.query(f"SELECT how FROM {name}")] == ["on"]
-    table.query("ALTER ROLE waybill RESET synchronous_commit;")
+    assert send(postgres(table_server, table=name))[0].kind is Kind.DELIVERED
+    assert [row["how"] for row in table_server.query(f"SELECT how FROM {name}")] == ["on"]
+    table_server.query("ALTER ROLE waybill RESET synchronous_commit;")
 
 
-def test_a_server_that_nobody_vouches_for_and_a_key_that_is_not_known_stop_the_partner(drop: Sftp) -> None:
-    (drop.root.parent / "nobody").write_text("")
-    other = drop.root.parent / "other"
-    other.write_bytes(drop.known_hosts.read_bytes())
+def test_a_server_that_nobody_vouches_for_and_a_key_that_is_not_known_stop_the_partner(drop_server: Sftp) -> None:
+    (drop_server.root.parent / "nobody").write_text("")
+    other = drop_server.root.parent / "other"
+    other.write_bytes(drop_server.known_hosts.read_bytes())
     for changed in (
-        {"known_hosts": str(drop.root.parent / "nobody")},
-        {"known_hosts": str(drop.root.parent / "missing")},
+        {"known_hosts": str(drop_server.root.parent / "nobody")},
+        {"known_hosts": str(drop_server.root.parent / "missing")},
         {"private_key": str(other)},
         {"private_key": None, "password": Secret(env="NOT_SET_ANYWHERE")},
     ):
-        (outcome,) = send(sftp(drop).model_copy(update=changed))
+        (outcome,) = send(sftp(drop_server).model_copy(update=changed))
         assert outcome.kind is Kind.STOPPED, (changed, outcome)
 
 
-def test_what_a_broken_attempt_left_is_taken_away_by_the_next(drop: Sftp) -> None:
+def test_what_a_broken_attempt_left_is_taken_away_by_the_next(drop_server: Sftp) -> None:
     one = envelope()
-    place = drop.root / "swept" / one.path
+    place = drop_server.root / "swept" / one.path
     place.parent.mkdir(parents=True)
     (place.parent / f".{place.name}.1-1.part").write_bytes(b"half")
-    assert send(sftp(drop, "swept"), one._replace(attempt=2))[0].kind is Kind.DELIVERED
+    assert send(sftp(drop_server, "swept"), one._replace(attempt=2))[0].kind is Kind.DELIVERED
     assert [path.name for path in place.parent.iterdir()] == [place.name]
 
 

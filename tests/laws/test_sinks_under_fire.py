@@ -3,23 +3,25 @@ means that this attempt stored nothing, and a retry with the same key ends with 
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Iterator
 from contextlib import closing
 from hashlib import sha256
+from time import monotonic
 from typing import Protocol
 
 import pytest
 
-from chaos.brokers import Broker
 from chaos.kafka_frames import Api
-from chaos.proxy import After, Way
+from chaos.proxy import After, Proxy, Way
 from chaos.store import Store
 from chaos.store_faults import FAULTS as STORE_FAULTS
 from streams.delivery.engine import build_sink
+from streams.delivery.kafka_topic import KafkaSink
 from streams.delivery.protocol import Envelope
 from streams.delivery.protocol import OutcomeKind as Kind
-from tests.delivery.servers import Cutter, Postgres, Sftp, postgres_server, sftp_server
+from tests.delivery.servers import Cutter, Postgres, Sftp
 from tests.delivery.worlds import (
     BODY,
     BUCKET,
@@ -40,7 +42,6 @@ from waybill.partner_sim import NO_FAULT, Server, check_faults
 
 TIMEOUT = 0.4
 """Seconds; several of the faults only end by it."""
-BATCHES = 6
 ATTEMPTS = 2
 AFTERWARDS = {"store_late", "in_progress"}
 """Faults that, with seconds, store when the attempt is over: of the next attempt no more can be said than of them."""
@@ -52,6 +53,9 @@ STATUSES = ["status:500", "status:503", "status:400", "status:403", "status:404"
 
 
 class World(Protocol):
+    batches: int
+    """To send under faults."""
+
     def partner(self) -> Partner: ...
     def draw(self, chance: random.Random) -> list[str]:
         """Queues faults for one attempt; returns them."""
@@ -67,29 +71,33 @@ class World(Protocol):
 
 
 class TopicWorld:
-    def __init__(self, broker: Broker, topic: str) -> None:
-        self.broker, self.topic = broker, topic
-        make_topic(broker.bootstrap, topic, 2)
+    batches = 3  # lost answers are waited for
+
+    def __init__(self, brokers: str, proxy: Proxy, topic: str) -> None:
+        self.brokers, self.proxy, self.topic = brokers, proxy, topic
+        make_topic(brokers, topic, 2)
 
     def partner(self) -> Partner:
-        return kafka_topic(self.broker.proxy.bootstrap, self.topic, timeout=3.0)
+        return kafka_topic(self.proxy.bootstrap, self.topic, timeout=TIMEOUT * 5)
 
     def draw(self, chance: random.Random) -> list[str]:
         self.heal()
         api, way = chance.choice(STEPS), chance.choice(list(Way))
         count, then = chance.choice([1, 1000]), chance.choice(list(After))
-        self.broker.proxy.lose(api, count, way, then)
+        self.proxy.lose(api, count, way, then)
         return [f"{way.value} of {api.name} lost {count} times, then {then.value}"]
 
     def heal(self) -> None:
-        self.broker.proxy.heal()
+        self.proxy.heal()
 
     def effects(self, one: Envelope) -> list[str]:
-        found = batches_on(self.broker.bootstrap, self.topic)
+        found = batches_on(self.brokers, self.topic)
         return [sha256(body).hexdigest() for key, body in found if key == one.idempotency_key]
 
 
 class TableWorld:
+    batches = 6
+
     def __init__(self, server: Postgres, cutter: Cutter, table: str) -> None:
         self.server, self.cutter, self.table = server, cutter, table
         server.query(table_of_the_page().replace("waybill_batches", table))
@@ -109,6 +117,8 @@ class TableWorld:
 
 
 class DropWorld:
+    batches = 6
+
     def __init__(self, server: Sftp, cutter: Cutter, folder: str) -> None:
         self.server, self.cutter, self.folder = server, cutter, folder
         server.know(cutter.port)
@@ -135,6 +145,8 @@ def draw_cut(cutter: Cutter, chance: random.Random, most: int) -> list[str]:
 
 
 class HttpWorld:
+    batches = 6
+
     def __init__(self, server: Server) -> None:
         self.server = server
 
@@ -156,6 +168,8 @@ class HttpWorld:
 
 
 class BucketWorld:
+    batches = 6
+
     def __init__(self, store: Store) -> None:
         self.store = store
 
@@ -187,22 +201,15 @@ def store() -> Iterator[Store]:
 
 
 @pytest.fixture(scope="module")
-def broker(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A broker of this module with a proxy before it (`kafka` says whether this machine can run one)."""
-    with Broker(tmp_path_factory.mktemp("proxied"), proxied=True) as broker:
-        yield broker
+def table_cutter(table_server: Postgres) -> Iterator[Cutter]:
+    with closing(Cutter(table_server.port)) as cutter:
+        yield cutter
 
 
 @pytest.fixture(scope="module")
-def table() -> Iterator[tuple[Postgres, Cutter]]:
-    with postgres_server() as server, closing(Cutter(server.port)) as cutter:
-        yield server, cutter
-
-
-@pytest.fixture(scope="module")
-def drop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sftp, Cutter]]:
-    with sftp_server(tmp_path_factory.mktemp("sftp")) as server, closing(Cutter(server.port)) as cutter:
-        yield server, cutter
+def drop_cutter(drop_server: Sftp) -> Iterator[Cutter]:
+    with closing(Cutter(drop_server.port)) as cutter:
+        yield cutter
 
 
 @pytest.fixture
@@ -215,20 +222,18 @@ def world(request: pytest.FixtureRequest, names: Names) -> Iterator[World]:
         case "bucket":
             yield BucketWorld(need("store"))
         case "topic":
-            yield TopicWorld(need("broker"), names("batches"))
-            need("broker").proxy.heal()
+            yield TopicWorld(need("kafka"), need("kafka_proxy"), names("batches"))
+            need("kafka_proxy").heal()
         case "table":
-            table, cutter = need("table")
-            yield TableWorld(table, cutter, names.prefix)
+            yield TableWorld(need("table_server"), need("table_cutter"), names.prefix)
         case "drop":
-            drop, cutter = need("drop")
-            yield DropWorld(drop, cutter, names.prefix)
+            yield DropWorld(need("drop_server"), need("drop_cutter"), names.prefix)
 
 
 CASES = [
     *((name, seed) for name in ("http", "bucket") for seed in range(6)),
     *((name, seed) for name in ("table", "drop") for seed in range(2)),
-    pytest.param("topic", 0, marks=pytest.mark.kafka),  # half a minute: lost answers are waited for
+    pytest.param("topic", 0, marks=pytest.mark.kafka),
 ]
 
 
@@ -237,8 +242,8 @@ def test_whatever_happens_the_outcome_is_honest_and_the_effect_is_one(world: Wor
     chance = random.Random(seed)
 
     async def work() -> None:
-        for batch in range(BATCHES):
-            await _fire_at(world, chance, seed * BATCHES + batch)
+        for batch in range(world.batches):
+            await _fire_at(world, chance, seed * world.batches + batch)
 
     run(work())
 
@@ -263,7 +268,7 @@ async def _fire_at(world: World, chance: random.Random, batch: int) -> None:
             assert before == after, said
     await sink.close()
     world.heal()
-    sink = build_sink("p", world.partner().model_copy(update={"timeout": 10.0}))
+    sink = build_sink("p", world.partner().model_copy(update={"timeout": 60.0}))
     assert (await sink.send(one._replace(attempt=ATTEMPTS + 1))).kind is Kind.DELIVERED
     await sink.close()
     assert world.effects(one).count(ours) == 1
@@ -271,20 +276,31 @@ async def _fire_at(world: World, chance: random.Random, batch: int) -> None:
 
 @pytest.mark.kafka
 def test_a_commit_whose_answer_never_comes_is_unknown_and_the_topic_is_asked_afterwards(
-    broker: Broker, names: Names
+    kafka: str, kafka_proxy: Proxy, names: Names
 ) -> None:
-    world, one = TopicWorld(broker, names("batches")), envelope()
+    world, one = TopicWorld(kafka, kafka_proxy, names("batches")), envelope()
+    late = 0.0
+    sink = KafkaSink("p", kafka_topic(kafka_proxy.bootstrap, world.topic, timeout=60.0), lambda: monotonic() + late)
 
     async def work() -> None:
-        sink = build_sink("p", world.partner())
+        nonlocal late
         assert (await sink.send(envelope(b"first", batch=2))).kind is Kind.DELIVERED, "the sink is at work"
         for api in (Api.END_TXN, Api.INIT_PRODUCER_ID):
-            broker.proxy.lose(api, 1000, Way.ANSWER, After.STALL)
-        assert (await sink.send(one)).kind is Kind.UNKNOWN
-        broker.proxy.heal()
+            kafka_proxy.lose(api, 1000, Way.ANSWER, After.STALL)
+        lost = kafka_proxy.counts["END_TXN answer lost"]
+        attempt = asyncio.create_task(sink.send(one))
+        async with asyncio.timeout(60):
+            while kafka_proxy.counts["END_TXN answer lost"] == lost:
+                await asyncio.sleep(0.02)
+        late = 60.0
+        assert (await attempt).kind is Kind.UNKNOWN
+        kafka_proxy.heal()
         outcome = await sink.send(one._replace(attempt=2))
         assert (outcome.kind, outcome.answer.partition(":")[0]) == (Kind.DELIVERED, "already there")
         await sink.close()
 
-    run(work())
+    try:
+        run(work())
+    finally:
+        kafka_proxy.heal()
     assert len(world.effects(one)) == 1

@@ -74,18 +74,18 @@ def s3(endpoint: str, bucket: str = BUCKET, timeout: float = 10.0) -> ObjectStor
     )
 
 
-def kafka_topic(brokers: str, topic: str, timeout: float = 20.0, **more: Any) -> KafkaPartner:
+def kafka_topic(brokers: str, topic: str, timeout: float = 60.0, **more: Any) -> KafkaPartner:
     """A topic."""
     return KafkaPartner(kind="kafka", brokers=brokers, topic=topic, timeout=timeout, **more)
 
 
-def postgres(server: Postgres, port: int | None = None, timeout: float = 20.0, **more: Any) -> PostgresPartner:
+def postgres(server: Postgres, port: int | None = None, timeout: float = 60.0, **more: Any) -> PostgresPartner:
     """A table."""
     password = Secret(file=str(server.password))
     return PostgresPartner(kind="postgres", url=server.url(port), password=password, timeout=timeout, **more)
 
 
-def sftp(server: Sftp, folder: str = "drop", port: int | None = None, timeout: float = 20.0) -> SftpPartner:
+def sftp(server: Sftp, folder: str = "drop", port: int | None = None, timeout: float = 60.0) -> SftpPartner:
     """A folder."""
     return SftpPartner(
         kind="sftp",

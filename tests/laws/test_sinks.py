@@ -159,7 +159,7 @@ class TableWorld:
             f"CREATE CONSTRAINT TRIGGER late AFTER INSERT ON {self.table} DEFERRABLE INITIALLY DEFERRED "
             "FOR EACH ROW EXECUTE FUNCTION wait();"
         )
-        return postgres(self.server, timeout=3.0, table=self.table)
+        return postgres(self.server, timeout=0.5, table=self.table)
 
     def stored(self) -> dict[str, bytes]:
         return {row["batch_id"].hex(): row["body"] for row in self.server.query(f"SELECT * FROM {self.table}")}
@@ -178,7 +178,7 @@ class DropWorld:
         return sftp(self.server, port=self.closed)
 
     def too_slow(self) -> Partner:
-        return sftp(self.server, f"slow/{self.folder}", timeout=3.0)
+        return sftp(self.server, f"slow/{self.folder}", timeout=0.5)
 
     def stored(self) -> dict[str, bytes]:
         files = [path for path in (self.server.root / self.folder).rglob("*") if path.is_file()]
@@ -253,7 +253,12 @@ def test_two_attempts_at_once_have_one_effect(world: World) -> None:
 
 
 def test_a_time_out_is_unknown_unless_nothing_was_begun(world: World) -> None:
-    (outcome,) = deliver(world.too_slow(), envelope())
+    partner = world.too_slow()
+    for times in (1, 4, 16, 64):  # a busy machine may begin nothing in the first
+        (outcome,) = deliver(partner.model_copy(update={"timeout": partner.timeout * times}), envelope())
+        if outcome.kind is Kind.UNKNOWN or isinstance(world, TopicWorld):
+            break
+        assert outcome.kind is Kind.FAILED
     assert outcome.kind is (Kind.FAILED if isinstance(world, TopicWorld) else Kind.UNKNOWN)
 
 

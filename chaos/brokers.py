@@ -20,7 +20,7 @@ class Broker:
     """
 
     def __init__(self, home: Path, proxied: bool = False, seed: int = 0) -> None:
-        port, behind, front = _free_ports(3)
+        port, behind, front = free_ports(3)
         self.bootstrap = f"{HOST}:{port}"
         """For tests and checkers: past the proxy."""
         self._proxy = Proxy(behind, front, seed) if proxied else None
@@ -90,7 +90,8 @@ class Broker:
         os.kill(pid, number)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """So many different ones."""
     ports: set[int] = set()
     while len(ports) < count:
         ports.add(kafka.free_port(besides=None))

@@ -29,7 +29,7 @@ from streams.delivery.breaker import OFF, BreakerTerms
 from streams.delivery.bucket import FREE, RateTerms
 from streams.delivery.protocol import NONE_REFUSED, Outcome, OutcomeKind
 from topology.model import BackoffPreset, Pipeline
-from topology.partner import HttpPartner, Partner
+from topology.partner import HttpPartner, ObjectStorePartner, Partner
 
 STOP_WAIT = 60_000
 """Milliseconds before a partner that refused us (401, 403) is asked again: credentials take people to repair."""
@@ -161,7 +161,7 @@ def _terms(partner: Partner, attempts: int) -> PartnerTerms:
     own, rate = partner.breaker, partner.rate
     http = partner if isinstance(partner, HttpPartner) else None
     return PartnerTerms(
-        http.connections if http else OBJECT_STORE_CONNECTIONS,
+        OBJECT_STORE_CONNECTIONS if isinstance(partner, ObjectStorePartner) else partner.connections,
         BreakerTerms(min(own.failures, attempts), int(own.first * 1000), int(own.longest * 1000)),
         FREE if rate is None else RateTerms(rate.per * 1000 / rate.attempts, rate.burst),
         retention,

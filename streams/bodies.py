@@ -25,7 +25,7 @@ from streams.parts import Part, find_part, part_id
 from streams.runtime.log import LogError, LogGap
 from streams.stage import Message
 from topology.model import Pipeline
-from topology.partner import HttpPartner, ObjectStorePartner, Partner
+from topology.partner import HttpPartner, ObjectStorePartner, Partner, SftpPartner
 
 CACHE_BYTES = 16 * 2**20
 """Message bytes of batches kept decoded (which takes several times as much memory)."""
@@ -249,9 +249,9 @@ def _path(partner: Partner, batched: Mapping[str, Any], suffix: str) -> str:
     """Where a batch goes: an object's path, or what stands behind an API's URL. Raises ValueError for a path that a
     value out of a record would lead elsewhere."""
     name = batched["batch_id"].hex()
-    if isinstance(partner, ObjectStorePartner):
+    if isinstance(partner, ObjectStorePartner | SftpPartner):
         return object_path(partner.prefix, batched["date"], name, suffix)
-    if partner.path is None:
+    if not isinstance(partner, HttpPartner) or partner.path is None:
         return ""
     values = {field: batched[field] for field in ("date", "group", "partner", "pipeline")}
     values |= {"batch": name, "records": str(batched["count"])}

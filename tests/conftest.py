@@ -4,17 +4,24 @@ Nothing is skipped silently: a test that needs Kafka or the cases is skipped wit
 CI=true (or, for Kafka, WAYBILL_REQUIRE_KAFKA=1) says that this machine must have them.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import hypothesis
 import pytest
 
+from chaos.brokers import free_ports
+from chaos.proxy import Proxy
 from tests.support import Names, unique_names
-from waybill.broker import Broker, BrokerUnavailable
+from waybill.broker import Broker, BrokerUnavailable, Proxied
+
+if TYPE_CHECKING:
+    from tests.delivery.servers import Postgres, Sftp
 
 ROOT = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI") == "true"
@@ -45,9 +52,18 @@ def missing(what: str, required: bool) -> NoReturn:
 
 
 @pytest.fixture(scope="session")
-def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+def kafka_proxy() -> Iterator[Proxy]:
+    """In front of the broker of this run, for clients that shall meet faults; whoever plays some heals them."""
+    behind, front = free_ports(2)
+    with Proxy(behind, front) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(kafka_proxy: Proxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """The broker of this run, started when the first test asks for it. Shared: a test that stops it makes its own."""
-    broker = Broker(tmp_path_factory.mktemp("kafka"), brief=True)
+    second = Proxied(kafka_proxy.upstream, kafka_proxy.port)
+    broker = Broker(tmp_path_factory.mktemp("kafka"), proxied=second, brief=True)
     before = signal.signal(signal.SIGTERM, _ended)  # `timeout pytest` must not leave a broker behind
     try:
         broker.start()
@@ -66,6 +82,24 @@ def kafka(kafka_broker: Broker) -> str:
     bootstrap = kafka_broker.status().bootstrap
     assert bootstrap is not None, f"the broker of this run is gone: see {kafka_broker.log_file}"
     return bootstrap
+
+
+@pytest.fixture(scope="session")
+def table_server() -> Iterator[Postgres]:
+    """A PostgreSQL server of this run; each test makes tables of its own."""
+    from tests.delivery.servers import postgres_server
+
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def drop_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sftp]:
+    """An SFTP server of this run; each test has a folder of its own."""
+    from tests.delivery.servers import sftp_server
+
+    with sftp_server(tmp_path_factory.mktemp("sftp")) as server:
+        yield server
 
 
 @pytest.fixture

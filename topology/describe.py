@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from topology.model import EVENT_TOPICS, Batching, PartnerRule, Pipeline
-from topology.partner import ObjectStorePartner, Partner
+from topology.partner import KafkaPartner, ObjectStorePartner, Partner, PostgresPartner, SftpPartner
 
 WIDTH = 100
 UNWRITTEN = ("review", "parked")
@@ -74,14 +74,31 @@ def _partners(p: Pipeline) -> list[str]:
 
 
 def _partner(partner: Partner | None) -> str:
-    """Where a partner is. Options and headers are left out: they may hold secrets; so may a URL's user part."""
+    """Where a partner is, and its times."""
     if partner is None:
         return "not declared"
-    kept = "keys kept for ever" if partner.key_retention is None else f"keys kept {_seconds(partner.key_retention)}"
+    if isinstance(partner, KafkaPartner):
+        kept = f"looked for {_seconds(partner.key_retention)} back"
+    elif partner.key_retention is None:
+        kept = "keys kept for ever"
+    else:
+        kept = f"keys kept {_seconds(partner.key_retention)}"
+    return f"{place_of(partner)}, time-out {_seconds(partner.timeout)}, {kept}"
+
+
+def place_of(partner: Partner) -> str:
+    """Where a partner is, for people. Options and headers are left out: they may hold secrets; so may a URL's user part
+    and query."""
+    if isinstance(partner, KafkaPartner):
+        return f"topic {partner.topic} at {partner.brokers}"
     where = re.sub(r"//[^/@]*@", "//…@", partner.url.split("?")[0])
     if isinstance(partner, ObjectStorePartner):
-        return f"object store {where}, prefix {partner.prefix}, time-out {_seconds(partner.timeout)}, {kept}"
-    return f"{partner.method} {where}, time-out {_seconds(partner.timeout)}, {kept}"
+        return f"object store {where}, prefix {partner.prefix}"
+    if isinstance(partner, PostgresPartner):
+        return f"table {partner.table} of {where}"
+    if isinstance(partner, SftpPartner):
+        return f"{where}, prefix {partner.prefix}"
+    return f"{partner.method} {where}"
 
 
 def _facts(p: Pipeline) -> list[str]:

@@ -14,10 +14,16 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from schemas.wording import RulesBroken, did_you_mean
-from topology.partner import HttpPartner, ObjectStorePartner
+from topology.partner import HttpPartner, KafkaPartner, ObjectStorePartner, PostgresPartner, SftpPartner
 from topology.yaml_file import Location, Mistake, YamlFile, expand, is_secret, origin
 
-PARTNER_KINDS: dict[str, type[BaseModel]] = {"object-store": ObjectStorePartner, "http": HttpPartner}
+PARTNER_KINDS: dict[str, type[BaseModel]] = {
+    "object-store": ObjectStorePartner,
+    "http": HttpPartner,
+    "kafka": KafkaPartner,
+    "postgres": PostgresPartner,
+    "sftp": SftpPartner,
+}
 
 
 def mistake(source: YamlFile, at: Location, what: str) -> Mistake:

@@ -15,6 +15,7 @@ from jmespath.exceptions import JMESPathError
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from schemas.settings import Number, Settings, Whole
+from schemas.wording import RulesBroken
 
 
 def _expression(text: str) -> str:
@@ -270,4 +271,91 @@ class HttpPartner(Settings):
     rate: Rate | None = Field(None, description="attempts per time (RTY-09); none: as many as there are")
 
 
-Partner = Annotated[ObjectStorePartner | HttpPartner, Field(discriminator="kind")]
+class KafkaPartner(Settings):
+    """A topic of another cluster that takes one batch as one message."""
+
+    kind: Literal["kafka"] = Field(description="a topic of another Kafka cluster")
+    brokers: str = Field(min_length=1, description="host:port[,…] of that cluster")
+    topic: str = Field(
+        pattern=r"^[a-zA-Z0-9._-]{1,249}$",
+        description="where batches go; its max.message.bytes must admit them; readers use read_committed",
+    )
+    transactional_id: str | None = Field(
+        None,
+        min_length=1,
+        description="default waybill.<partner>.<topic>; two pipelines with the same one hinder each other",
+    )
+    options: dict[str, str] = Field(
+        default_factory=dict, description="librdkafka settings, e.g. security.protocol, sasl.username"
+    )
+    secrets: dict[str, Secret] = Field(
+        default_factory=dict, description="librdkafka settings that nobody may see, e.g. sasl.password, each a secret"
+    )
+    body: BodyForm = Field("batch", description=BODY)
+    timeout: Number = Field(30.0, gt=0, le=600, description="seconds for one attempt, then its outcome is unknown")
+    key_retention: Number = Field(
+        7 * 86_400.0, gt=0, description="seconds back in which a worker looks for a batch that is there already"
+    )
+    breaker: BreakerSettings = Field(default_factory=BreakerSettings)
+    rate: Rate | None = Field(None, description="attempts per time (RTY-09); none: as many as there are")
+
+    @property
+    def connections(self) -> int:
+        """One transaction at a time."""
+        return 1
+
+
+class PostgresPartner(Settings):
+    """A PostgreSQL table that takes one batch as one row."""
+
+    kind: Literal["postgres"] = Field(description="a PostgreSQL table")
+    url: str = Field(
+        pattern=r"^postgres(ql)?://([^/@:]+@)?[^@]*$",
+        description="postgresql://user@host:port/database, without a password; sslmode and the like behind a `?`",
+    )
+    password: Secret | None = Field(None, description="of the user; none: the server asks for none")
+    table: str = Field(
+        "waybill_batches",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$",
+        description="table, or schema.table, with the columns named in docs/sinks.md",
+    )
+    body: BodyForm = Field("batch", description=BODY)
+    timeout: Number = Field(30.0, gt=0, description="seconds for one attempt, then its outcome is unknown")
+    connections: Whole = Field(4, ge=1, le=100, description="connections of a worker at a time")
+    key_retention: Number | None = Field(
+        None, gt=0, description="seconds after which rows may have been deleted from the table; none: never"
+    )
+    breaker: BreakerSettings = Field(default_factory=BreakerSettings)
+    rate: Rate | None = Field(None, description="attempts per time (RTY-09); none: as many as there are")
+
+
+class SftpPartner(Settings):
+    """A folder of an SFTP server that takes one batch as one file."""
+
+    kind: Literal["sftp"] = Field(description="a folder of an SFTP server")
+    url: str = Field(
+        pattern=r"^sftp://[^@/]+@[^@/]+(/.*)?$", description="sftp://user@host:port/folder, without a password"
+    )
+    prefix: str = Field("coldchain", pattern=r"^[A-Za-z0-9._/-]*$", description="first part of every file's path")
+    known_hosts: str = Field(min_length=1, description="file with the server's key, as ssh keeps it")
+    private_key: str | None = Field(None, description="file with the key to log in with")
+    password: Secret | None = Field(None, description="in place of a key")
+    body: BodyForm = Field("batch", description=BODY)
+    timeout: Number = Field(30.0, gt=0, description="seconds for one attempt, then its outcome is unknown")
+    connections: Whole = Field(4, ge=1, le=100, description="files written at a time, over one connection")
+    key_retention: Number | None = Field(
+        None, gt=0, description="seconds after which files may have been taken out of the folder; none: never"
+    )
+    breaker: BreakerSettings = Field(default_factory=BreakerSettings)
+    rate: Rate | None = Field(None, description="attempts per time (RTY-09); none: as many as there are")
+
+    @model_validator(mode="after")
+    def _way_in(self) -> SftpPartner:
+        if (self.private_key is None) == (self.password is None):
+            raise RulesBroken([(("private_key",), "either private_key or password must be there")])
+        return self
+
+
+Partner = Annotated[
+    ObjectStorePartner | HttpPartner | KafkaPartner | PostgresPartner | SftpPartner, Field(discriminator="kind")
+]

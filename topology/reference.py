@@ -29,12 +29,15 @@ from topology.partner import (
     BearerAuth,
     BreakerSettings,
     HttpPartner,
+    KafkaPartner,
     OAuth2Auth,
     ObjectStorePartner,
+    PostgresPartner,
     Probe,
     Rate,
     RecordAnswers,
     Secret,
+    SftpPartner,
     Tls,
 )
 
@@ -58,6 +61,9 @@ SECTIONS: Mapping[str, type[BaseModel]] = {
     "`probe`": Probe,
     "`breaker`": BreakerSettings,
     "`rate`": Rate,
+    "A partner of `kind: kafka`": KafkaPartner,
+    "A partner of `kind: postgres`": PostgresPartner,
+    "A partner of `kind: sftp`": SftpPartner,
 }
 HIDDEN = {"partners"}
 """Filled in by the loader from partners.yaml."""

@@ -284,14 +284,15 @@ def answered(driver: TopologyDriver) -> int:
 
 
 def partners_have(pipeline: Pipeline, http_effects: int) -> dict[str, int]:
-    """Batches by partner, counted at the partner and not by us."""
+    """Batches by partner, counted at the partner and not by us: HTTP partners and folders, as the shipped ones are."""
     from streams.delivery.object_store import folder_of
+    from topology.partner import ObjectStorePartner
 
     found = {}
     for name, partner in pipeline.partners.items():
         if partner.kind == "http":
             found[name] = http_effects
-        else:
+        elif isinstance(partner, ObjectStorePartner):
             lake = folder_of(partner.url)
             found[name] = sum(1 for _ in objects(lake / partner.prefix)) if lake else 0
     return found

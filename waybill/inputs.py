@@ -8,7 +8,7 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import BinaryIO, NamedTuple, NoReturn
 
 from waybill.output import Fault
 
@@ -97,14 +97,19 @@ def read(item: Input, limit: int) -> bytes:
 
 
 def read_lines(item: Input, limit: int) -> Iterator[tuple[int, bytes]]:
-    """(number from 1, line without its end), blank ones left out, none read further than `limit` + 1 bytes."""
+    """`lines_of` an input. Raises Fault."""
     try:
         with sys.stdin.buffer if item.name == STDIN else item.path.open("rb") as file:
-            number = 0
-            while data := file.readline(limit + 3):
-                number += 1
-                text = data.rstrip(b"\r\n")
-                if text.strip():
-                    yield number, text
+            yield from lines_of(file, limit)
     except OSError as error:
         _unreadable(item.name, error)
+
+
+def lines_of(file: BinaryIO, limit: int) -> Iterator[tuple[int, bytes]]:
+    """(number from 1, line without its end), blank ones left out, none read further than `limit` + 1 bytes."""
+    number = 0
+    while data := file.readline(limit + 3):
+        number += 1
+        text = data.rstrip(b"\r\n")
+        if text.strip():
+            yield number, text

@@ -20,8 +20,8 @@ from streams.runtime.garbage import THRESHOLDS
 from waybill.output import Code, Fault, safe, say
 
 NOUNS = (
-    "broker", "publish", "check", "tail", "trace", "reconcile", "dlq", "table", "topology", "audit", "partner",
-    "drill", "status", "doctor", "config",
+    "broker", "publish", "gateway", "check", "tail", "trace", "reconcile", "dlq", "table", "topology", "audit",
+    "partner", "drill", "status", "doctor", "config",
 )  # fmt: skip
 LATER = ("run", "demo")
 """Modules that may be absent: commands that start workers."""

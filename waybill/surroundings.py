@@ -89,12 +89,13 @@ class Surroundings:
         """Where batches will go, and which of the HTTP partners nobody listens at now."""
         from urllib.parse import urlsplit
 
+        from topology.describe import place_of
         from topology.partner import HttpPartner
 
         partners = {name: partner for pipeline in pipelines for name, partner in pipeline.partners.items()}
         for name, partner in sorted(partners.items()):
             if not isinstance(partner, HttpPartner):
-                say(f"batches for {name} go to {partner.url}")
+                say(f"batches for {name} go to {place_of(partner)}")
                 continue
             url = urlsplit(partner.url)  # its path or query may hold a secret
             port = url.port or (443 if url.scheme == "https" else 80)

@@ -18,7 +18,7 @@ from streams.delivery.http import HttpSink
 from streams.delivery.object_store import ObjectStoreSink
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind, Sink
 from streams.runtime import failpoints
-from topology.partner import HttpPartner, ObjectStorePartner, Partner
+from topology.partner import HttpPartner, KafkaPartner, ObjectStorePartner, Partner, PostgresPartner, SftpPartner
 
 OBJECT_STORE_SLOTS = 8
 """Open writes to one object store at a time; an HTTP partner says its own (`connections`)."""
@@ -29,12 +29,25 @@ EVENT_SLICE = 0.02
 
 
 def build_sink(name: str, partner: Partner) -> Sink:
-    """The sink of a partner. Opens nothing. Raises ValueError for a URL or option that means nothing."""
+    """The sink of a partner. Opens nothing. Raises ValueError for a URL or option that means nothing. A client library
+    that most workers do not need is imported where it is needed."""
     match partner:
         case HttpPartner():
             return HttpSink(name, partner)
         case ObjectStorePartner():
             return ObjectStoreSink(name, partner)
+        case KafkaPartner():
+            from streams.delivery.kafka_topic import KafkaSink
+
+            return KafkaSink(name, partner)
+        case PostgresPartner():
+            from streams.delivery.postgres import PostgresSink
+
+            return PostgresSink(name, partner)
+        case SftpPartner():
+            from streams.delivery.sftp import SftpSink
+
+            return SftpSink(name, partner)
 
 
 class DeliveryEngine:
@@ -169,4 +182,4 @@ class DeliveryEngine:
 
 
 def _slots(partner: Partner) -> int:
-    return partner.connections if isinstance(partner, HttpPartner) else OBJECT_STORE_SLOTS
+    return OBJECT_STORE_SLOTS if isinstance(partner, ObjectStorePartner) else partner.connections

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from chaos.brokers import Broker
 from chaos.kafka_frames import Api
 from chaos.proxy import After, Proxy, Way
 from streams.runtime.kafka import KafkaLog
@@ -26,25 +25,18 @@ FOR_EVER = 1_000_000
 """More than any client tries."""
 
 
-@pytest.fixture(scope="module")
-def broker(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A broker of this module with a proxy before it (`kafka` says whether this machine can run one)."""
-    with Broker(tmp_path_factory.mktemp("proxied"), proxied=True) as broker:
-        yield broker
-
-
 @pytest.fixture
-def proxy(broker: Broker) -> Iterator[Proxy]:
+def proxy(kafka_proxy: Proxy) -> Iterator[Proxy]:
     """The proxy, counting from zero, healed afterwards."""
-    broker.proxy.counts.clear()
-    yield broker.proxy
-    broker.proxy.heal()
+    kafka_proxy.counts.clear()
+    yield kafka_proxy
+    kafka_proxy.heal()
 
 
 @pytest.fixture
-def world(broker: Broker, proxy: Proxy, names: Names) -> Iterator[World]:
+def world(kafka: str, proxy: Proxy, names: Names) -> Iterator[World]:
     """Topics of this test; what it publishes and reads itself goes past the proxy."""
-    world = World(broker.bootstrap, names.prefix)
+    world = World(kafka, names.prefix)
     yield world
     proxy.heal()
     world.close()

@@ -14,7 +14,7 @@ import pytest
 
 from tests.commands.conftest import Cli
 from topology.load import load_pipeline
-from topology.partner import HttpPartner, ObjectStorePartner
+from topology.partner import HttpPartner, KafkaPartner, ObjectStorePartner, PostgresPartner
 from waybill.commands import run
 from waybill.surroundings import CLINIC_VARIABLE, SHIPPED_CLINIC, Surroundings
 
@@ -86,12 +86,16 @@ def test_up_says_where_batches_go_and_who_is_not_there(capsys: pytest.CaptureFix
             "away": HttpPartner(kind="http", url="http://127.0.0.1:1/batches?key=hidden"),
             "here": HttpPartner(kind="http", url=f"http://127.0.0.1:{port}"),
             "lake": ObjectStorePartner(kind="object-store", url="file:lake"),
+            "table": PostgresPartner(kind="postgres", url="postgresql://me@db/base?sslmode=require"),
+            "topic": KafkaPartner(kind="kafka", brokers="a:9092,b:9092", topic="batches"),
         }
         Surroundings(None, partner_sim=False).say_partners([pipeline.model_copy(update={"partners": partners})])
     assert capsys.readouterr().err.splitlines() == [
         "batches for away go to http://127.0.0.1:1, where nobody listens now",
         f"batches for here go to http://127.0.0.1:{port}",
-        "batches for lake go to file:lake",
+        "batches for lake go to object store file:lake, prefix coldchain",
+        "batches for table go to table waybill_batches of postgresql://…@db/base",
+        "batches for topic go to topic batches at a:9092,b:9092",
     ]
 
 

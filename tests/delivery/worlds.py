@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 from moto.server import ThreadedMotoServer
 
 from streams.delivery.object_store import object_path
 from streams.delivery.protocol import Envelope
-from topology.partner import HttpPartner, ObjectStorePartner
+from topology.partner import HttpPartner, KafkaPartner, ObjectStorePartner, PostgresPartner, Secret, SftpPartner
+
+if TYPE_CHECKING:
+    from tests.delivery.servers import Postgres, Sftp
 
 T = TypeVar("T")
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "sinks.md"
 BODY = b'{"records":[1,2,3]}'
 BUCKET = "lake"
 
@@ -65,6 +72,54 @@ def s3(endpoint: str, bucket: str = BUCKET, timeout: float = 10.0) -> ObjectStor
         access_key_id="test-access",
         secret_access_key="test-secret",
     )
+
+
+def kafka_topic(brokers: str, topic: str, timeout: float = 60.0, **more: Any) -> KafkaPartner:
+    """A topic."""
+    return KafkaPartner(kind="kafka", brokers=brokers, topic=topic, timeout=timeout, **more)
+
+
+def postgres(server: Postgres, port: int | None = None, timeout: float = 60.0, **more: Any) -> PostgresPartner:
+    """A table."""
+    password = Secret(file=str(server.password))
+    return PostgresPartner(kind="postgres", url=server.url(port), password=password, timeout=timeout, **more)
+
+
+def sftp(server: Sftp, folder: str = "drop", port: int | None = None, timeout: float = 60.0) -> SftpPartner:
+    """A folder."""
+    return SftpPartner(
+        kind="sftp",
+        url=f"sftp://waybill@127.0.0.1:{port or server.port}/{folder}",
+        known_hosts=str(server.known_hosts),
+        private_key=str(server.private_key),
+        timeout=timeout,
+    )
+
+
+def table_of_the_page() -> str:
+    """The statement of docs/sinks.md by which an operator makes the table."""
+    found = re.search(r"^CREATE TABLE waybill_batches \(.*?^\);", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    assert found is not None
+    return found[0]
+
+
+def batches_on(brokers: str, topic: str) -> list[tuple[str, bytes]]:
+    """Key and body of every committed message, read by a consumer that shares no code with the sink."""
+    settings = {"bootstrap.servers": brokers, "group.id": "look", "isolation.level": "read_committed",
+                "enable.partition.eof": True, "auto.offset.reset": "earliest", "fetch.wait.max.ms": 20}  # fmt: skip
+    consumer = Consumer(settings)
+    partitions = consumer.list_topics(topic, timeout=20).topics[topic].partitions
+    consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+    found, left = [], set(partitions)
+    while left:
+        for message in consumer.consume(100, 0.05):
+            if message.error() is None:
+                found.append((message.key().decode(), message.value()))
+            else:
+                assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
+                left.discard(message.partition())
+    consumer.close()
+    return found
 
 
 def s3_client(endpoint: str) -> Any:

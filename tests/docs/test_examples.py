@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
 import shlex
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ import pytest
 from typer.main import get_command
 
 from schemas.canonical import canonical_json
+from streams.delivery.protocol import OutcomeKind
 from streams.driver import AcceptingPartner, TopologyDriver
 from streams.runtime import watchdog, worker
 from streams.runtime.observe import Metrics
+from tests.delivery.worlds import envelope
 from topology.load import load_pipeline
 from topology.reference import reference
 from waybill.main import build
@@ -51,6 +55,27 @@ def test_the_page_on_testing_runs_from_top_to_bottom() -> None:
         for number, line in enumerate(text.splitlines(), start - 1):
             lines[number] = line
     exec(compile("\n".join(lines), str(page), "exec"), {"__name__": "example"})
+
+
+def test_the_sink_of_the_page_keeps_the_laws(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "sinks.md"
+    [(_, text)] = blocks(page, "python")
+    assert len(text.splitlines()) <= 42
+    namespace: dict[str, Any] = {"__name__": "example"}
+    exec(compile(text, str(page), "exec"), namespace)
+
+    async def work(path: Path) -> list[OutcomeKind]:
+        sink = namespace["SqliteSink"](path)
+        sent = [await sink.send(one) for one in (envelope(b"a"), envelope(b"a", attempt=2), envelope(b"b"))]
+        await sink.close()
+        return [outcome.kind for outcome in sent]
+
+    kinds = asyncio.run(work(tmp_path / "batches"))
+    assert kinds == [OutcomeKind.DELIVERED, OutcomeKind.DELIVERED, OutcomeKind.CONFLICT]
+    assert asyncio.run(work(tmp_path / "no such folder" / "batches")) == [OutcomeKind.FAILED] * 3
+    base = sqlite3.connect(tmp_path / "batches")
+    assert base.execute("SELECT body FROM batches").fetchall() == [(b"a",)]
+    base.close()
 
 
 def commands(page: Path) -> list[tuple[bool, str]]:

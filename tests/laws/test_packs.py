@@ -53,6 +53,17 @@ packs = pytest.mark.parametrize("name", sorted(PACKS))
 profiles = pytest.mark.parametrize("profile", ["strict", "lenient", "schema"])
 
 
+@packs
+def test_every_content_type_that_may_be_stated_is_read_by_the_pack(name: str) -> None:
+    pack = load_pack(name, {}, "strict")
+    for media_type in pack.media_types:
+        assert media_type == media_type.lower().partition(";")[0].strip()
+        found = [list(pack.unpack(Submission(good, media_type)).records()) for good in GOOD[name]]
+        codes = [{f.code for r in records if isinstance(r, Refusal) for f in r.findings} for records in found]
+        assert any("UNKNOWN_CONTENT" not in seen for seen in codes), media_type
+    assert "image/png" not in pack.media_types
+
+
 def mutated(data: bytes, draw: st.DataObject) -> bytes:
     """A good submission with a few bytes cut, repeated, swapped or replaced."""
     for _ in range(draw.draw(st.integers(1, 3))):

@@ -14,9 +14,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from confluent_kafka import Producer
 
@@ -50,6 +50,15 @@ PIPELINE: dict[str, Any] = {
     "retry": {"backoff": "packets", "attempts": 3, "seed": 7},
 }
 """Small chunks and batches: a few hundred records make many transactions of every stage."""
+
+
+class Other(NamedTuple):
+    """A partner that a plant has besides its own two."""
+
+    declared: Mapping[str, Any]
+    """As partners.yaml says it."""
+    held: Callable[[], list[str]]
+    """The batches it holds, by id, each as often as it took effect; asked without the sink."""
 
 
 class Worker:
@@ -105,13 +114,21 @@ class Plant:
     """Use as a context manager: every worker and the partner end with it."""
 
     def __init__(
-        self, bootstrap: str, folder: Path, prefix: str, partner: Partner | None = None, **changes: Any
+        self,
+        bootstrap: str,
+        folder: Path,
+        prefix: str,
+        partner: Partner | None = None,
+        others: Mapping[str, Other] | None = None,
+        **changes: Any,
     ) -> None:
-        """`changes` are fields of the pipeline; `prefix` begins every topic and group."""
+        """`changes` are fields of the pipeline; `prefix` begins every topic and group; `others`: partners besides the
+        clinic and the lake, by name."""
         self.bootstrap, self.folder = bootstrap, folder
         folder.mkdir(parents=True, exist_ok=True)
         self.server = Server(partner or Partner(keep_bodies=True))
         self.lake = folder / "lake"
+        self.others = dict(others or {})
         self.file = folder / "cc.yaml"
         self._settings = PIPELINE | {"application": prefix, "raw": {"topic": f"{prefix}.raw"}} | changes
         self.published: dict[tuple[int, int], bytes | None] = {}
@@ -125,6 +142,7 @@ class Plant:
         partners = {
             "clinic": {"kind": "http", "url": self.server.url, "timeout": 60},
             "lake": {"kind": "object-store", "url": self.lake.as_uri(), "prefix": "cc"},
+            **{name: other.declared for name, other in self.others.items()},
         }
         (self.folder / "partners.yaml").write_text(json.dumps(partners))
         self.write_pipeline()
@@ -147,6 +165,15 @@ class Plant:
     def partner(self) -> Partner:
         """The HTTP partner; `partner.faults` are played one per request."""
         return self.server.partner
+
+    def held(self) -> dict[str, list[str]]:
+        """The batches that each partner holds, by id, each as often as it took effect."""
+        objects = [path.name.removesuffix(".json") for path in self.lake.rglob("batch_*.json")]
+        return {
+            "clinic": [effect["key"] for effect in self.partner.effects],
+            "lake": [name.removeprefix("batch_") for name in objects if not name.endswith(".meta")],
+            **{name: other.held() for name, other in self.others.items()},
+        }
 
     def worker(
         self, slot: int = 0, failpoint: str = "", options: Iterable[str] = (), module: str = "waybill.main"

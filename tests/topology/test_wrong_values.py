@@ -14,7 +14,18 @@ from pydantic import BaseModel
 from schemas.packs.cold_chain.options import Alarm, Options, Product, Source
 from topology.load import TopologyError, load_pipeline
 from topology.model import Batching, Chunking, ClaimStore, Parsing, PartnerRule, Pipeline, Retry, Topic
-from topology.partner import BreakerSettings, HttpPartner, OAuth2Auth, ObjectStorePartner, Rate, RecordAnswers, Tls
+from topology.partner import (
+    BreakerSettings,
+    HttpPartner,
+    KafkaPartner,
+    OAuth2Auth,
+    ObjectStorePartner,
+    PostgresPartner,
+    Rate,
+    RecordAnswers,
+    SftpPartner,
+    Tls,
+)
 
 PIPELINE = """\
 pipeline: demo
@@ -42,6 +53,9 @@ PLACES: Mapping[str, type[BaseModel]] = {
     "clinic.response": RecordAnswers,
     "clinic.breaker": BreakerSettings,
     "clinic.rate": Rate,
+    "topic": KafkaPartner,
+    "table": PostgresPartner,
+    "drop": SftpPartner,
 }
 """Where each model stands in a pipeline's file, or in that of the partners."""
 NEEDED: Mapping[str, dict[str, Any]] = {
@@ -58,6 +72,9 @@ NEEDED: Mapping[str, dict[str, Any]] = {
     },
     "clinic.response": {"records": "results"},
     "clinic.rate": {"attempts": 1},
+    "topic": {"kind": "kafka", "brokers": "127.0.0.1:1", "topic": "t"},
+    "table": {"kind": "postgres", "url": "postgresql://u@127.0.0.1/d"},
+    "drop": {"kind": "sftp", "url": "sftp://u@127.0.0.1/f", "known_hosts": "k", "private_key": "p"},
 }
 """What the others of a model's fields must say for it to be whole."""
 
@@ -81,7 +98,7 @@ def shown(value: Any) -> str:
 def load(folder: Path, place: str, field: str, value: str) -> Pipeline:
     """Loads the demo pipeline with one value changed."""
     whole: Any = shown(NEEDED.get(place, {}) | {field: value})
-    partners = {"lake": shown(NEEDED["lake"]), "clinic": shown(NEEDED["clinic"])}
+    partners = {name: shown(said) for name, said in NEEDED.items() if "kind" in said}
     text = PIPELINE
     name, _, section = place.partition(".")
     if name in partners:
@@ -161,7 +178,7 @@ def test_a_preset_that_is_none_is_named(tmp_path: Path, value: str) -> None:
 
 
 @pytest.mark.parametrize("field", ["key_retention", "timeout"])
-@pytest.mark.parametrize("partner", ["lake", "clinic"])
+@pytest.mark.parametrize("partner", ["lake", "clinic", "topic", "table", "drop"])
 def test_a_time_of_a_partner_is_above_nothing(tmp_path: Path, partner: str, field: str) -> None:
     for value in ("0", "-1"):
         assert "allowed: above 0" in refused(tmp_path, partner, field, value)
@@ -177,3 +194,12 @@ def test_no_value_anywhere_is_answered_with_a_traceback(tmp_path: Path, value: s
     for place, field in fields():
         with suppress(TopologyError):
             load(tmp_path, place, field, value)
+
+
+@pytest.mark.parametrize("keys", ["", ", private_key: a, password: b"])
+def test_an_sftp_partner_has_one_way_to_log_in(tmp_path: Path, keys: str) -> None:
+    drop = "{kind: sftp, url: 'sftp://u@h/f', known_hosts: k" + keys + "}"
+    (tmp_path / "demo.yaml").write_text(PIPELINE + "partner: drop\n")
+    (tmp_path / "partners.yaml").write_text(f"drop: {drop}\n")
+    with pytest.raises(TopologyError, match="either private_key or password must be there"):
+        load_pipeline(str(tmp_path / "demo.yaml"))

@@ -6,14 +6,14 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from waybill.context import Brokers, Folder, Json, PipelineName, client_settings, find_brokers, load, require_topics
+from waybill.context import Brokers, Folder, Json, PipelineName, find_brokers, load, require_topics
 from waybill.inputs import Input, find_inputs, read, read_lines
 from waybill.output import Code, Fault, Ticker, count, emit, finish, line, safe, say
+from waybill.raw_producer import RawProducer, Receipt
 
 if TYPE_CHECKING:
     from topology.model import Pipeline
@@ -35,12 +35,8 @@ class Sent:
     number: int
     """Line number with --lines, else 0."""
     size: int
-    digest: str
-    taken: bool = False
-    """The broker has acknowledged it."""
-    position: str | None = None
-    """None also where the broker acknowledged a repeated send without saying where the first one lies."""
-    error: str | None = None
+    digest: str = ""
+    receipt: Receipt | None = None
 
 
 def register(app: typer.Typer) -> None:
@@ -122,56 +118,30 @@ class Publisher:
     def __init__(
         self, brokers: str, pipeline: Pipeline, headers: list[tuple[str, bytes]], key: str | None, json: bool
     ) -> None:
-        from confluent_kafka import Producer
-
-        from topology.topics import message_limit
-
         self._topic, self._headers, self._key, self._json = pipeline.raw_topic, headers, key, json
-        settings = client_settings(
-            brokers,
-            **{
-                "enable.idempotence": True,
-                "acks": "all",
-                "message.max.bytes": message_limit(pipeline),
-                "message.timeout.ms": ACK_SECONDS * 1000,
-                "linger.ms": 5,
-                "compression.type": "lz4",
-            },
-        )
-        self._producer: Any = Producer(settings)
+        self._producer = RawProducer(brokers, [pipeline], ACK_SECONDS)
         self._open: deque[Sent] = deque()
         self._open_bytes = 0
         self.acked = 0
 
     def send(self, item: Input, number: int, value: bytes) -> None:
         """Hands one submission to the client. Raises Fault once one was not acknowledged."""
-        sent = Sent(item, number, len(value), sha256(value).hexdigest())
-        mine = {name for name, _ in self._headers}
-        headers = [
-            (name, text)
-            for name, text in (("waybill-source", item.source.encode()), ("waybill-digest", sent.digest.encode()))
-            if name not in mine
-        ]
+        sent = Sent(item, number, len(value))
+        headers = self._headers
+        if all(name != "waybill-source" for name, _ in headers):
+            headers = [("waybill-source", item.source.encode()), *headers]
         while self._open and self._open_bytes + len(value) > OPEN_BYTES:
             self._settle(POLL_SECONDS)
         self._open.append(sent)
         self._open_bytes += len(value)
 
-        def answered(error: Any, message: Any) -> None:
-            if error is not None:
-                sent.error = error.str()
-                return
-            sent.taken = True
-            if message.offset() is not None:
-                sent.position = f"{message.topic()}/{message.partition()}/{message.offset()}"
+        def answered(receipt: Receipt) -> None:
+            sent.receipt = receipt
 
-        key = self._key if self._key is not None else item.source
+        key = (self._key if self._key is not None else item.source).encode("utf-8", "surrogateescape")
         while True:
             try:
-                self._producer.produce(
-                    self._topic, value, key.encode("utf-8", "surrogateescape"), headers=headers + self._headers,
-                    on_delivery=answered,
-                )  # fmt: skip
+                sent.digest = self._producer.send(self._topic, value, key, headers, answered)
                 break
             except BufferError:
                 self._settle(POLL_SECONDS)
@@ -179,23 +149,23 @@ class Publisher:
 
     def _settle(self, seconds: float) -> None:
         self._producer.poll(seconds)
-        while self._open and (self._open[0].taken or self._open[0].error):
+        while self._open and (receipt := self._open[0].receipt) is not None:
             sent = self._open.popleft()
             self._open_bytes -= sent.size
-            if sent.error is not None:
+            if receipt.error is not None:
                 left = len(self._open)
                 raise Fault(
-                    f"{sent.item.name}: the broker did not acknowledge it ({sent.error}); {self.acked} before it are "
-                    f"published, {left} after it may be: publish them again, repeats are recognised"
+                    f"{sent.item.name}: the broker did not acknowledge it ({receipt.error}); {self.acked} before it "
+                    f"are published, {left} after it may be: publish them again, repeats are recognised"
                 )
             self.acked += 1
-            self._print(sent)
+            self._print(sent, receipt.position)
 
-    def _print(self, sent: Sent) -> None:
+    def _print(self, sent: Sent, position: str | None) -> None:
         if self._json:
             row = {
-                "position": sent.position,
-                "id": sent.position,
+                "position": position,
+                "id": position,
                 "digest": sent.digest,
                 "bytes": sent.size,
                 "file": sent.item.name,
@@ -204,7 +174,7 @@ class Publisher:
             emit(row)
         else:
             where = f"{sent.item.name}:{sent.number}" if sent.number else sent.item.name
-            line(f"{sent.position or UNKNOWN}  {sent.digest}  {safe(where)}")
+            line(f"{position or UNKNOWN}  {sent.digest}  {safe(where)}")
 
     def finish(self) -> None:
         """Waits for every ack still out. Raises Fault."""

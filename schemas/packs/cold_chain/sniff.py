@@ -35,6 +35,8 @@ _ALIASES = {
     "binary/octet-stream": ANY,
 }
 _KNOWN = {JSON, LINES, READING, CSV, BERLINGER, CANONICAL_TYPE}
+STATED = frozenset({*_KNOWN, *_ALIASES, ANY})
+"""What a header may say: each of the types, its other names, and what says nothing."""
 
 
 def stated(header: str | None) -> str:

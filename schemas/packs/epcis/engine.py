@@ -30,6 +30,7 @@ class EpcisPack:
     name = "epcis"
     version = "epcis/1"
     fields = FIELDS
+    media_types = frozenset(_KINDS.keys() - {""})
 
     def __init__(self, options: Options, profile: Profile) -> None:
         self._rules = Rules(options, profile)

@@ -1,0 +1,133 @@
+"""The gateway's own description: an OpenAPI document of the pipelines that it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from waybill.gateway.problems import KINDS, MEDIA_TYPE
+
+if TYPE_CHECKING:
+    from waybill.gateway.intake import Route
+
+Json = dict[str, Any]
+
+SUBMISSION: Json = {
+    "type": "object",
+    "required": ["line", "position", "id", "digest", "bytes"],
+    "properties": {
+        "line": {"type": ["integer", "null"], "description": "number of the line, with lines=true"},
+        "position": {
+            "type": ["string", "null"],
+            "description": "topic/partition/offset; null where the broker has it and does not say where",
+        },
+        "id": {
+            "type": ["string", "null"],
+            "description": "of the submission; its records are id/0, id/1, …",
+        },
+        "digest": {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "SHA-256 of the bytes"},
+        "bytes": {"type": "integer", "minimum": 1},
+        "error": {"type": "string", "description": "in a 503: why it was not acknowledged; it may be there or not"},
+    },
+    "additionalProperties": False,
+}
+ACCEPTED: Json = {
+    "type": "object",
+    "required": ["pipeline", "submissions"],
+    "properties": {
+        "pipeline": {"type": "string"},
+        "submissions": {"type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/Submission"}},
+    },
+    "additionalProperties": False,
+}
+PROBLEM: Json = {
+    "type": "object",
+    "description": "RFC 9457",
+    "required": ["type", "title", "status", "detail", "instance"],
+    "properties": {
+        "type": {"enum": [f"urn:waybill:problem:{kind.name}" for kind in KINDS]},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "what is wrong, where, and what to do"},
+        "instance": {"type": "string"},
+        "limit": {"type": "integer", "description": "with 413: what is allowed"},
+        "submissions": {
+            "type": "array",
+            "items": {"$ref": "#/components/schemas/Submission"},
+            "description": "with 503: what became of each submission that was sent",
+        },
+    },
+    "additionalProperties": False,
+}
+OBSERVED = {
+    "/healthz": "200 while the gateway runs",
+    "/readyz": "200 while the broker answers",
+    "/metrics": "for Prometheus",
+    "/v1/openapi.json": "this document",
+}
+
+
+def document(routes: Mapping[str, Route], tokens: bool, max_lines: int) -> Json:
+    """The document. `tokens`: whether a bearer token is needed."""
+    paths: Json = {f"/v1/{name}/records": {"post": _post(name, route, max_lines)} for name, route in routes.items()}
+    paths |= {path: {"get": _get(path, words, tokens)} for path, words in OBSERVED.items()}
+    components: Json = {"schemas": {"Submission": SUBMISSION, "Accepted": ACCEPTED, "Problem": PROBLEM}}
+    if tokens:
+        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Waybill gateway", "version": version("waybill")},
+        "paths": paths,
+        "components": components,
+        **({"security": [{"token": []}]} if tokens else {}),
+    }
+
+
+def _post(name: str, route: Route, max_lines: int) -> Json:
+    """One request is one submission, of as many records as it holds."""
+    limit = route.pipeline.raw.max_message_bytes
+    body = {"schema": {"type": "string", "format": "binary", "minLength": 1, "maxLength": limit}}
+    text = {"schema": {"type": "string", "maxLength": 100}}
+    lines = f"every line that is not blank is a submission of its own, at most {max_lines}"
+    headers = {
+        "Waybill-Key": "key of the message on raw; none: any partition",
+        "Waybill-Source": "a file name, device or feed, for the pack's `sources`",
+        "Waybill-Site": "for the pack's `sources`",
+        "Content-Digest": "RFC 9530, sha-256: the body is compared with it",
+    }
+    parameters: list[Json] = [
+        {"name": "lines", "in": "query", "description": lines, "schema": {"type": "string", "enum": ["true", "false"]}},
+        *({"name": key, "in": "header", "description": words, **text} for key, words in headers.items()),
+    ]
+    return {
+        "operationId": f"publish-{name}",
+        "summary": f"Publish a submission of one or many records to {name}",
+        "parameters": parameters,
+        "requestBody": {"required": True, "content": dict.fromkeys(sorted(route.media_types), body)},
+        "responses": {
+            "202": _answer(
+                "the broker has it; the answer for each record comes on `sent` or `dead-letter`", "Accepted"
+            ),
+            **{str(status): _problem(status) for status in sorted({kind.status for kind in KINDS})},
+        },
+    }
+
+
+def _get(path: str, words: str, tokens: bool) -> Json:
+    kind = "application/json" if path.endswith(".json") else "text/plain"
+    open_to_all = path != "/metrics"
+    statuses = ([503] if path == "/readyz" else []) + ([401] if tokens and not open_to_all else [])
+    responses = {"200": {"description": words, "content": {kind: {}}}} | {str(s): _problem(s) for s in [*statuses, 405]}
+    return {"summary": words, "responses": responses, **({"security": []} if tokens and open_to_all else {})}
+
+
+def _answer(words: str, schema: str, kind: str = "application/json") -> Json:
+    return {"description": words, "content": {kind: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}}
+
+
+def _problem(status: int) -> Json:
+    found = _answer("; ".join(kind.title for kind in KINDS if kind.status == status), "Problem", MEDIA_TYPE)
+    if status in (429, 503):
+        found["headers"] = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
+    return found

@@ -196,24 +196,27 @@ class Proxy:
 
     async def _shut(self) -> None:
         self._cancel_reopening()
+        await _turns()  # in which whoever came a moment ago gets a transport: asyncio forgets him once it is closed
         await self._stop_listening()
+        await _turns()  # and a task
         for connection in self._connections:
             connection.reset()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _turns()  # in which what was aborted is closed
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = self._loop.create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: writer.transport.abort())  # also of one that was cancelled before it began
 
     async def _serve(self, client_reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         try:
             broker_reader, broker = await asyncio.open_connection(HOST, self.upstream)
         except OSError:
             self.counts["broker unreachable"] += 1
-            client.transport.abort()
             return
         self.counts["connection opened"] += 1
         connection = _Connection(client, broker)
@@ -285,3 +288,9 @@ class Proxy:
         if late:
             self.counts["frame delayed"] += 1
         return sum(d.seconds + self._random.uniform(0, d.jitter) for d in late)
+
+
+async def _turns() -> None:
+    """A few turns of the loop."""
+    for _ in range(5):
+        await asyncio.sleep(0)

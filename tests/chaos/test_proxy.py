@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing, suppress
 from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
+from chaos.brokers import free_ports
 from chaos.kafka_frames import Api
 from chaos.proxy import After, Proxy, Way
 from streams.runtime.kafka import KafkaLog
@@ -178,3 +181,13 @@ def test_a_member_cut_off_from_the_group_is_refused_afterwards(world: World, pro
 
 def produce(world: World, producer: Any, value: bytes) -> None:
     producer.produce(world.pipeline.topic("sent"), value, b"k", 0)
+
+
+def test_a_proxy_that_is_closed_lets_go_of_whoever_came() -> None:
+    port, upstream = free_ports(2)
+    with closing(socket.create_server(("127.0.0.1", upstream))), ExitStack() as stack:
+        with Proxy(upstream, port):
+            clients = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 60)) for _ in range(20)]
+        for client in clients:
+            with suppress(ConnectionError):
+                assert client.recv(1) == b"", "neither ended nor reset"

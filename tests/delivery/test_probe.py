@@ -87,6 +87,7 @@ def test_a_folder_is_looked_at_and_nothing_is_made(tmp_path: Path) -> None:
 
 def test_a_bucket_is_listed_and_nothing_is_written() -> None:
     with s3_server() as endpoint:
-        assert _probed(s3(endpoint)).well
-        assert "Contents" not in s3_client(endpoint).list_objects_v2(Bucket="lake")
+        s3_client(endpoint).create_bucket(Bucket="probed")  # others write to the one that is there
+        assert _probed(s3(endpoint, bucket="probed")).well
+        assert "Contents" not in s3_client(endpoint).list_objects_v2(Bucket="probed")
         assert _probed(s3(endpoint, bucket="none-such")).well is False

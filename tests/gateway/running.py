@@ -79,7 +79,7 @@ class Running:
         self.backlog = Backlog(10, lambda: self.clock)
         self.backlog.measured(0, 0)
         partner = ObjectStorePartner(kind="object-store", url="file:lake")
-        pipeline = Pipeline.model_validate({
+        self.pipeline = Pipeline.model_validate({
             "pipeline": "demo", "pack": "cold_chain", "partition_by": ["sensor_id"],
             "idempotency": ["sensor_id", "event_time"], "partner": "lake", "partners": {"lake": partner},
             "raw": {"max_message_bytes": LIMIT},
@@ -87,7 +87,7 @@ class Running:
         types = frozenset({"application/json", "text/csv"})
         self.metrics = Metrics()
         self.intake = Gateway(
-            {"demo": Route(pipeline, types, self.backlog)}, self.kafka, tokens, OPEN, self.metrics, lambda: NOW
+            {"demo": Route(self.pipeline, types, self.backlog)}, self.kafka, tokens, OPEN, self.metrics, lambda: NOW
         )
         self.port = 0
         self.loop = asyncio.new_event_loop()

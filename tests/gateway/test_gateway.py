@@ -13,7 +13,7 @@ import pytest
 
 from tests.gateway.running import LIMIT, OPEN, Running, Said, gateway, said
 from tests.support import wait_for
-from waybill.gateway.backlog import Backlog
+from waybill.gateway.backlog import Backlog, BacklogWatch
 from waybill.gateway.tokens import Tokens
 from waybill.output import Fault
 from waybill.raw_producer import Receipt
@@ -310,3 +310,22 @@ def test_what_is_under_way_counts_until_a_measurement_has_surely_seen_it() -> No
     assert backlog.now() == 2, "one was under way when the measurement began; it may not have been seen"
     backlog.measured(2, backlog.begin())
     assert backlog.now() == 2
+
+
+def test_it_is_ready_once_the_broker_has_said_how_far_every_pipeline_is(running: Running) -> None:
+    class Late:
+        asked = 0
+
+        def ends(self, partitions: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
+            return dict.fromkeys(partitions, 3)
+
+        def committed(self, group: str, topic: str, partitions: int) -> dict[int, int] | None:
+            self.asked += 1
+            return None if self.asked < 3 else dict.fromkeys(range(partitions), 1)
+
+    backlog = Backlog(10)
+    watch = BacklogWatch(Late(), [(running.pipeline, backlog)], lambda: None)
+    assert not watch.first(0)
+    assert backlog.now() is None
+    assert watch.first(60)
+    assert backlog.now() == 2 * running.pipeline.partitions

@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 90.0
 """For a worker to be ready: imports on a busy machine, and the session and transaction of a killed predecessor."""
 STOP_SECONDS = 60.0
-DRAIN_SECONDS = 120.0
+DRAIN_SECONDS = 300.0
 SESSION_SECONDS = 4.0
 
 PIPELINE: dict[str, Any] = {

@@ -11,7 +11,7 @@ from tests.delivery.servers import Postgres, Sftp
 from tests.delivery.worlds import batches_on, kafka_topic, postgres, sftp, table_of_the_page
 from tests.support import Names, make_topic
 from tests.system.judge import judge
-from tests.system.plant import Other, Plant, died_of_kill
+from tests.system.plant import DRAIN_SECONDS, Other, Plant, died_of_kill
 from topology.partner import Partner
 
 pytestmark = pytest.mark.kafka
@@ -52,7 +52,7 @@ def test_each_batch_arrives_once_though_the_worker_is_killed_after_a_send(
         plant.write_pipeline(partner=RULE)
         plant.publish(sample(RECORDS))
         worker = plant.worker(failpoint="dispatch:after-send:1")
-        assert died_of_kill(worker), worker.tail()
+        assert died_of_kill(worker, DRAIN_SECONDS), worker.tail()
         plant.finish()
         found = judge(plant)
         assert found.outcomes()["delivered"] == manifest(RECORDS).acknowledged

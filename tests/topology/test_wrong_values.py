@@ -196,7 +196,7 @@ def test_no_value_anywhere_is_answered_with_a_traceback(tmp_path: Path, value: s
             load(tmp_path, place, field, value)
 
 
-@pytest.mark.parametrize("keys", ["", ", private_key: a, password: b"])
+@pytest.mark.parametrize("keys", ["", ", private_key: a, password: {env: B}"])
 def test_an_sftp_partner_has_one_way_to_log_in(tmp_path: Path, keys: str) -> None:
     drop = "{kind: sftp, url: 'sftp://u@h/f', known_hosts: k" + keys + "}"
     (tmp_path / "demo.yaml").write_text(PIPELINE + "partner: drop\n")

@@ -95,7 +95,7 @@ def _loopback(address: str) -> bool:
 async def _run(
     pipelines: dict[str, Pipeline], cluster: str, tokens: Tokens | None, limits: Limits, bind: str, port: int
 ) -> None:
-    """Until SIGTERM or SIGINT. Raises Fault where it cannot listen."""
+    """Until SIGTERM or SIGINT. Raises Fault where it cannot listen, or the broker does not say how far it is."""
     import structlog
 
     from waybill.gateway.backlog import Backlog, BacklogWatch, KafkaOffsets
@@ -122,7 +122,8 @@ async def _run(
 
     offsets = KafkaOffsets(cluster)
     watch = BacklogWatch(offsets, [(one.pipeline, one.backlog) for one in routes.values()], tell)
-    watch.look()
+    if not watch.first():
+        raise Fault(f"the broker at {cluster} does not say how far {', '.join(routes)} are read; see that it is well")
     sender = KafkaSender(RawProducer(cluster, pipelines.values(), ACK_SECONDS), loop)
     intake = Gateway(routes, sender, tokens, limits.open_bytes, Metrics())
 

@@ -16,6 +16,7 @@ from topology.model import Pipeline
 from waybill.context import client_settings
 
 LOOK_SECONDS = 0.5
+AGAIN_SECONDS = 0.05
 REQUEST_SECONDS = 5.0
 """For one answer: a lost connection must not eat the time in which what was measured last is good."""
 STALE_SECONDS = 10.0
@@ -132,6 +133,18 @@ class BacklogWatch(threading.Thread):
         self._off.set()
         if self.is_alive():
             self.join()
+
+    def first(self, seconds: float = STALE_SECONDS) -> bool:
+        """Looks until every pipeline is known; whether it came to that. A new broker has no coordinator yet, and one that
+        has just started may still be looking for it."""
+        deadline = time.monotonic() + seconds
+        self.look()
+        while any(backlog.now() is None for _, backlog in self._backlogs):
+            if time.monotonic() >= deadline:
+                return False
+            self._off.wait(AGAIN_SECONDS)
+            self.look()
+        return True
 
     def look(self) -> None:
         """One round. A pipeline of which the cluster does not answer keeps what was measured last."""

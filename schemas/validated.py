@@ -206,19 +206,22 @@ def _text_end(data: bytes, at: int) -> int:
     return at + size
 
 
+def _optional_end(data: bytes, at: int) -> int:
+    """Where null or a text ends. Raises ValueError where there is neither."""
+    if data[at] == 0:
+        return at + 1
+    if data[at] != 2:
+        raise ValueError("neither null nor text")
+    return _text_end(data, at + 1)
+
+
 def _rest_end(data: bytes, at: int) -> int:
     """Where what `shared_rest` makes ends. Raises ValueError for a replayed record and for what is none of it."""
-    for field in ("received_at", "count", "source", "site", "schema_version", "topology_version"):
-        if field in ("count", "topology_version"):
-            found, at = _number(data, at)
-            if found < 0:
-                raise ValueError(f"{field} is negative")
-        elif field == "schema_version" or data[at] == 2:
-            at = _text_end(data, at if field == "schema_version" else at + 1)
-        elif data[at] == 0:
-            at += 1
-        else:
-            raise ValueError(f"{field} is neither null nor text")
+    count, at = _number(data, _optional_end(data, at))  # behind received_at
+    at = _text_end(data, _optional_end(data, _optional_end(data, at)))  # source, site, schema_version
+    topology_version, at = _number(data, at)
+    if count < 0 or topology_version < 0:
+        raise ValueError("a negative number")
     if data[at : at + 1] != NO_PASSPORT:
         raise ValueError("it has a passport")
     return at + 1

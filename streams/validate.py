@@ -11,19 +11,20 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import accumulate, groupby, islice, repeat
 from operator import attrgetter, itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from audit.block import TAGS, Tag
 from schemas.avro import long
 from schemas.canonical import RawPosition, idempotency_key, sha256
 from schemas.codec import Codec
-from schemas.errors import OUT_OF_RANGE, UNPROCESSABLE, Finding
+from schemas.errors import UNPROCESSABLE, Finding
 from schemas.kept import Kept
 from schemas.pack import Listed, Pack, Record, Refusal, Submission, Unpacked, refuse_whole
 from schemas.validated import claim_payload, encode_validated, shared_front, shared_rest
 from streams.ahead import Ahead
 from streams.claims import NO_CLAIMS
 from streams.deadletter import Claim, DeadLetters
+from streams.headers import NO_HEADERS, read_headers, refuse_header
 from streams.limits import Limits
 from streams.progress import Identity, Progress, take_over
 from streams.runtime.log import Fatal
@@ -37,26 +38,8 @@ DAY = 86_400_000
 _STAMPS = Kept(long, 4096)
 """Times on the wire: neighbours share theirs."""
 _partition = attrgetter("partition")
-LONGEST_HEADER = 1024
-"""Bytes: every record repeats the headers of its submission, so that a small message could become terabytes."""
 _new = tuple.__new__  # a named tuple's own constructor costs three times as much
 
-
-ORIGIN_HEADERS = ("content-type", "waybill-source", "waybill-site", "waybill-received-at")
-
-
-class Origin(NamedTuple):
-    """What the headers of a submission say."""
-
-    content_type: str | None = None
-    source: str | None = None
-    site: str | None = None
-    received_at: str | None = None
-    too_long: str | None = None
-    """Name of a header that says more than LONGEST_HEADER bytes; the others are left out then."""
-
-
-NO_HEADERS = Origin()
 Values = str | tuple[str, ...]
 """Of the fields that a setting names: the text of one, else a tuple of them."""
 
@@ -162,7 +145,7 @@ class ValidateStage:
         version, schema_version = self.pipeline.version, self._schema_version
         rests: Iterable[bytes] = repeat(shared_rest(None, 1, None, None, schema_version, version))
         if any(headers):
-            origins = list(map(_origin, headers[:end]))
+            origins = list(map(read_headers, headers[:end]))
             end = next((n for n, origin in enumerate(origins) if origin.too_long), end)
             records = self._pack.singles(values[:end], [origin[:3] for origin in origins[:end]])
             rests = [
@@ -225,7 +208,7 @@ class ValidateStage:
     def _submission(self, work: Work, progress: Progress, message: Message, chunk: Chunk) -> bool:
         """Produces the records of one submission from `next_index` on; False where the chunk is full before its end."""
         partition, offset, recorded_at, _, value, headers = message
-        content_type, source, site, received_at, too_long = _origin(headers) if headers else NO_HEADERS
+        content_type, source, site, received_at, too_long = read_headers(headers) if headers else NO_HEADERS
         condemned = chunk.condemned.get((partition, offset))
         if self._clamped:
             # Once (VA5): later chunks of a submission are bounded by what its first came to, not by their clock.
@@ -239,7 +222,7 @@ class ValidateStage:
         if condemned is not None:
             refusal = _unprocessable(submission, condemned)
         elif too_long is not None:
-            refusal = _headed_too_long(submission, too_long)
+            refusal = refuse_header(submission, too_long)
         unpacked = self._unpacked(progress, message, submission, refusal)
         count, version, digest = unpacked.count, progress.topology_version, sha256(value or b"")
         rest = shared_rest(received_at, count, source, site, self._schema_version, version)
@@ -378,13 +361,6 @@ def _unprocessable(submission: Submission, error: str) -> Refusal:
     return refuse_whole(submission, Finding(UNPROCESSABLE, "", error))
 
 
-def _headed_too_long(submission: Submission, header: str) -> Refusal:
-    words = (
-        f"the header has more than {LONGEST_HEADER:,} bytes, and every record would repeat it: publish a shorter one"
-    )
-    return refuse_whole(submission, Finding(OUT_OF_RANGE, f"headers.{header}", words))
-
-
 class _Rest:
     """What is left of such a submission when a part of it has committed with its count: each record by itself, since
     every one of them was promised an answer. Those that cannot be worked share one refusal."""
@@ -400,20 +376,6 @@ class _Rest:
             except Exception:  # noqa: BLE001 - it becomes this record's dead letter
                 item = self._refusal
             yield item
-
-
-def _decode(value: bytes) -> str:
-    """A header as text; bytes that are no UTF-8 are shown with escapes rather than refused."""
-    return value.decode("utf-8", "backslashreplace")
-
-
-def _origin(headers: Iterable[tuple[str, bytes | None]]) -> Origin:
-    get = dict(headers).get
-    values = [get(name) for name in ORIGIN_HEADERS]
-    for name, value in zip(ORIGIN_HEADERS, values, strict=True):
-        if value is not None and len(value) > LONGEST_HEADER:
-            return Origin(too_long=name)
-    return _new(Origin, (*[None if value is None else _decode(value) for value in values], None))
 
 
 def values_of(names: Sequence[str]) -> Callable[[Mapping[str, str]], Values]:

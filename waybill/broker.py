@@ -176,14 +176,17 @@ class Broker:
             raise BrokerError(f"Kafka cannot keep its data in a folder with a comma in its name: {self.home}")
         java = find_java()
         libs = kafka_libs(self._say)
-        options = [BRIEF, *class_archive(java, libs, self._run_once, self._say)] if self.brief else []
-        return self._start(self._java(java, libs, *options))
 
-    def _run_once(self, home: Path, option: str) -> None:
-        """Another broker starts in `home` with this JVM option and stops: the JVM writes something at its end."""
-        other = Broker(home, say=self._say)
-        other._start(other._java(find_java(), kafka_libs(self._say), BRIEF), option)
-        other.stop()
+        def run_once(home: Path, option: str) -> None:
+            other = Broker(home, say=self._say)
+            try:
+                other._start(other._java(java, libs, BRIEF), option)
+                other.stop()
+            finally:
+                other.kill()  # nothing stays behind of one that did not stop
+
+        options = [BRIEF, *class_archive(java, libs, run_once, self._say)] if self.brief else []
+        return self._start(self._java(java, libs, *options))
 
     def _java(self, java: str, libs: Path, *options: str) -> list[str]:
         logging = f"-Dlog4j2.configurationFile={self.home / 'log4j2.properties'}"

@@ -30,7 +30,7 @@ def table(facts: Facts, verdicts: list[Verdict]) -> str:
         lines += [f"       {finding.words}: {', '.join(finding.ids)}" for finding in verdict.findings[:SHOWN]]
         if len(verdict.findings) > SHOWN:
             lines.append(f"       and {len(verdict.findings) - SHOWN} more")
-    lines.append(f"digest {result_digest(facts)}")
+    lines.append(f"{'I12':4} {'same seed, same result':40} not judged by one round; digest {result_digest(facts)}")
     return "\n".join([*lines, last_line(facts, verdicts)])
 
 

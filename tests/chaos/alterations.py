@@ -287,7 +287,7 @@ def given_up(evidence: Evidence, find: Finder) -> Evidence:
 def killed_untried(evidence: Evidence, find: Finder) -> Evidence:
     """A dead letter without any attempt."""
     batch = dead_batch(find)
-    rows = [m.at for m in find.facts.decoded("delivery") if m.name and m.value["batch_id"].hex() == batch]
+    rows = [at for key, rows in find.facts.write_aheads.items() if key[0] == batch for at in rows]
     return without(evidence, "delivery", *rows)
 
 

@@ -136,10 +136,11 @@ class Finder:
         return [m for m in self.facts.decoded(short) if m.name and state in (None, m.value.get("state"))][-1]
 
     def effect(self, kind: str) -> Effect:
-        """An effect at a partner of this kind, of a delivered batch with several records."""
+        """An effect at a partner of this kind, of a delivered batch with several records, which is no part of one."""
         for effect in self.facts.effects:
-            places = self.facts.batch[effect.batch].places
-            if self.facts.round.partners[effect.partner]["kind"] == kind and len(places) > 1:
+            batch = self.facts.batch[effect.batch]
+            several = len(batch.places) > 1 and batch.parent is None
+            if self.facts.round.partners[effect.partner]["kind"] == kind and several:
                 return effect
         raise AssertionError(f"no {kind} partner has a batch of several records")
 

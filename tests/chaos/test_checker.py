@@ -191,7 +191,7 @@ def test_i3_a_duplicate_of_another_record_than_it_met(evidence: Evidence, find: 
 
 def test_i3_dead_with_a_known_outcome_though_the_partner_has_it(evidence: Evidence, find: Finder) -> None:
     dead = find.of("dead in dispatch", outcome_unknown=False)
-    batch = find.facts.batches_of[dead][0].id
+    batch = find.facts.answers[dead][0].batch or ""
     digest = next(line.digest for line in evidence.ledger if line.key == batch)
     altered = ledger(evidence, *evidence.ledger, LedgerLine("effect", batch, digest, 1, 1, None))
     assert find.facts.record_id(dead) in found(altered, "I3")

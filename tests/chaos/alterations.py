@@ -294,7 +294,7 @@ def killed_untried(evidence: Evidence, find: Finder) -> Evidence:
 def elsewhere(evidence: Evidence, find: Finder) -> Evidence:
     """What one partner has, at the other."""
     effect = find.effect("object-store")
-    line = LedgerLine("effect", effect.batch, effect.digest, 1, 1, None)
+    line = LedgerLine("effect", effect.batch, effect.digest, 1, 1, None, partner=find.effect("http").partner)
     return ledger(evidence, *evidence.ledger, line)
 
 

@@ -334,6 +334,41 @@ def test_a_batch_that_died_is_told_by_trace_and_the_books(ask: Ask, bench: Bench
     assert ask("table", "rebuild", "demo", "delivery", "--compare").code == 0
 
 
+def test_a_split_batch_is_followed_into_its_halves_by_every_command(ask: Ask, bench: Bench, tmp_path: Path) -> None:
+    ids = fill(ask, tmp_path)
+    bench.validate()
+    bench.batch()
+    bench.dispatch(Outcome(OutcomeKind.TOO_LARGE, "413 no"))
+    rows = [bench.codec.decode(message.value or b"")[1] for message in bench.messages("delivery")]
+    left, right = ({row["first"]: row["batch_id"] for row in rows if row["parent"]}[first].hex() for first in (0, 1))
+    flying = [line for line in ask("reconcile", "demo").out.splitlines() if line.startswith("in flight")]
+    assert [half in line for half, line in zip((left, right, right), flying, strict=True)] == [True] * 3
+    assert ask("table", "rebuild", "demo", "delivery", "--compare").code == 0
+
+    bench.dispatch()
+    bench.dispatch()
+    ran = ask("reconcile", "demo")
+    assert (ran.code, ran.out) == (0, "conservation: received=6 acknowledged=3 dead=2 duplicate=1 in-flight=0\n")
+    ran = ask("table", "rebuild", "demo", "delivery", "--compare", "--json")
+    assert (ran.code, ran.rows[-1]["rows"]) == (0, 3), ran.out
+    ran = ask("trace", f"{ids['a-three.json']}/2", "--json")
+    (split,) = [row for row in ran.rows if row["step"] == "SPLIT"]
+    assert (split["answer"], split["part"], split["records"]) == ("413 no", right, 2)
+    (acked,) = [row for row in ran.rows if row["step"] == "ACKNOWLEDGED"]
+    state = ran.rows[-1]
+    assert (state["transmission"], state["delivery"]["batch_id"]) == ("Delivered", right)
+    assert (acked["batch_id"], split["batch_id"]) == (right, state["batch_id"])
+    assert {row["record"][-2:] for row in ask("trace", right, "--json").rows} == {"/1", "/2"}
+
+    message = next(m for m in bench.messages("delivery") if (m.key or b"").hex() == right)
+    _, fields = bench.codec.decode(message.value or b"")
+    bench.write(
+        Output("delivery", message.partition, message.key, bench.codec.encode("delivery", fields | {"first": 0}))
+    )
+    ran = ask("table", "rebuild", "demo", "delivery", "--compare")
+    assert (ran.code, "is no half of" in ran.out) == (1, True)
+
+
 def test_audit_verify_passes_a_true_chain_and_names_a_broken_one(ask: Ask, bench: Bench, tmp_path: Path) -> None:
     assert ask("audit", "verify", "demo").code == 3, "nothing checked is not fine"
     finished(ask, bench, tmp_path)

@@ -248,6 +248,9 @@ class Observer:
             self._told.pop(batch, None)
             tell, what = (self._log.info, "delivered") if state == "sent" else (self._log.error, "batch is dead")
             tell(what, **self._known(row), records=row["count"])
+        elif state == "split":
+            self._told.pop(batch, None)
+            self._log.warning("batch goes on in halves", **self._known(row), records=row["count"])
         elif state == "pending" and attempt:
             self._tell_of(batch, attempt)
             if row["spared"] and not row["not_before"]:

@@ -191,6 +191,17 @@ def test_metrics_tell_of_each_partner_its_state_its_queue_and_what_its_answers_w
     assert value("waybill_partner_attempts_total", status="none", **told) == 1
 
 
+def test_a_batch_that_its_partner_finds_too_large_is_said_to_go_on_in_halves(lines: Lines) -> None:
+    world = driver(Answers(Outcome(OutcomeKind.TOO_LARGE, "413 too much")))
+    world.publish("k", reading(0))
+    world.publish("k", reading(1))
+    world.finish()
+    found = lines()
+    (line,) = named(found, "batch goes on in halves")
+    assert (line["level"], line["attempt"], line["records"], line["answer"]) == ("warning", 1, 2, "413 too much")
+    assert [line["records"] for line in named(found, "delivered")] == [1, 1]
+
+
 def test_a_batch_that_dies_is_an_error_with_the_same_fields(lines: Lines) -> None:
     world = driver(Answers(Outcome(OutcomeKind.REFUSED, "422 no")))
     world.publish("k", reading(0))

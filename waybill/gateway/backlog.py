@@ -135,8 +135,8 @@ class BacklogWatch(threading.Thread):
             self.join()
 
     def first(self, seconds: float = STALE_SECONDS) -> bool:
-        """Looks until every pipeline is known; whether it came to that. A new broker has no coordinator yet, and one that
-        has just started may still be looking for it."""
+        """Looks until every pipeline is known; whether it came to that. A broker that was started a moment ago has no
+        coordinator yet."""
         deadline = time.monotonic() + seconds
         self.look()
         while any(backlog.now() is None for _, backlog in self._backlogs):

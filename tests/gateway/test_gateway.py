@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -184,6 +185,22 @@ def test_connections_are_bounded() -> None:
         held.pop().close()
         wait_for(lambda: running.post(b"x").status == 202, 20, "there is room again")
         held.pop().close()
+
+
+def test_who_is_one_too_many_is_told_so_however_slowly_it_speaks() -> None:
+    with gateway(connections=1) as running:
+        held, late = running.connect(), running.connect()
+        held.request("POST", "/v1/demo/records", b"x")
+        assert said(held).status == 202
+        late.connect()
+        ended = select.poll()
+        ended.register(late.sock, select.POLLRDHUP)
+        assert ended.poll(20_000), "the answer is not over"
+        for _ in range(2):  # the second write fails where the first one was answered by a reset
+            late.send(b"POST /v1/demo/records HTTP/1.1\r\n")
+        assert late.sock.recv(4096).startswith(b"HTTP/1.1 503 ")
+        held.close()
+        late.close()
 
 
 def test_a_stop_answers_what_was_taken_and_takes_nothing_more() -> None:

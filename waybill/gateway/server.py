@@ -20,6 +20,9 @@ HEAD_SECONDS = 20.0
 """For the first request of a connection: whoever says nothing holds a place for nothing."""
 KEEP_ALIVE_SECONDS = 75.0
 """An idle connection is closed after this; proxies close theirs after 60 s as a rule."""
+LINGER_SECONDS = 2.0
+"""For a connection that is one too many to take its answer: closed at once it would be reset by what it still sends,
+and a reset can overtake the answer."""
 POLL_SECONDS = 0.1
 LOG = structlog.get_logger("waybill.gateway")
 
@@ -89,7 +92,7 @@ class _Connection(web.RequestHandler):
 
 
 class _TooMany(asyncio.Protocol):
-    """Takes the place of a connection that is one too many."""
+    """Takes the place of a connection that is one too many: says so, and drops what comes until the client hangs up."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -102,7 +105,8 @@ class _TooMany(asyncio.Protocol):
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )
         transport.write(head.encode() + body)
-        transport.close()
+        transport.write_eof()
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, transport.abort)
 
 
 class Server(web.Server):

@@ -123,11 +123,16 @@ class Pauses:
         self._obeyed: dict[str, Order] = {}
         self._seen = 0
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there are orders that have not been looked at."""
+        return self._orders.learnt != self._seen
+
     def obey(self, stage: DispatchStage) -> None:
         """Looks at the orders as they are now; says so where one is new."""
-        learnt = self._orders.learnt
-        if learnt == self._seen:
+        if not self.waiting:
             return
+        learnt = self._orders.learnt
         paused, self._seen = self._orders.paused(self._pipeline), learnt
         for partner in paused.keys() - self._obeyed.keys():
             self._say(log.warning, "partner is paused", partner, paused[partner])

@@ -33,7 +33,8 @@ COMMITTED_SECONDS = 1.0
 IDLE_SLICE = 0.05
 """Longest wait for a first message before a rebalance is noticed, of a fetch that does not rest."""
 REST = 1.0
-"""A fetch that may wait so long rests: it wakes for messages and callbacks alone, and lets go of what it can."""
+"""A fetch that may wait so long rests: it lets go of what it can, wakes for a message and for callbacks, and looks so
+often whether it is called or its assignment has changed: a turn of the whole loop costs ten times such a look."""
 FILL_SLICE = 0.02
 """Longest wait for a slice to fill."""
 PASSED = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
@@ -69,7 +70,9 @@ class KafkaLog:
         self._watchdog = Watchdog(f"{self._settings.producer['transactional.id']}")
         patience = self._settings.patience
         self.progressed: Callable[[], None] = lambda: None
-        """Called while tables are read, with every slice."""
+        """Called while tables are read, with every slice, and while a fetch rests."""
+        self.called: Callable[[], bool] = lambda: False
+        """Whether something else than a message waits for the stage: it ends a rest."""
         self._tables = Reader(
             self._settings.reader, self._cluster, patience, self._keep_alive, progressed=lambda: self.progressed()
         )
@@ -174,9 +177,8 @@ class KafkaLog:
         self._hold(held)
         messages: list[Message] = []
         filled = 0
-        idle_slice = IDLE_SLICE
-        if timeout >= REST:
-            idle_slice = timeout
+        resting = timeout >= REST
+        if resting:
             self._tables.rest()
             self._positions.rest()
         deadline = time.monotonic() + timeout
@@ -185,7 +187,7 @@ class KafkaLog:
             if messages:
                 raw = self._poll(min(SLICE, records - len(messages)), min(wait, FILL_SLICE))
             else:  # returns with the first message, or soon to serve callbacks
-                raw = self._poll(1, min(wait, idle_slice))
+                raw = self._poll(1, min(wait, REST if resting else IDLE_SLICE))
             if self._changed:
                 return self._report()  # what was read belongs to an assignment that is no more
             raw = self._without_errors(raw)
@@ -198,6 +200,10 @@ class KafkaLog:
                 filled += sum(map(len, raw))
             if len(messages) >= records or filled >= size or time.monotonic() >= deadline:
                 break
+            if resting and not messages:
+                self.progressed()
+                if self.called():
+                    break
         if messages:
             failpoints.hit(f"{self._stage}:after-fetch")
         return Fetched(messages, frozenset(), frozenset(), self._token)

@@ -35,9 +35,10 @@ RECOVERIES = 10
 IDLE_TIMEOUT = 0.2
 """Seconds a fetch waits when nothing is going on."""
 
-REST_TIMEOUT = 1.0
+REST_TIMEOUT = 5.0
 """The same once nothing has gone on for `REST_AFTER` seconds and nothing becomes due meanwhile: a message ends the wait
-at once, only a stop and a change of assignment are noticed so much later. An idle stage costs what its turns cost."""
+at once; whatever else wants the stage, and a change of assignment, ends it as soon as the log looks. An idle stage
+costs what its turns cost."""
 
 REST_AFTER = 5.0
 """Seconds."""

@@ -173,7 +173,7 @@ class StageThread(threading.Thread):
             settings.bootstrap, self.pipeline, self.stage_name, settings.slot, overrides=overrides,
             cluster=self._worker.cluster,
         )  # fmt: skip
-        self._log.progressed = self.observer.alive
+        self._log.progressed, self._log.called = self.observer.alive, self._called
         exchange = self._build_stage(self._log)
         runner = self.runner = Runner(
             self._log, self._stage, self.pipeline.chunk, exchange, self.hand_over, observe=self._watch
@@ -190,6 +190,11 @@ class StageThread(threading.Thread):
         if self._worker.wrong is not None:
             raise self._worker.wrong
         return self._stopping.is_set()
+
+    def _called(self) -> bool:
+        """Whether something but a message waits for this thread."""
+        ordered = self.stage_name == "dispatch" and self._pauses.waiting
+        return ordered or self._stopping.is_set() or self._bounded.is_set() or self._worker.wrong is not None
 
     def _run_to_end(self, runner: Runner) -> None:
         stage = self._stage

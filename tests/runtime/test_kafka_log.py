@@ -438,6 +438,23 @@ def test_input_that_is_held_up_comes_when_it_is_wanted_again(world: World, log: 
     assert fetched(log, 1)[0][0].offset == 5
 
 
+def test_a_rest_lasts_until_a_message_comes_or_the_log_is_called(world: World, log: KafkaLog) -> None:
+    started(log)
+    looks, alive = [False, True], list[None]()
+    log.progressed = lambda: alive.append(None)
+    log.called = lambda: looks.pop(0)
+    assert log.fetch(10, 2**20, 0.0, DEADLINE).messages == []
+    assert (looks, len(alive)) == ([], 2)
+
+    def meanwhile() -> bool:
+        if len(alive) == 3:
+            world.publish("validated", [b"x"])
+        return False
+
+    log.called = meanwhile
+    assert [message.value for message in log.fetch(10, 2**20, 0.0, DEADLINE).messages] == [b"x"]
+
+
 def test_input_that_is_held_up_follows_a_rebalance(world: World, log: KafkaLog) -> None:
     """A member that takes nothing stays a member, and what it gets anew is not paused."""
     world.publish("validated", [b"x"] * 50)

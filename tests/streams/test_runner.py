@@ -370,7 +370,7 @@ def test_c1_a_clock_that_is_set_back_or_put_ahead_moves_no_wait(monkeypatch: pyt
 
 
 def test_a_stage_rests_when_nothing_goes_on_and_nothing_becomes_due(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An idle stage turns once a second; it turns often where it could be late for anything but a stop."""
+    """An idle stage turns every five seconds; it turns often where it could be late for something."""
     toy, waits = Toy(), list[float]()
     due_at = [10**9]
     fetch = toy.log.fetch
@@ -387,12 +387,12 @@ def test_a_stage_rests_when_nothing_goes_on_and_nothing_becomes_due(monkeypatch:
         toy.runner.step()
         return waits[-1]
 
-    assert [wait(seconds) for seconds in (0, 1, 3, 4, 9)] == [0.2, 0.2, 0.2, 1.0, 1.0]
+    assert [wait(seconds) for seconds in (0, 1, 3, 4, 9)] == [0.2, 0.2, 0.2, 5.0, 5.0]
     toy.publish("a g 1")
-    assert wait(0.5) == 1.0  # the message ends that wait
-    assert [wait(seconds) for seconds in (0.5, 4, 1)] == [0.2, 0.2, 1.0]
-    due_at = [toy.now + 1_500]
-    assert [wait(seconds) for seconds in (0.1, 0.5, 0.8)] == [1.0, 0.2, 0.2]
+    assert wait(0.5) == 5.0  # the message ends that wait
+    assert [wait(seconds) for seconds in (0.5, 4, 1)] == [0.2, 0.2, 5.0]
+    due_at = [toy.now + 5_500]
+    assert [wait(seconds) for seconds in (0.1, 0.5, 0.8)] == [5.0, 0.2, 0.2]
 
 
 def _noted(toy: Toy, chunk: Chunk, seen: list[Chunk]) -> Work:

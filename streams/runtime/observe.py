@@ -106,6 +106,10 @@ class Metrics:
         self.partner_paused = Gauge(
             "waybill_partner_paused", "1 while an operator has paused a partner", partner, registry=self.registry
         )
+        self.partner_cap = Gauge(
+            "waybill_partner_batch_cap_records", "Records that a batch for a partner may have (`adaptive`)", partner,
+            registry=self.registry,
+        )  # fmt: skip
         self.partner_unsettled = Gauge(
             "waybill_partner_unsettled_batches", "Batches of a partner without a final answer", partner,
             registry=self.registry,
@@ -190,6 +194,8 @@ class Observer:
                 self._metrics.partner_state.labels(*labels, state).set(state == view.state)
             self._metrics.partner_paused.labels(*labels).set(view.paused)
             self._metrics.partner_unsettled.labels(*labels).set(view.unsettled)
+            if view.cap is not None:
+                self._metrics.partner_cap.labels(*labels).set(view.cap)
             self._metrics.partner_age.labels(*labels).set(max(0, view.age) / 1000)
 
     def _outputs(self, step: Step, topic: str) -> list[bytes]:

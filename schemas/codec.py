@@ -16,12 +16,15 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 MARKER = b"\xc3\x01"
 NAMES = (
-    "validated", "release", "retain", "replay", "batched", "batched_again", "sent", "sent_batch", "dead_letter",
+    "validated", "release", "retain", "replay", "cap", "batched", "batched_again", "sent", "sent_batch", "dead_letter",
     "review", "idempotency", "window", "head", "delivery",
     "partner_state", "control",
 )  # fmt: skip
 """Every kind of message, with its schema in `schemas/wire/`. The audit block's schema belongs to `audit`."""
-OLDER = {"validated-1": "validated", "head-1": "head", "delivery-1": "delivery", "delivery-2": "delivery"}
+OLDER = {
+    "validated-1": "validated", "head-1": "head", "head-2": "head", "delivery-1": "delivery", "delivery-2": "delivery",
+    "partner_state-1": "partner_state",
+}  # fmt: skip
 """Schemas that a kind had before: its messages are still read, and what they lack takes its default."""
 
 

@@ -14,7 +14,8 @@ from schemas.canonical import RawPosition
 Stage = Literal["validate", "batch", "dispatch"]
 OutcomeName = Literal["delivered", "duplicate"]
 ReasonName = Literal["schema_violation", "transient_failure", "conflict"]
-PartnerStanding = Literal["open", "paused", "stopped"]
+PartnerStanding = Literal["open", "paused", "stopped", "well"]
+CapReason = Literal["too_large", "busy", "slow", "well"]
 DeliveryState = Literal["pending", "in_flight", "sent", "dead", "split"]
 
 
@@ -97,6 +98,14 @@ class Retain(TypedDict):
     batch_id: bytes
     begin: bool
     keys: list[RetainedKey]
+
+
+class Cap(TypedDict):
+    """From here on, batches for a partner have so many records at most (DI7)."""
+
+    partner: str
+    records: int
+    reason: CapReason
 
 
 class ReplayedRecord(RawPositionPart):
@@ -256,6 +265,13 @@ class TablePart(TypedDict):
     topic_id: str
 
 
+class CapInForce(TypedDict):
+    """What the last `Cap` of a partner says."""
+
+    partner: str
+    records: int
+
+
 class Head(TypedDict):
     """Progress of one stage on one partition."""
 
@@ -272,6 +288,7 @@ class Head(TypedDict):
     sources: list[RawPositionPart]
     committed: int
     tables: list[TablePart]
+    caps: list[CapInForce]
 
 
 class Delivery(TypedDict):
@@ -305,8 +322,17 @@ class Delivery(TypedDict):
     first: int
 
 
+class SizingPart(TypedDict):
+    """How many records a batch for a partner may have, and what was learnt of it."""
+
+    records: int
+    at: int
+    too_large: int
+    too_large_at: int
+
+
 class PartnerState(TypedDict):
-    """Why a partner is left alone, and until when."""
+    """Why a partner is left alone, and until when; and its cap."""
 
     partner: str
     state: PartnerStanding
@@ -314,6 +340,7 @@ class PartnerState(TypedDict):
     until: int
     openings: int
     answer: str | None
+    sizing: SizingPart | None
 
 
 class Control(TypedDict):

@@ -28,6 +28,7 @@ from streams.delivery.backoff import delay
 from streams.delivery.breaker import OFF, BreakerTerms
 from streams.delivery.bucket import FREE, RateTerms
 from streams.delivery.protocol import NONE_REFUSED, Outcome, OutcomeKind
+from streams.sizing import SizeTerms
 from topology.model import BackoffPreset, Pipeline
 from topology.partner import HttpPartner, ObjectStorePartner, Partner
 
@@ -106,6 +107,8 @@ class PartnerTerms:
     """Records in one request; None: any number."""
     max_bytes: int | None = None
     """Of a body; None: any number."""
+    sizing: SizeTerms | None = None
+    """How its batches grow and shrink; None: they do not."""
 
     def above(self, row: Row, size: int = 0) -> str:
         """Why a batch with a body of `size` bytes (0: not known yet) is more than the partner takes, in words; empty if
@@ -139,7 +142,7 @@ class Terms:
     @classmethod
     def of(cls, pipeline: Pipeline) -> Terms:
         """The terms a pipeline's YAML states."""
-        partners = {name: _terms(partner, pipeline.retry.attempts) for name, partner in pipeline.partners.items()}
+        partners = {name: _terms(pipeline, name, partner) for name, partner in pipeline.partners.items()}
         retry = pipeline.retry
         return cls(
             retry.attempts,
@@ -152,7 +155,7 @@ class Terms:
         )
 
 
-def _terms(partner: Partner, attempts: int) -> PartnerTerms:
+def _terms(pipeline: Pipeline, name: str, partner: Partner) -> PartnerTerms:
     """What a partner's YAML allows. Its breaker opens before a batch alone has used up its attempts."""
     retention = None
     if partner.key_retention is not None:
@@ -162,12 +165,21 @@ def _terms(partner: Partner, attempts: int) -> PartnerTerms:
     http = partner if isinstance(partner, HttpPartner) else None
     return PartnerTerms(
         OBJECT_STORE_CONNECTIONS if isinstance(partner, ObjectStorePartner) else partner.connections,
-        BreakerTerms(min(own.failures, attempts), int(own.first * 1000), int(own.longest * 1000)),
+        BreakerTerms(min(own.failures, pipeline.retry.attempts), int(own.first * 1000), int(own.longest * 1000)),
         FREE if rate is None else RateTerms(rate.per * 1000 / rate.attempts, rate.burst),
         retention,
         http.max_records if http else None,
         http.max_bytes if http else None,
+        _size_terms(pipeline, name, http) if http else None,
     )
+
+
+def _size_terms(pipeline: Pipeline, name: str, partner: HttpPartner) -> SizeTerms | None:
+    chosen = partner.adaptive
+    if chosen is None:
+        return None
+    sla = None if chosen.sla is None else int(chosen.sla * 1000)
+    return SizeTerms(chosen.min_records, pipeline.cap_for(name, None), chosen.step, sla)
 
 
 Name = Callable[[Row, int, int], bytes]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from schemas.messages import PartnerState
+from schemas.messages import CapReason, PartnerState
 from streams.attempts import Row
 from streams.delivery.protocol import NONE_REFUSED
 
@@ -81,6 +81,8 @@ class Changes:
     rows: dict[tuple[int, bytes], Row | None] = field(default_factory=dict)
     """The table's rows as they are to be, by (partition, batch id); None: a tombstone."""
     partners: dict[tuple[int, str], PartnerState | None] = field(default_factory=dict)
-    """Why partners are left alone, by (partition, partner); None: a tombstone."""
+    """Rows of partners, by (partition, partner); None: a tombstone."""
+    caps: dict[str, tuple[int, CapReason]] = field(default_factory=dict)
+    """Partner -> records that its batches may have from now on, and why (DI7)."""
     events: list[Event] = field(default_factory=list)
     launches: list[Launch] = field(default_factory=list)

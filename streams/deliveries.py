@@ -35,7 +35,7 @@ from streams.attempts import (
 )
 from streams.changes import Broken, Changes, Event, Later, Launch, Prepare, What
 from streams.delivery.protocol import Outcome
-from streams.gate import Batch, Gate
+from streams.gate import Batch, Gate, Heard
 
 TIDY_AT_ONCE = 1_000
 """Settled rows tombstoned at a time: tidying must not make a chunk long."""
@@ -85,7 +85,9 @@ class Deliveries:
     def restore(self, partition: int, rows: Iterable[Row], partners: Iterable[PartnerState] = (), now: int = 0) -> None:
         """Takes a partition over from its table. Whatever was in flight is unknown now (DI2)."""
         for standing in partners:
-            self._gate(standing["partner"]).take_over(standing, now)
+            gate = self._gate(standing["partner"])
+            gate.home = partition
+            gate.take_over(standing, now)
         part = self._parts[partition] = Part()
         unsettled = []
         for row in rows:
@@ -100,6 +102,9 @@ class Deliveries:
 
     def forget(self, partition: int) -> None:
         """Drops a partition: answers still out will be discarded, their entries stay in flight in the table (DI1)."""
+        for gate in self._gates.values():
+            if gate.home == partition:
+                gate.size = None  # what was decided may not have committed: the batch stage obeys the table's word
         part = self._parts.pop(partition, None)
         if part is None:
             return
@@ -187,10 +192,16 @@ class Deliveries:
                 charged.row = spare(charged.row, known, now, self.terms)
                 if not charged.open:  # else the row says it with the answer: a write-ahead is written once
                     changes.rows[charged.partition, charged.row.batch_id] = charged.row
-        if heard.changed:
-            changes.partners[batch.partition, gate.partner] = gate.standing
+        self._told(changes, gate, batch.partition, heard)
         self._apply(changes, batch, settle(batch.row, outcome, now, self.terms, self._rng, heard.outage))
         return True
+
+    def _told(self, changes: Changes, gate: Gate, partition: int, heard: Heard) -> None:
+        """Writes down what was learnt of a partner."""
+        if heard.changed:
+            changes.partners[partition, gate.partner] = gate.row
+        if heard.cap is not None and gate.cap is not None:
+            changes.caps[gate.partner] = gate.cap, heard.cap
 
     def _apply(self, changes: Changes, batch: Batch, result: Settled) -> None:
         """Writes down where a batch stands, and lets the next of its group follow if it is settled."""
@@ -276,6 +287,7 @@ class Deliveries:
         if row.body_digest is not None and prepared.digest != row.body_digest:  # DI3
             return self._apply(changes, batch, dead(row, BODY_DIGEST_CHANGED, row.answer))
         if words := gate.terms.above(row, prepared.size):
+            self._told(changes, gate, batch.partition, gate.found_too_large(batch, now))
             return self._apply(changes, batch, too_large(row, words))
         batch.row = row = write_ahead(row, now, prepared.digest, prepared.version)
         batch.open = True

@@ -51,6 +51,8 @@ class PartnerView(NamedTuple):
     """Milliseconds since the first record of the oldest of them was recorded."""
     paused: bool = False
     """By an operator's order."""
+    cap: int | None = None
+    """Records that its batches may have; None: nobody watches."""
 
 
 class DispatchStage:
@@ -123,6 +125,7 @@ class DispatchStage:
                 len(gate.waiting),
                 now - min(batch.row.recorded_at for batch in gate.waiting.values()) if gate.waiting else 0,
                 gate.paused,
+                gate.cap,
             )
             for gate in self.deliveries.gates
         ]
@@ -246,6 +249,10 @@ class DispatchStage:
         for (partition, partner), standing in changes.partners.items():
             value = None if standing is None else self.codec.encode("partner_state", standing)
             work.outputs.append(Output("delivery", partition, PARTNER_KEY + partner.encode(), value))
+        for partner, (records, reason) in changes.caps.items():
+            # On every partition of `validated`: windows for one partner are open in all of them (DI7).
+            cap = self.codec.encode("cap", {"partner": partner, "records": records, "reason": reason})
+            work.outputs += [Output("validated", p, partner.encode(), cap) for p in range(self.pipeline.partitions)]
         for launch in changes.launches:
             body: Body = launch.prepared.body
             work.effects.append(body.envelope(launch.row))

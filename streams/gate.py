@@ -1,4 +1,5 @@
-"""Owns what one partner lets through: its limit of open attempts, its pauses, its breaker and its rate (DI7).
+"""Owns what one partner lets through: its limit of open attempts, its pauses, its breaker, its rate and the size of its
+batches (DI7).
 
 Pure: the time is passed in. Deliveries asks before each attempt and tells every answer; what stands here is of the
 partner as a whole, never of one batch.
@@ -11,11 +12,12 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
 
-from schemas.messages import PartnerStanding, PartnerState
+from schemas.messages import CapReason, PartnerStanding, PartnerState
 from streams.attempts import PartnerTerms, Row, put_off
 from streams.delivery.breaker import Breaker
 from streams.delivery.bucket import Bucket
 from streams.delivery.protocol import Outcome, OutcomeKind
+from streams.sizing import Sent, Size, heard, restored, too_large
 
 
 @dataclass(slots=True, eq=False)
@@ -45,7 +47,9 @@ class Heard(NamedTuple):
     give_back: tuple[Charge, ...] = ()
     """Attempts before it that this outage cost, too."""
     changed: bool = False
-    """`Gate.standing` is to be written."""
+    """`Gate.row` is to be written."""
+    cap: CapReason | None = None
+    """Why `Gate.cap` is another one now."""
 
 
 @dataclass(slots=True, eq=False)
@@ -66,6 +70,10 @@ class Gate:
     """Every unsettled batch, in the order they came."""
     standing: PartnerState | None = None
     """Why it is left alone, as the table says or is to say."""
+    size: Size | None = None
+    """What was learnt about the size of its batches; None: nothing yet."""
+    home: int | None = None
+    """Partition of `batched` in whose table its row stands."""
     _probe: Batch | None = None
     _charges: list[Charge] = field(default_factory=list)
 
@@ -99,6 +107,49 @@ class Gate:
 
     def hear(self, batch: Batch, outcome: Outcome, probe: bool, now: int, rng: Random) -> Heard:
         """An attempt of `batch` was answered; `probe` as `end` said."""
+        self.home = batch.partition
+        found = self._hear(batch, outcome, probe, now, rng)
+        terms, row = self.terms.sizing, batch.row
+        if terms is None or row.parent is not None or found.outage:
+            return found
+        sent = Sent(row.count, row.last_attempt_at)
+        return self._resized(found, *heard(self._size(), terms, sent, outcome, now))
+
+    def found_too_large(self, batch: Batch, now: int) -> Heard:
+        """A batch is above the partner's own bounds, and was not sent."""
+        self.home = batch.partition
+        terms, row = self.terms.sizing, batch.row
+        if terms is None or row.parent is not None:
+            return Heard()
+        return self._resized(Heard(), *too_large(self._size(), terms, Sent(row.count, now), now))
+
+    def _size(self) -> Size:
+        return self.size or Size(self.cap or 0)
+
+    def _resized(self, found: Heard, size: Size, reason: CapReason | None) -> Heard:
+        before, self.size = self._size(), size
+        return found._replace(changed=found.changed or size._replace(calm=before.calm) != before, cap=reason)
+
+    @property
+    def cap(self) -> int | None:
+        """Records that a batch for it may have; None: nobody watches."""
+        terms = self.terms.sizing
+        return None if terms is None else terms.most if self.size is None else self.size.records
+
+    @property
+    def row(self) -> PartnerState | None:
+        """As it stands in the table; None: there is nothing to tell."""
+        size = self.size if self.size is not None and self.size.at else None
+        if self.standing is None and size is None:
+            return None
+        at = size.at if size else 0
+        well: PartnerState = {
+            "partner": self.partner, "state": "well", "at": at, "until": at, "openings": 0, "answer": None,
+            "sizing": None,
+        }  # fmt: skip
+        return {**(self.standing or well), "sizing": size.message() if size else None}
+
+    def _hear(self, batch: Batch, outcome: Outcome, probe: bool, now: int, rng: Random) -> Heard:
         match outcome.kind:
             case OutcomeKind.PAUSED | OutcomeKind.STOPPED:
                 return self._left_alone(outcome, now)
@@ -139,11 +190,16 @@ class Gate:
             "until": until,
             "openings": self.breaker.openings,
             "answer": outcome.answer,
+            "sizing": None,
         }
 
     def take_over(self, standing: PartnerState, now: int) -> None:
         """What the table says of the partner, after a restart or from the worker before. It is left alone no longer
         from now than it would have been in all: the clock that wrote it may have been ahead of ours (fault C1)."""
+        if self.terms.sizing is not None and standing["sizing"] is not None:
+            self.size = restored(standing["sizing"], self.terms.sizing, now)
+        if standing["state"] == "well":
+            return
         until = min(standing["until"], now + max(0, standing["until"] - standing["at"]))
         self.standing = standing
         if standing["openings"] and self.terms.breaker.failures:

@@ -19,6 +19,7 @@ from schemas.codec import Codec, WireError
 from schemas.errors import CONFLICTING_VERSION, STALE_VERSION, UNPROCESSABLE, Finding
 from schemas.messages import position_of, position_part
 from schemas.validated import Front, front_of
+from streams.caps import Caps
 from streams.deadletter import DeadLetters
 from streams.frozen import frozen, line_key
 from streams.identity import RETAINED, Version, VersionStore
@@ -67,6 +68,7 @@ class Lot:
         self.partition = progress.partition
         self.windows = Windows(terms.pipeline.pipeline, self.partition)
         self._strands = strands()
+        self.caps = Caps(terms.pipeline, progress.caps)
         self.position = progress.processed_through + 1
         """Next offset to be read."""
         self.observed_at = 0
@@ -107,7 +109,7 @@ class Lot:
         pending, find = versions.pending, versions.store.find
         row_header, partition = self.terms.row_header, self.partition
         batching = self.terms.pipeline.batching
-        most_records, most_bytes, bounded = batching.max_records, batching.max_bytes, batching.max_reread is not None
+        most_bytes, bounded = batching.max_bytes, batching.max_reread is not None
         stream_time, admitted_at = -1, b""
         for message, front in zip(messages, self.terms.fronts(map(_value, messages)), strict=True):
             offset = message.offset
@@ -151,11 +153,12 @@ class Lot:
                     if window is None:
                         before = self.bytes_read - size
                         window = windows.open(
-                            line, partner, offset, recorded_at, stream_time, now, self.sequence, before
-                        )
+                            line, partner, offset, recorded_at, stream_time, now, self.sequence, before,
+                            self.caps.most(partner),
+                        )  # fmt: skip
                     windows.put(window, offset, member % (hexlify(digest), raw_offset, index), data, recorded_at)
-                    if len(window.records) >= most_records:
-                        self._seal(work, window, "count")
+                    if len(window.records) >= window.most:
+                        self._seal(work, window, self.caps.reason(window.most))
                 progress.processed_through = offset
             if windows.size > room:
                 room = relieve()
@@ -189,6 +192,8 @@ class Lot:
                 self._retain(work, value)
             elif name == "replay":
                 self._replay(work, value)
+            elif name == "cap":
+                self._cap(work, value)
             else:
                 self._condemned(work, message, condemned or f"a {name} message has no business in `validated`")
         if not again:
@@ -235,8 +240,8 @@ class Lot:
         progress.note(action, "", raw, digest)
         self._bytes_bound(work, line, len(message.value or b"") + claimed)
         window = self._add(message, record, line, progress.stream_time, now)
-        if len(window.records) >= self.terms.pipeline.batching.max_records:
-            self._seal(work, window, "count")
+        if len(window.records) >= window.most:
+            self._seal(work, window, self.caps.reason(window.most))
         return None
 
     def _whole(self, message: Message) -> dict[str, Any]:
@@ -283,7 +288,19 @@ class Lot:
         work.outputs.append(output)
         self.progress.note("REJECT", UNPROCESSABLE, raw, digest)
 
-    # ---- releases, retains, replays ------------------------------------------------------------------
+    # ---- caps, releases, retains, replays ------------------------------------------------------------
+
+    def _cap(self, work: Work, cap: Mapping[str, Any]) -> None:
+        """Batches for a partner have so many records from here on (DI7). A window that holds as many is sealed as it
+        is, even with more.
+
+        The head keeps it. So whoever reads again up to `processed_through` needs no cap before it: what was sealed by
+        those lies below `sealed_through`, and the windows that are still open are not full by the last of them."""
+        most = self.caps.learn(cap["partner"], cap["records"])
+        for window in [window for window in self.windows if window.partner == cap["partner"]]:
+            window.most = most
+            if len(window.records) >= most:
+                self._seal(work, window, self.caps.reason(window.most))
 
     def _release(self, work: Work, release: Mapping[str, Any]) -> None:
         """A record died with a known outcome: its version, and no other, stops guarding the key (BA8)."""
@@ -343,7 +360,7 @@ class Lot:
         return self.windows.add(
             line, record.shared.partner, message.offset, record.raw, record.digest, message.value or b"",
             record.recorded_at, opened_at, now, self.sequence, self.bytes_read - len(message.value or b""),
-            record.claimed,
+            self.caps.most(record.shared.partner), record.claimed,
         )  # fmt: skip
 
     def _linger(self, work: Work) -> None:

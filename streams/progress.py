@@ -55,6 +55,8 @@ class Progress:
     """Input offset committed together with this head; -1: a head written before it was noted."""
     tables: dict[str, str] = field(default_factory=dict)
     """Kafka's topic ids of the stage's other tables, by short name."""
+    caps: dict[str, int] = field(default_factory=dict)
+    """Batch only: partner -> records, as the last cap message up to `processed_through` says (DI7)."""
     entries: list[Noted] = field(default_factory=list)
     """Of this transaction, in the order of the chain."""
 
@@ -123,6 +125,7 @@ class Progress:
             ],
             "committed": self.committed,
             "tables": [{"table": table, "topic_id": topic_id} for table, topic_id in sorted(self.tables.items())],
+            "caps": [{"partner": partner, "records": records} for partner, records in sorted(self.caps.items())],
         }
 
     def restore(self, row: Mapping[str, Any]) -> None:
@@ -137,6 +140,7 @@ class Progress:
             for s in row["sources"]
         }
         self.tables = {part["table"]: part["topic_id"] for part in row["tables"]}
+        self.caps = {cap["partner"]: cap["records"] for cap in row["caps"]}
 
 
 class Takes(Protocol):

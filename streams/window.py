@@ -58,6 +58,8 @@ class Window:
     first_byte: int
     """Bytes of messages read before its first record's."""
     hash: Any
+    most: int
+    """Records that it may have."""
     last_offset: int = -1
     size: int = 0
     """Bytes of its messages."""
@@ -120,12 +122,13 @@ class Windows:
         opened_wall: int,
         sequence: int,
         first_byte: int,
+        most: int,
         claimed: int = 0,
     ) -> Window:
         """Puts an admitted record into its line's window, opening one where needed."""
         window = self._open.get(line)
         if window is None:
-            window = self.open(line, partner, offset, recorded_at, opened_at, opened_wall, sequence, first_byte)
+            window = self.open(line, partner, offset, recorded_at, opened_at, opened_wall, sequence, first_byte, most)
         topic = self._topics.get(raw.topic)
         if topic is None:
             topic = self._topics[raw.topic] = json.dumps(raw.topic)
@@ -143,9 +146,10 @@ class Windows:
         opened_wall: int,
         sequence: int,
         first_byte: int,
+        most: int,
     ) -> Window:
         """Opens a line's window for the record at `offset`, which must be put into it next."""
-        window = Window(line, partner, offset, opened_at, opened_wall, sequence, first_byte, hashlib.sha256())
+        window = Window(line, partner, offset, opened_at, opened_wall, sequence, first_byte, hashlib.sha256(), most)
         window.hash.update(manifest_head(self._pipeline, self._partition, line).encode())
         window.first_recorded_at = recorded_at
         self._open[line] = window

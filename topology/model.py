@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from schemas.settings import Number, Settings, Whole
 from schemas.wording import RulesBroken
-from topology.partner import Partner
+from topology.partner import HttpPartner, Partner
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
 
@@ -268,6 +268,11 @@ class Pipeline(Settings):
             if partner.body == "record" and self.batching.max_records != 1:
                 what = f"must be 1: partner {name} takes one record at a time (`body: record`)"
                 wrong.append((("batching", "max_records"), what))
+            if isinstance(partner, HttpPartner) and partner.adaptive is not None:
+                least, most = partner.adaptive.min_records, self._most_records(partner)
+                if least > most:
+                    what = f"a batch for partner {name} has {most} records at most; its adaptive.min_records is {least}"
+                    wrong.append((("batching", "max_records"), f"{what}: lower it to {most} or less"))
         own = [self.topic(short) for short in SHORT_NAMES]
         if self.raw_topic in [*own, CONTROL_TOPIC]:
             wrong.append(
@@ -321,6 +326,21 @@ class Pipeline(Settings):
         if isinstance(self.partner, str):
             return self.partner
         return self.partner.map.get(fields[self.partner.by], self.partner.default)
+
+    # How many records a batch may have: the batch stage cuts by it, and dispatch decides caps within it.
+
+    def _most_records(self, partner: HttpPartner) -> int:
+        most = self.batching.max_records
+        return most if partner.max_records is None else min(most, partner.max_records)
+
+    def cap_for(self, partner: str, told: int | None) -> int:
+        """Records in a batch for a partner, where the last cap message said `told` (None: there was none). It is
+        within the partner's bounds whatever was told, and without `adaptive` nothing told counts."""
+        found = self.partners.get(partner)
+        if not isinstance(found, HttpPartner) or found.adaptive is None:
+            return self.batching.max_records
+        most = self._most_records(found)
+        return most if told is None else min(most, max(found.adaptive.min_records, told))
 
     @property
     def partner_names(self) -> list[str]:

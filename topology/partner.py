@@ -150,6 +150,21 @@ class Rate(Settings):
     burst: Whole = Field(1, ge=1, description="attempts at once, saved up while there was nothing to send")
 
 
+class Adaptive(Settings):
+    """How the number of records in a batch follows what a partner takes (BAT-07). It begins at the most there may be:
+    `batching.max_records`, or the partner's `max_records` if that is less."""
+
+    min_records: Whole = Field(50, ge=1, le=100_000, description="records that a batch may always have")
+    step: Whole = Field(
+        100, ge=1, le=100_000, description="records more, each time that full batches were taken in time"
+    )
+    sla: Number | None = Field(
+        None,
+        gt=0,
+        description="seconds in which the partner is to answer; a later answer halves the cap; none: none does",
+    )
+
+
 class Probe(Settings):
     """What `waybill partner test` asks an HTTP partner. The methods are those that change nothing (RFC 9110, 9.2.1)."""
 
@@ -246,6 +261,9 @@ class HttpPartner(Settings):
         None, gt=0, description="seconds in which nothing comes back, then the outcome is unknown; none: `timeout`"
     )
     connections: Whole = Field(8, ge=1, le=1000, description="pooled connections of the one client")
+    adaptive: Adaptive | None = Field(
+        None, description="batches grow and shrink with what it takes (BAT-07); none: they do not"
+    )
     max_records: Whole | None = Field(
         None, ge=1, description="records in one request; a batch of more goes on in halves; none: all it has"
     )

@@ -25,6 +25,7 @@ from topology.model import (
     Topic,
 )
 from topology.partner import (
+    Adaptive,
     BasicAuth,
     BearerAuth,
     BreakerSettings,
@@ -61,6 +62,7 @@ SECTIONS: Mapping[str, type[BaseModel]] = {
     "`probe`": Probe,
     "`breaker`": BreakerSettings,
     "`rate`": Rate,
+    "`adaptive`": Adaptive,
     "A partner of `kind: kafka`": KafkaPartner,
     "A partner of `kind: postgres`": PostgresPartner,
     "A partner of `kind: sftp`": SftpPartner,

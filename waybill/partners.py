@@ -66,6 +66,7 @@ def standings(pipeline: Pipeline, rows: Rows, states: Rows, orders: Orders, now:
         newest: Any = max(left_alone.get(name, ()), key=lambda row: row["at"], default=None)
         if newest is not None:
             gate.take_over(newest, now)
+        alone = None if newest is None or newest["state"] == "well" else newest
         waiting = [row["recorded_at"] for row in batches.get(name, ()) if row["state"] in UNSETTLED]
         order = orders.newest(pipeline, name)
         found.append(
@@ -73,9 +74,10 @@ def standings(pipeline: Pipeline, rows: Rows, states: Rows, orders: Orders, now:
                 "pipeline": pipeline.pipeline,
                 "kind": pipeline.partners[name].kind if name in pipeline.partners else None,
                 "state": gate.state(now),
-                "since": utc(newest["at"]) if newest else None,
-                "until": utc(newest["until"]) if newest else None,
+                "since": utc(alone["at"]) if alone else None,
+                "until": utc(alone["until"]) if alone else None,
                 "queue": len(waiting),
+                "cap": gate.cap,
                 "oldest_recorded_at": utc(min(waiting, default=None)),
                 "oldest_age_s": max(0, now - min(waiting)) / 1000 if waiting else None,
                 "paused": bool(order and order.paused),

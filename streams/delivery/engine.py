@@ -150,6 +150,7 @@ class DeliveryEngine:
     async def _deliver(self, envelope: Envelope) -> None:
         """One attempt in one of the partner's slots, with an outcome whatever the sink does."""
         async with self._slots[envelope.partner]:
+            began = time.monotonic()
             sending = self._spawn(self._sinks[envelope.partner].send(envelope))
             seconds = self._deadlines[envelope.partner]
             done, _ = await asyncio.wait({sending}, timeout=seconds)
@@ -164,6 +165,7 @@ class DeliveryEngine:
             else:
                 outcome = sending.result()
             failpoints.hit("dispatch:after-send")
+        outcome = outcome._replace(seconds=time.monotonic() - began)
         with self._changed:
             self._answers.append((envelope, outcome))
             self._changed.notify_all()

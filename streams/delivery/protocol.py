@@ -84,6 +84,8 @@ class Outcome(NamedTuple):
     """What is kept of an answer's body, for people who must find out."""
     at_work: bool = False
     """UNKNOWN, but the partner is well: it said that it is still at it."""
+    seconds: float | None = None
+    """From when the attempt was begun to its end, as the engine measured it; None: nobody did."""
 
 
 class Probed(NamedTuple):

@@ -106,6 +106,10 @@ class Metrics:
         self.partner_paused = Gauge(
             "waybill_partner_paused", "1 while an operator has paused a partner", partner, registry=self.registry
         )
+        self.partner_cap = Gauge(
+            "waybill_partner_batch_cap_records", "Records that a batch for a partner may have (`adaptive`)", partner,
+            registry=self.registry,
+        )  # fmt: skip
         self.partner_unsettled = Gauge(
             "waybill_partner_unsettled_batches", "Batches of a partner without a final answer", partner,
             registry=self.registry,
@@ -139,6 +143,8 @@ class Observer:
         """Batches that are not settled, and the attempt whose end was logged last."""
         self._again: dict[str, int] = {}
         """When partners that are left alone are asked again, ms since epoch."""
+        self._caps: dict[str, int] = {}
+        """Records that batches may have, as told last."""
         self.moved: dict[int, float] = {}
         """When input of a partition was committed last, monotonic."""
 
@@ -190,6 +196,8 @@ class Observer:
                 self._metrics.partner_state.labels(*labels, state).set(state == view.state)
             self._metrics.partner_paused.labels(*labels).set(view.paused)
             self._metrics.partner_unsettled.labels(*labels).set(view.unsettled)
+            if view.cap is not None:
+                self._metrics.partner_cap.labels(*labels).set(view.cap)
             self._metrics.partner_age.labels(*labels).set(max(0, view.age) / 1000)
 
     def _outputs(self, step: Step, topic: str) -> list[bytes]:
@@ -232,13 +240,20 @@ class Observer:
             self._batch(row)
 
     def _partner(self, name: str, value: bytes | None) -> None:
-        if value is None:
-            self._again.pop(name, None)
-            self._log.info("partner is well again", partner=name)
-            return
-        row = self._codec.decode(value)[1]
-        self._again[name] = row["until"]
-        self._left_alone(row)
+        row = None if value is None else self._codec.decode(value)[1]
+        if row is not None and row["sizing"] is not None:
+            self._cap(name, row["sizing"]["records"])
+        if row is None or row["state"] == "well":
+            if self._again.pop(name, None) is not None or row is None:
+                self._log.info("partner is well again", partner=name)
+        elif self._again.get(name) != row["until"]:
+            self._again[name] = row["until"]
+            self._left_alone(row)
+
+    def _cap(self, name: str, records: int) -> None:
+        if self._caps.get(name) != records:
+            self._caps[name] = records
+            self._log.info("batch cap", partner=name, records=records)
 
     def _batch(self, row: dict[str, Any]) -> None:
         """OBS-07: every attempt but the last has one warning, with its number, why it was not the last, and how long

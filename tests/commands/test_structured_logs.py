@@ -18,6 +18,7 @@ from streams.stage import Work
 from tests.commands.conftest import Lines, Setup, Terminal
 from tests.delivery.worlds import canned_port, envelope, http, run
 from tests.streams.dispatch_desk import Desk
+from tests.streams.test_dispatch_caps import desk as adaptive_desk
 from topology.load import load_pipeline
 
 ALWAYS = {"event", "level", "timestamp", "pipeline", "stage", "schema_version"}
@@ -161,6 +162,20 @@ def test_a_partner_that_is_down_is_told_once_and_again_when_it_is_well(lines: Li
     world.advance(60)
     found = lines()
     assert (named(found, "partner is well again")[0]["partner"], len(named(found, "delivered"))) == ("lake", 1)
+
+
+def test_a_cap_is_told_when_it_changes_beside_why_its_partner_is_left_alone(lines: Lines) -> None:
+    desk = adaptive_desk()
+    observer = Observer(Metrics(), desk.pipeline, "dispatch", SingleObjectCodec(), "1", lambda: desk.now)
+    desk.batch("a", size=8, partner="clinic")
+    for work in (desk.answer("paused", retry_after=1), desk.wait(2), desk.answer("delivered")):
+        observer(Step(work=work, result="commit"))
+    observer.partners(desk.stage.partners(desk.now))
+    found = lines()
+    assert [(line["partner"], line["records"]) for line in named(found, "batch cap")] == [("clinic", 4)]
+    assert len(named(found, "partner asks for patience")) == len(named(found, "partner is well again")) == 1
+    labels = {"pipeline": desk.pipeline.pipeline, "partner": "clinic"}
+    assert observer._metrics.registry.get_sample_value("waybill_partner_batch_cap_records", labels) == 4
 
 
 def test_a_partner_that_refuses_us_is_an_error_that_names_it(lines: Lines) -> None:

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from topology.model import Batching, Chunking, PartnerRule, Pipeline, Retry, Topic
-from topology.partner import HttpPartner
+from topology.partner import Adaptive, HttpPartner
 
 PARTNERS = ("clinic", "lake")
 TIMEOUT = 30.0
@@ -35,6 +35,7 @@ class Setting(NamedTuple):
             "ordering": p.ordering, "acks": p.acks, "keep": p.keep, "batching": p.batching.model_dump(),
             "chunk.bytes": p.chunk.bytes, "raw.timestamps": p.raw.timestamps, "retry": p.retry.model_dump(),
             "key_retention": p.partners[PARTNERS[0]].key_retention, "partition_by": p.partition_by,
+            "adaptive": [name for name in PARTNERS if vars(p.partners[name]).get("adaptive")],
             "group_by": p.group_by, "workers": self.workers, "moody": self.moody, "stage_faults": self.stage_faults,
             "moves": self.moves,
         }  # fmt: skip
@@ -78,7 +79,12 @@ def setting(r: Random) -> Setting:
         raw=Topic(timestamps="log-append" if deterministic else r.choice(("log-append", "create")), max_ahead=5.0),
         partners={
             name: HttpPartner(
-                kind="http", url="http://partner", timeout=TIMEOUT, connections=r.randint(1, 3), key_retention=retention
+                kind="http",
+                url="http://partner",
+                timeout=TIMEOUT,
+                connections=r.randint(1, 3),
+                key_retention=retention,
+                adaptive=r.choice((None, Adaptive(min_records=1, step=1))),
             )
             for name in PARTNERS
         },

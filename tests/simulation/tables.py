@@ -30,6 +30,19 @@ def judge_tables(w: World) -> None:
     for partition in range(w.pipeline.partitions):
         if _table(w.broker, "windows", partition):
             w.broken(f"BA3: lines of {partition} are remembered though nothing of them is open")
+    _judge_caps(w)
+
+
+def _judge_caps(w: World) -> None:
+    """DI7: what dispatch keeps of a partner's cap is what every head of batch keeps."""
+    partitions = range(w.pipeline.partitions)
+    rows = [w.decode(row)[1] for p in partitions for row in _table(w.broker, "delivery", p).values()]
+    told = {row["partner"]: row["sizing"]["records"] for row in rows if row.get("sizing")}
+    for partition in partitions:
+        head = _table(w.broker, "heads", partition).get(f"batch/{partition}".encode())
+        kept = {cap["partner"]: cap["records"] for cap in w.decode(head)[1]["caps"]} if head else {}
+        if head and kept != told:
+            w.broken(f"DI7: batch {partition} keeps the caps {kept}, dispatch told {told}")
 
 
 def _own(process: Any, key: bytes) -> bool:

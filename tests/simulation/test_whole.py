@@ -76,8 +76,9 @@ def test_the_histories_reach_what_they_are_for() -> None:
         "stopped", "pending", "store kept", "asked", "held up at before-commit", "held up at catch-up heads", "unknown",
         "split", "garbled", "second life", "again", ("sent", "delivered"), ("sent", "duplicate"),
         ("dead_letter", "validate"), ("dead_letter", "batch"), ("dead_letter", "dispatch"), ("release", None),
-        ("retain", None), ("replay", None),
+        ("retain", None), ("replay", None), ("cap", None),
         *(("batched", reason) for reason in ("count", "linger", "bytes", "memory", "wall", "stop", "end", "reread")),
+        ("batched", "cap"),
     ]  # fmt: skip
     for seed in range(400):
         w = run(seed)

@@ -27,6 +27,7 @@ from streams.runtime.memory import MemoryBroker, MemoryLog
 from streams.runtime.runner import Runner
 from tests.streams.batch_oracle import Said, decisions
 from topology.model import Batching, Chunking, Pipeline, partition_for
+from topology.partner import Adaptive, HttpPartner
 
 CAP, LINGER, KEEP = 3, 8, 40
 """Records, seconds, seconds: small, so that every rule has its moment within forty actions."""
@@ -117,6 +118,7 @@ def pipeline(policy: str, deterministic: bool, r: random.Random) -> Pipeline:
             max_records=CAP, linger=LINGER, idle=5, max_reread=r.choice([12, 30]) if deterministic else None
         ),
         deterministic=deterministic,
+        partners={"p": HttpPartner(kind="http", url="http://p", adaptive=Adaptive(min_records=1, step=1))},
     )
     bounds = {"max_bytes": r.choice([10**6, 10**6, 1100]), "max_open_bytes": r.choice([10**6, 1700])}
     return made.model_copy(update={"batching": made.batching.model_copy(update=bounds)})
@@ -134,6 +136,8 @@ class World:
         self.policy = self.random.choice(["supersede", "conflict"])
         self.pipeline = pipeline(self.policy, self.deterministic, self.random)
         self.partitions = self.pipeline.partitions
+        self.caps = seed % 2 == 1
+        """Whether dispatch ever tells of one."""
         self.broker = MemoryBroker(self.pipeline)
         self.now = 0
         self.wall = 0
@@ -325,6 +329,12 @@ class World:
         batch["retained"] = begin
         self.write(batch["partition"], "retain", {"batch_id": batch["batch_id"], "begin": begin, "keys": keys})
 
+    def cap(self) -> None:
+        """Dispatch tells every partition how many records a batch may have; what is no size is told, too."""
+        records = self.random.choice([1, 2, 2, CAP, 10 * CAP, 0, -1])
+        for partition in range(self.partitions):
+            self.write(partition, "cap", {"partner": "p", "records": records, "reason": "busy"})
+
     def hold(self) -> None:
         """The oldest unsettled batch waits on."""
         for batch_id in self.order:
@@ -365,8 +375,10 @@ class World:
             slot = r.randrange(len(self.workers))
             if x < 0.44:
                 self.publish()
-            elif x < 0.74:
+            elif x < 0.71:
                 self.chunk(slot, r.randint(1, 6), r.choice(faults))
+            elif x < 0.74:
+                self.cap() if self.caps else self.publish()
             elif x < 0.85:
                 self.settle()
             elif x < 0.88:
@@ -445,10 +457,29 @@ class World:
             seen |= set(raws)
             if not 0 < len(raws) <= CAP:
                 raise LawBroken(f"law 3: a batch of {len(raws)} with a cap of {CAP}")
+            self._judge_cap(batch)
             if len({(m["group"], m["date"]) for m in members}) > 1:
                 raise LawBroken("law 3: a batch mixes groups or dates")
             if len(raws) > 1 and sum(len(m) for m in batch["records"]) > self.pipeline.batching.max_bytes:
                 raise LawBroken("BA5: a batch is larger than its cap")
+
+    def _judge_cap(self, batch: Mapping[str, Any]) -> None:
+        """DI7: no record joined a batch that was full by the last cap before it; and none was closed as full that was
+        not, by the caps from its last record on."""
+        caps = [(at, m["records"]) for at, kind, m in self.log_of(batch["partition"]) if kind == "cap"]
+        if not caps:
+            return
+
+        def most(offset: int) -> int:
+            return min(CAP, max(1, next((records for at, records in reversed(caps) if at < offset), CAP)))
+
+        offsets = self.offsets_of(batch)
+        for place, offset in enumerate(offsets):
+            if place >= most(offset):
+                raise LawBroken(f"DI7: record {place} joined a batch with a cap of {most(offset)}")
+        later = [max(1, records) for at, records in caps if at > offsets[-1]]
+        if batch["close_reason"] in ("count", "cap") and len(offsets) < min([most(offsets[-1]), *later]):
+            raise LawBroken(f"DI7: {len(offsets)} records were closed as full")
 
     def _judge_order(self, partition: int) -> None:
         """Effects of one key follow the order of its versions, and no content takes effect twice in a row."""

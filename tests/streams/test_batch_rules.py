@@ -23,12 +23,14 @@ from streams.batch import BatchStage
 from streams.frozen import line_key
 from streams.identity import RETAINED, MemoryVersions, Version, encode_version
 from streams.lot import Lot, Terms
+from streams.progress import Progress
 from streams.runtime.memory import MemoryLog
 from streams.stage import TableStore, Work
 from streams.versions import Versions
 from streams.window import Line, Windows
 from tests.streams.batch_desk import Desk, S
 from tests.streams.batch_world import CODEC, LawBroken, World
+from topology.partner import Adaptive, HttpPartner
 
 # ---- BA1, BA2 --------------------------------------------------------------------------------------
 
@@ -415,6 +417,59 @@ def test_tx1_after_an_indeterminate_commit_the_head_tells() -> None:
         assert desk.chain() == [("ADMIT", 0), ("ADMIT", 1), ("DUPLICATE", 2)]
 
 
+# ---- DI7 ---------------------------------------------------------------------------------------------
+
+
+def capped(**bounds: Any) -> Desk:
+    """A desk whose partner has caps."""
+    partner = HttpPartner(kind="http", url="http://p", adaptive=Adaptive(min_records=2, step=1), **bounds)
+    return Desk(partners={"p": partner}, batching={"max_records": 6}, deterministic=False)
+
+
+@pytest.mark.parametrize("take", [1, 2, 100])
+@pytest.mark.parametrize("restart", [False, True])
+def test_di7_a_cap_counts_from_its_offset_on_also_for_a_worker_that_begins_behind_it(take: int, restart: bool) -> None:
+    desk = capped()
+    desk.log.take = take
+    for n in range(4):
+        desk.say(f"a{n}")
+    for records in (5, 3):
+        desk.tell("cap", {"partner": "p", "records": records, "reason": "busy"})
+        desk.tell("cap", {"partner": "another", "records": 1, "reason": "busy"})
+    for n in range(4, 9):
+        desk.say(f"a{n}")
+    desk.run()
+    if restart:  # the log is read again from the first open record, which lies behind every cap
+        desk.start()
+        desk.log.take = take
+    for n in range(9, 12):
+        desk.say(f"a{n}")
+    desk.run()
+    assert desk.offsets() == [[0, 1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    assert desk.reasons() == ["cap", "cap", "cap"]
+    (head,) = desk.table("heads").values()
+    assert head["caps"] == [{"partner": "another", "records": 1}, {"partner": "p", "records": 3}]
+
+
+@pytest.mark.parametrize(("told", "size"), [(-1, 2), (0, 2), (1, 2), (4, 4), (99, 5)])
+def test_di7_a_cap_out_of_bounds_is_taken_as_the_nearest(told: int, size: int) -> None:
+    desk = capped(max_records=5)
+    desk.tell("cap", {"partner": "p", "records": told, "reason": "well"})
+    for n in range(20):
+        desk.say(f"a{n}")
+    desk.run()
+    assert {len(batch) for batch in desk.offsets()} == {size}
+
+
+def test_di7_without_adaptive_a_cap_of_before_cuts_nothing() -> None:
+    desk = Desk()
+    desk.tell("cap", {"partner": "p", "records": 1, "reason": "busy"})
+    for n in range(3):
+        desk.say(f"a{n}")
+    desk.run()
+    assert (desk.offsets(), desk.reasons()) == ([[0, 1, 2]], ["count"])
+
+
 # ---- a message of our own topic that nobody can read -------------------------------------------------
 
 
@@ -639,6 +694,12 @@ def off_order(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Lot, "close", at_the_end)
 
 
+def off_kept(patch: pytest.MonkeyPatch) -> None:
+    """The head does not keep the caps: a restart knows only those that it reads again."""
+    restore = Progress.restore
+    patch.setattr(Progress, "restore", lambda self, row: restore(self, dict(row) | {"caps": []}))
+
+
 OFF: dict[str, Off] = {
     "ba2_versions": off_versions,
     "ba3_wkey": off_wkey,
@@ -655,6 +716,7 @@ OFF: dict[str, Off] = {
     "tx1_hw": off_hw,
     "di6_reclaim": off_reclaim,
     "di6_aged": off_aged,
+    "di7_kept": off_kept,
 }
 
 

@@ -146,7 +146,7 @@ def position(offset: int) -> RawPosition:
 
 def put(windows: Windows, line: Line, offset: int, size: int = 5) -> None:
     digest = sha256(bytes([offset])).digest()
-    windows.add(line, "p", offset, position(offset), digest, b"m" * size, offset, offset, 0, offset, 0)
+    windows.add(line, "p", offset, position(offset), digest, b"m" * size, offset, offset, 0, offset, 0, 99)
 
 
 LINES = st.sampled_from([Line("g", "d1"), Line("g", "d2"), Line("h", "d1")])

@@ -42,7 +42,8 @@ def register(app: typer.Typer) -> None:
 
 
 def ls(name: MaybePipeline = None, brokers: Brokers = None, folder: Folder = None, json: Json = False) -> None:
-    """List partners: state of the breaker, batches that wait, age of the oldest, last answer, and whether paused."""
+    """List partners: state of the breaker, batches that wait, age of the oldest, records a batch may have (`adaptive`),
+    last answer, and whether paused."""
     from waybill.commands.reconcile import present
     from waybill.partners import read_orders, standings
     from waybill.reader import Decoder, Reader
@@ -59,8 +60,8 @@ def ls(name: MaybePipeline = None, brokers: Brokers = None, folder: Folder = Non
         for row in found:
             emit(row)
     else:
-        columns = ("pipeline", "partner", "state", "queue", "oldest", "last answer", "last attempt", "paused")
-        table(columns, map(_cells, found), wrap=("last answer", "paused"), less=("last attempt", "oldest"))
+        columns = ("pipeline", "partner", "state", "queue", "oldest", "cap", "last answer", "last attempt", "paused")
+        table(columns, map(_cells, found), wrap=("last answer", "paused"), less=("last attempt", "oldest", "cap"))
     say(count(len(found), "partner"))
     finish(Code.FINE)
 
@@ -69,7 +70,7 @@ def _cells(row: dict[str, Any]) -> tuple[object, ...]:
     age, order = row["oldest_age_s"], row["order"]
     return (
         row["pipeline"], row["partner"], row["state"], row["queue"], None if age is None else f"{age:,.0f} s",
-        row["last_answer"], row["last_attempt_at"],
+        row["cap"], row["last_answer"], row["last_attempt_at"],
         f"since {order['at']} by {order['by']}: {order['reason']}" if row["paused"] else None,
     )  # fmt: skip
 

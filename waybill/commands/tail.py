@@ -175,6 +175,8 @@ def summary(kind: str, value: dict[str, Any]) -> str:
     for name in ("outcome", "state", "error_class", "group", "date", "partner", "answer", "attempt"):
         if value.get(name) is not None:
             parts.append(str(value[name]))
+    if kind == "cap":
+        parts += [f"{value['records']} records", value["reason"]]
     parts += [f"{found['code']} {found['path']}".rstrip() for found in value.get("findings", [])]
     return "  ".join(parts) or preview(str(value))
 

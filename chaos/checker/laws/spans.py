@@ -95,6 +95,8 @@ class _Walk:
             at, value = message.at, message.value
             if at.partition != self._partition or not first <= at.offset <= last:
                 continue
+            if message.name == "cap":
+                continue
             if message.name == "retain":
                 yield from (place(kept) for kept in value["keys"])
                 continue

@@ -87,7 +87,7 @@ def make(bootstrap: str, folder: Path, readings: list[tuple[str, bytes]], shape:
     prepare(bootstrap, raw, readings)
     turn = Turn(bootstrap, folder, len(readings), 0, raw)
     made = turn.pipeline(f"batches{shape.suffix}")
-    settings = {"partner": _folder(folder, shape), "batch": shape.size}
+    settings: dict[str, Any] = {"partner": _folder(folder, shape), "batch": shape.size}
     due: dict[str, int | None] = {"validate": len(readings), "batch": len(readings)}
     turn.ours("batches", made, due, delivery=settings)
     ready, records = [], 0

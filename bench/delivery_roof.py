@@ -55,8 +55,8 @@ def _write(root: Path, path: str, body: bytes) -> None:
         staged.write_bytes(data)
         os.link(staged, target)
         staged.unlink()
-    for name in _to_sync(root, path):
-        descriptor = os.open(name, os.O_RDONLY)
+    for place in _to_sync(root, path):
+        descriptor = os.open(place, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

@@ -5,6 +5,7 @@
     ours.py        the product: stages, runner and Kafka log as a worker has them
     roof.py        a plain confluent-kafka loop: same input, same outputs, transactions, no work
     faust_peer.py  a stock Faust agent that does the same validation
+    delivery.py    dispatch alone, to an HTTP API (sink.py) and to a folder; its roof is delivery_roof.py
 
 Peers with environments of their own (Java, Quix Streams) are in `peers/`. `latency.py` asks how long a reading takes,
 `pacing.py` publishes evenly, `waits.py` has the percentiles.

@@ -11,13 +11,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import isolation, latency, outage, report, restart, waits
+from bench import delivery, isolation, latency, outage, partners, report, restart, waits
 from bench.contenders import FAUST_RAW, Round, Sizes, Turn, prepare
 from bench.peers import beside, programs
+from bench.peers.benthos import program
 from bench.peers.job import PeerError
 from bench.peers.quix import environment
 from bench.process import ROOT, Measurement
 from bench.report import Figure, Found
+from bench.sink import Sink
+from bench.waits import percentile
 from bench.world import RAW, broker, readings
 
 PEERS_RAW = "bench.raw.peers"
@@ -39,10 +42,18 @@ class Extent:
     outage_records: int
     outage_seconds: float
     keys: int
+    batches: int
+    """Of each shape, to a partner; times 100 are the records of the larger one."""
+    partner_records: int
+    """Of all 200 partners."""
+    benthos: bool
+    """Whether the peer of delivery is measured, too."""
 
 
-QUICK = Extent(Sizes(30_000, faust=5_000, rounds=1), 30_000, 120_000, 4, 1, 5, 30_000, 5, 50_000)
-FULL = Extent(Sizes(200_000, faust=25_000, rounds=2), 400_000, 300_000, 12, 2, 20, 100_000, 30, 500_000)
+QUICK = Extent(Sizes(30_000, faust=5_000, rounds=1), 30_000, 120_000, 4, 1, 5, 30_000, 5, 50_000, 300, 2_000, False)
+FULL = Extent(
+    Sizes(200_000, faust=25_000, rounds=2), 400_000, 300_000, 12, 2, 20, 100_000, 30, 500_000, 2_000, 6_000, True
+)
 
 
 class Bench:
@@ -58,6 +69,7 @@ class Bench:
             "peers": extent.peers,
             "latency": extent.latency_records,
             "partner-down": extent.outage_records,
+            "delivery": delivery.SHAPES[0].size * extent.batches,
         }
         self.readings = readings(max(50_000, *(needed.get(part, 0) for part in parts)))
 
@@ -99,6 +111,43 @@ class Bench:
             self.say(f"{one.name}: {one.rate:,.0f} records/s, {one.cpu_per_million:.1f} CPU-s per million")
         self.found.ratios |= report.ratios(self.found.measured)
 
+    def delivery(self) -> None:
+        """Batches to an HTTP API and to a folder, beside the roof and Benthos."""
+        extent, benthos = self._extent, self._extent.benthos
+        if benthos:
+            try:
+                program.build()
+            except PeerError as missing:
+                self.say(f"no peer benthos: {missing}")
+                benthos = False
+        with Sink() as sink:
+            for place, shape in enumerate(delivery.SHAPES):
+                taken = self.readings[: shape.size * extent.batches]
+                batches = delivery.make(self._bootstrap, self._folder, taken, shape)
+                for number in range(extent.stages.rounds):
+                    turn = 100 * (place + 1) + number  # those of stages and peers are below
+                    made = delivery.Delivery(self._bootstrap, self._folder, sink, batches, turn)
+                    self._measure(made.contenders(benthos))
+                self.found.figures += [
+                    Figure(f"{name} batches/s", report.middle(rounds).rate * len(batches.ready) / batches.records, "")
+                    for name, rounds in self.found.measured.items()
+                    if "delivery-" in name and name.endswith("-single") == (shape.suffix == "-single")
+                ]
+
+    def partners(self) -> None:
+        """From sealed to delivered, and 200 partners on one worker, of which 5 are dead."""
+        extent, readings = self._extent, self.readings
+        with Sink() as sink:
+            found = partners.sealed_to_delivered(self._bootstrap, self._folder, sink, readings, extent.latency_seconds)
+            taken = readings[: extent.partner_records]
+            speeds = partners.beside_dead(self._bootstrap, self._folder, sink, taken, extent.stages.rounds)
+        self.found.figures += [
+            Figure("latency sealed-to-delivered p50", percentile(found, 0.5), "ms"),
+            Figure("latency sealed-to-delivered p99", percentile(found, 0.99), "ms"),
+            *(Figure(f"isolation 200-partners {phase}", speed, "batches/s") for phase, speed in speeds.items()),
+        ]
+        self.found.ratios["isolation/200-partners"] = speeds["beside-dead"] / speeds["alone"]
+
     def latency(self) -> None:
         """From publisher to each topic at several paces, beside Kafka Streams where it can be had."""
         extent, streams = self._extent, True
@@ -134,11 +183,13 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "stages": Bench.stages,
     "peers": Bench.peers,
     "latency": Bench.latency,
+    "delivery": Bench.delivery,
     "isolation": Bench.isolation,
+    "partners": Bench.partners,
     "partner-down": Bench.outage,
     "restart": Bench.restart,
 }
-LONG = {"peers", "latency", "partner-down"}
+LONG = {"peers", "latency", "partners", "partner-down"}
 """Parts that a quick run leaves out."""
 
 
@@ -184,6 +235,10 @@ def _settings(extent: Extent, parts: list[str], messages: list[tuple[str, bytes]
         "latency: commit interval of Kafka Streams, ms": latency.COMMIT_MS,
         "pace of the isolation run, records/s for each partner": isolation.PACE,
         "isolation: rounds, and seconds of a phase": f"{extent.isolation_rounds}, {extent.isolation_seconds:g}",
+        "delivery: batches of each shape, connections": f"{extent.batches:,}, {delivery.CONNECTIONS}",
+        "partners: records of all 200, records/s of the paced run and in a batch": (
+            f"{extent.partner_records:,}, {partners.PACE:,}, {partners.BATCH}"
+        ),
         "partner-down: records, records in a batch, max_unsettled": (
             f"{extent.outage_records:,}, {outage.BATCH}, {outage.MOST:,}"
         ),

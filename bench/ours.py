@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.process import Meter, tell
-from bench.world import pipeline
+from bench.world import delivering, pipeline
 from schemas.codec import codec_for
 from schemas.packs import load_pack
 from streams.delivery.engine import DeliveryEngine
@@ -162,15 +162,17 @@ class StageRun(threading.Thread):
 
 def main() -> None:
     """Job: bootstrap, application, raw, lake, records, due (messages by stage, null: not known yet); maybe frame,
-    store, and whether windows may fill (`windows`; else none is sealed)."""
-    job = {"frame": False, "store": "memory", "windows": True} | json.loads(sys.argv[1])
+    store, whether windows may fill (`windows`; else none is sealed), and what `world.delivering` takes (`delivery`)."""
+    job = {"frame": False, "store": "memory", "windows": True, "delivery": None} | json.loads(sys.argv[1])
     configure(verbose=False)
     frame = None
     if job["frame"]:
         name = f"{job['application']}.{'-'.join(job['due'])}"
         frame = Frame(name, job["bootstrap"], Path(job["lake"]), "127.0.0.1", free_port())
-    batching = {} if job["windows"] else {"batching": NEVER}
-    made = pipeline(job["application"], job["lake"], job["raw"], store=job["store"], **batching)
+    more: dict[str, Any] = {} if job["windows"] else {"batching": NEVER}
+    if job["delivery"]:
+        more |= delivering(**job["delivery"])
+    made = pipeline(job["application"], job["lake"], job["raw"], store=job["store"], **more)
     stores = Path(job["lake"]).with_suffix(".stores")
     run = Run(job["bootstrap"], made, frame, Meter(), stores, job["due"], job["windows"])
     threads = [StageRun(run, stage) for stage in job["due"]]

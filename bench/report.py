@@ -36,6 +36,12 @@ RATIOS = {
 }
 """Name of a ratio: which contender, against the best of which, and whether against their whole run or its second half,
 when their JVM was warm."""
+RATES = {
+    f"delivery-{kind}/{peer}": (f"delivery-{kind}", f"{peer}-delivery-{kind}")
+    for kind in ("http", "http-single", "folder")
+    for peer in ("roof", "benthos")
+}
+"""The same of delivery, in records per second: much of it is waiting for somebody else, which costs no processor."""
 PACKAGES = ("waybill", "confluent-kafka", "faust-streaming", "aiokafka", "fastavro", "pydantic", "orjson")
 
 
@@ -68,12 +74,15 @@ def middle(rounds: Sequence[Measurement]) -> Measurement:
 
 
 def ratios(measured: Mapping[str, Sequence[Measurement]]) -> dict[str, float]:
-    """Records per processor second, ours over the peer's: above 1 is better."""
+    """Records per processor second, or of delivery per second, ours over the peer's: above 1 is better."""
     found = {}
     for name, (ours, peers, half) in RATIOS.items():
         best = [getattr(middle(measured[peer]), half) for peer in peers if peer in measured]
         if best and ours in measured:
             found[name] = min(best) / middle(measured[ours]).cpu_per_million
+    for name, (ours, peer) in RATES.items():
+        if ours in measured and peer in measured:
+            found[name] = middle(measured[ours]).rate / middle(measured[peer]).rate
     return found
 
 
@@ -134,7 +143,11 @@ def write(folder: Path, found: Found, settings: Mapping[str, object], where: Map
     (folder / "results.json").write_text(json.dumps(everything, indent=1) + "\n")
     lines = ["# Benchmark", "", table(measured), "", "| ratio | value |", "|---|---:|"]
     lines += [f"| {name} | {value:.2f} |" for name, value in found.ratios.items()]
-    lines += ["", "Ratios are of records per CPU-second; `isolation/p99` is of p99 latencies (1.00: unaffected), and "]
+    lines += [
+        "",
+        "Ratios are of records per CPU-second, those of delivery of records per second; `isolation/p99` is of ",
+    ]
+    lines += ["p99 latencies, `isolation/200-partners` of batches per second (1.00: unaffected for both), and "]
     lines += ["`latency/kafka-streams` of the peer's p99 latency over ours at the load where that is worse."]
     if found.waits:
         lines += ["", "From publishing to having it in hand:", "", waits.table(found.waits)]

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from pydantic import TypeAdapter
 
 from schemas.packs.cold_chain.sample import sample
 from streams.runtime.admin import Cluster
 from topology.load import load_pipeline
-from topology.model import Pipeline, Topic, partition_for
-from topology.partner import ObjectStorePartner
+from topology.model import Batching, Pipeline, Topic, partition_for
+from topology.partner import ObjectStorePartner, Partner
 from topology.topics import topic_specs
 from waybill.broker import Broker
 
@@ -45,6 +46,14 @@ def pipeline(application: str, lake: str, raw: str = RAW, **more: Any) -> Pipeli
     store = ObjectStorePartner(kind="object-store", url=Path(lake).as_uri(), prefix="coldchain")
     changed = {"application": application, "raw": Topic(topic=raw), "partner": "lake", "partners": {"lake": store}}
     return shipped.model_copy(update=changed | more)
+
+
+def delivering(partner: Mapping[str, Any], batch: int) -> dict[str, Any]:
+    """Fields of a pipeline that sends batches of so many records to one partner (an entry of partners.yaml), each
+    without waiting for another one of its group."""
+    read: Any = TypeAdapter(Partner)
+    batching = Batching(max_records=batch, linger=3_600)
+    return {"partners": {"lake": read.validate_python(partner)}, "ordering": "none", "batching": batching}
 
 
 def create(bootstrap: str, made: Pipeline) -> None:

@@ -182,9 +182,10 @@ def _shared(data: bytes) -> Shared | None:
 
 
 _KNOWN = _Known()
+known_shared = _KNOWN.__getitem__
 
 
-def _number(data: bytes, at: int) -> tuple[int, int]:
+def number(data: bytes, at: int) -> tuple[int, int]:
     """A number that is not negative, and where it ends; -1 where it is. It may take more bytes than it needs."""
     shift = value = 0
     while (byte := data[at]) > 127:
@@ -199,7 +200,7 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
 
 def _text_end(data: bytes, at: int) -> int:
     """Where the text that begins there ends. Raises ValueError where there is none."""
-    size, at = _number(data, at)
+    size, at = number(data, at)
     if size < 0:
         raise ValueError("a text of less than no bytes")
     data[at : at + size].decode()
@@ -217,9 +218,9 @@ def _optional_end(data: bytes, at: int) -> int:
 
 def _rest_end(data: bytes, at: int) -> int:
     """Where what `shared_rest` makes ends. Raises ValueError for a replayed record and for what is none of it."""
-    count, at = _number(data, _optional_end(data, at))  # behind received_at
+    count, at = number(data, _optional_end(data, at))  # behind received_at
     at = _text_end(data, _optional_end(data, _optional_end(data, at)))  # source, site, schema_version
-    topology_version, at = _number(data, at)
+    topology_version, at = number(data, at)
     if count < 0 or topology_version < 0:
         raise ValueError("a negative number")
     if data[at : at + 1] != NO_PASSPORT:
@@ -229,7 +230,7 @@ def _rest_end(data: bytes, at: int) -> int:
 
 def _warnings_end(data: bytes, at: int) -> int:
     """Where the warnings end. Raises ValueError where they are not written in one block."""
-    count, at = _number(data, at)
+    count, at = number(data, at)
     for _ in range(3 * count):
         at = _text_end(data, at)
     if count <= 0 or data[at] != 0:
@@ -276,7 +277,7 @@ def read_fronts(header: bytes, values: Iterable[bytes | None]) -> Iterator[Front
                     if data.startswith(time_field, at):
                         at += len(time_field)
                     else:
-                        other, end = _number(data, at)
+                        other, end = number(data, at)
                         if other < 0:
                             found = False
                         else:
@@ -287,9 +288,9 @@ def read_fronts(header: bytes, values: Iterable[bytes | None]) -> Iterator[Front
                     if one > 127 and two > 127 and 0 < (three := data[at + 2]) < 128 and not one & 1:
                         offset, end, plain = (one + (two << 7) + (three << 14) - 16512) >> 1, at + 3, True
                     else:
-                        (offset, end), plain = _number(data, at), False
+                        (offset, end), plain = number(data, at), False
                     if (one := data[end]) > 127 or one & 1:
-                        (index, end), plain = _number(data, end), False
+                        (index, end), plain = number(data, end), False
                     else:
                         index = one >> 1
                         end += 1
@@ -304,7 +305,7 @@ def read_fronts(header: bytes, values: Iterable[bytes | None]) -> Iterator[Front
                         rest, at = data[at:end], end
                     at = _warnings_end(data, at) if data[at] else at + 1
                     if (size := data[at]) > 127 or size & 1:
-                        size, at = _number(data, at)
+                        size, at = number(data, at)
                     else:
                         size >>= 1
                         at += 1

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from schemas.canonical import RawPosition, record_id, sha256
 from schemas.codec import Codec, WireError
 from schemas.errors import CLAIM_LOST, UNPROCESSABLE
+from schemas.members import read_members
 from schemas.messages import position_of
 from schemas.pack import Pack
 from streams.attempts import Row
@@ -121,11 +123,14 @@ class Bodies:
 
     def read(self, message: Message, batched: dict[str, Any]) -> Frozen:
         """A batch just read; raises WireError where a member is no Validated message."""
+        header = self._codec.header("validated")
+        read = repeat(None) if header is None else read_members(header, batched["records"])
         records = []
-        for data in batched["records"]:
-            name, record = self._codec.decode(data)
-            if name != "validated":
-                raise WireError(f"batch {batched['batch_id'].hex()} holds a {name} message")
+        for data, record in zip(batched["records"], read, strict=False):
+            if record is None:
+                name, record = self._codec.decode(data)
+                if name != "validated":
+                    raise WireError(f"batch {batched['batch_id'].hex()} holds a {name} message")
             records.append(record)
         if not records or len(records) != batched["count"]:
             raise WireError(

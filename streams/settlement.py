@@ -8,6 +8,7 @@ from typing import Any
 from schemas.canonical import RawPosition
 from schemas.codec import Codec
 from schemas.errors import Finding, lookup
+from schemas.sent import encode_delivered, shared_middle
 from streams.attempts import Row
 from streams.bodies import Frozen
 from streams.deadletter import DeadLetters
@@ -24,6 +25,18 @@ ACK_FIELDS = (*ACKED, "key", "topology_version", "recorded_at", "event_time", "p
 def position(record: Mapping[str, Any]) -> RawPosition:
     """The raw position of a record."""
     return RawPosition(*(record[name] for name in POSITION))
+
+
+def _ack(row: Row, record: Mapping[str, Any]) -> dict[str, Any]:
+    """The ack of one record of a delivered batch."""
+    ack = {name: record[name] for name in ACK_FIELDS} | {
+        "outcome": "delivered",
+        "duplicate_of": None,
+        "batch_id": row.batch_id,
+        "partner": row.partner,
+        "answer": row.answer,
+    }
+    return ack if row.passport is None else ack | {"passport": row.passport}
 
 
 class Settlement:
@@ -46,31 +59,27 @@ class Settlement:
         """The acks of a delivered batch; and the dead letters of those of its records that the partner did not take."""
         progress.note("BATCH", "sent", frozen.first, row.batch_id)
         taken = [record for place, record in enumerate(frozen.records) if place not in refused]
-        for record in taken:
-            progress.note("DELIVER", "", position(record), record["digest"])
-        yield from self._acks(row, frozen, taken)
+        positions = list(map(position, taken))
+        for record, raw in zip(taken, positions, strict=True):
+            progress.note("DELIVER", "", raw, record["digest"])
+        yield from self._acks(row, frozen, taken, positions)
         if refused:
             not_taken = [(frozen.records[place], words) for place, words in sorted(refused.items())]
             yield from self._deaths(progress, row, code, frozen, not_taken)
 
-    def _acks(self, row: Row, frozen: Frozen, taken: Sequence[Mapping[str, Any]]) -> Iterator[Output]:
+    def _acks(
+        self, row: Row, frozen: Frozen, taken: Sequence[Mapping[str, Any]], positions: Sequence[RawPosition]
+    ) -> Iterator[Output]:
         if self._pipeline.acks == "batch":
             yield self._ack_batch(row, frozen, taken)
             return
-        shared = {
-            "outcome": "delivered",
-            "duplicate_of": None,
-            "batch_id": row.batch_id,
-            "partner": row.partner,
-            "answer": row.answer,
-        }
-        for record in taken:
-            ack = {name: record[name] for name in ACK_FIELDS} | shared
-            if row.passport is not None:
-                ack["passport"] = row.passport
+        header = self._codec.header("sent") if row.passport is None else None
+        middle = b"" if header is None else shared_middle(row.batch_id, row.partner, row.answer)
+        for record, raw in zip(taken, positions, strict=True):
             key: str = record["key"]
+            value = None if header is None else encode_delivered(header, record, raw, middle)
             target = partition_for(key, self._pipeline.partitions)
-            yield Output("sent", target, key.encode(), self._codec.encode("sent", ack))
+            yield Output("sent", target, key.encode(), value or self._codec.encode("sent", _ack(row, record)))
 
     def _ack_batch(self, row: Row, frozen: Frozen, taken: Sequence[Mapping[str, Any]]) -> Output:
         ack = {

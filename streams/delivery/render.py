@@ -109,7 +109,7 @@ def _batch(batched: Mapping[str, Any], validated: Members, pack: Pack) -> bytes:
     version`; each record has `digest, event_time` (ms since epoch), `id, key, position, record` (the payload as it
     was validated) and `warnings`."""
     # The parts stand in the order of their names, which is what makes the whole canonical.
-    head = canonical_json(
+    head = _canonical(
         {
             "batch_digest": batched["batch_id"].hex(),
             "date": batched["date"],

@@ -32,3 +32,9 @@ def test_quix_streams_stands_beside_our_store_in_rocksdb_as_its_own_is() -> None
         "quix-validate": [one("quix-validate", 30.0)],
     }
     assert ratios(measured) == {"validate/quix": 1.5}
+
+
+def test_delivery_is_compared_by_time_since_waiting_for_a_partner_costs_no_processor() -> None:
+    ours, roof = one("delivery-http", 90.0), one("roof-delivery-http", 2.0)
+    roof.report.seconds = 5.0
+    assert ratios({"delivery-http": [ours], "roof-delivery-http": [roof]}) == {"delivery-http/roof": 0.5}

@@ -35,6 +35,7 @@ def test_a_row_that_cannot_be_is_not_written(said: dict[str, str | None], why: s
     [
         ("gln,colour\n1,red\n", "no column 'colour'"),
         ("name\nann\n", "no column gln"),
+        (f"gln\n{MAKER},Ann\n", "2: more values than"),
         (f"gln\n{MAKER}\n{MAKER}\n", "stands in the file twice"),
     ],
 )

@@ -68,8 +68,8 @@ def set_(
 ) -> None:  # fmt: skip
     """Put a trading partner on the list, or change its row; what is not named stays as it was.
 
-    Counts for what is taken in afterwards: records that were refused before are published again (`waybill dlq show
-    --original`).
+    Counts for what is taken in afterwards: records that were refused before must be published again (`waybill dlq
+    show` gives them).
     """
     cluster = find_brokers(brokers)
     partners = read_partners(cluster)
@@ -122,6 +122,7 @@ def read_partners(brokers: str) -> TradingPartners:
 
 
 def _lines(file: Path) -> list[tuple[str, dict[str, str | None]]]:
+    found: list[tuple[str, dict[str, str | None]]] = []
     try:
         with file.open(encoding="utf-8-sig", newline="") as opened:
             reader = csv.DictReader(opened, strict=True)
@@ -129,7 +130,11 @@ def _lines(file: Path) -> list[tuple[str, dict[str, str | None]]]:
             if "gln" not in names or (stray := [name for name in names if name not in COLUMNS]):
                 wrong = f"no column {stray[0]!r}" if "gln" in names else "there is no column gln"
                 raise Fault(f"{file}: {wrong}; allowed: {', '.join(COLUMNS)}")
-            found = [(f"{file}:{reader.line_num}: ", {k: v or None for k, v in row.items() if k}) for row in reader]
+            for row in reader:
+                where = f"{file}:{reader.line_num}: "
+                if None in row:
+                    raise Fault(f"{where}more values than there are columns")
+                found.append((where, {name: text or None for name, text in row.items()}))
     except (OSError, UnicodeError, csv.Error) as wrong:
         raise Fault(f"{file}: {wrong}") from wrong
     seen: set[str | None] = set()

@@ -22,6 +22,7 @@ TRADING_PARTNER = "trading-partner"
 """The kind of rows about one trading partner."""
 NOBODY = "none"
 """Value of a field that names no party."""
+_TEXTS = ("name", "licence", "from", "until")
 _HOUR = 3_600_000
 EARLIEST, LATEST = 14 * _HOUR, 12 * _HOUR
 """A day begins at UTC+14 and ends at UTC-12: a licence's dates say no zone, and hold anywhere."""
@@ -71,15 +72,15 @@ def encode(codec: Codec, row: TradingPartner) -> bytes:
 def decode(codec: Codec, value: bytes) -> TradingPartner | None:
     """The row in a message of the control topic; None for a message of another kind. One that says what is not known
     here authorises nobody. Raises WireError for what is no such message."""
-    name, message = codec.decode(value)
-    if name != "control":
-        raise WireError(f"a {name} message has no business in the control topic")
+    kind, message = codec.decode(value)
+    if kind != "control":
+        raise WireError(f"a {kind} message has no business in the control topic")
     if message["kind"] != TRADING_PARTNER:
         return None
     said = _said(message["body"])
+    name, licence, since, until = ("", "", "", "") if said is None else (said[field] for field in _TEXTS)
     return TradingPartner(
-        message["subject"], message["version"], said is not None and said["authorised"],
-        *([""] * 4 if said is None else [said[field] for field in ("name", "licence", "from", "until")]),
+        message["subject"], message["version"], said is not None and said["authorised"], name, licence, since, until,
         message["actor"], message["reason"], message["at"],
     )  # fmt: skip
 
@@ -91,9 +92,7 @@ def _said(body: str) -> dict[str, Any] | None:
             _day(said[field])
     except (ValueError, TypeError, KeyError):
         return None
-    texts = said.keys() == {"authorised", "name", "licence", "from", "until"} and all(
-        isinstance(text, str) for field, text in said.items() if field != "authorised"
-    )
+    texts = said.keys() == {"authorised", *_TEXTS} and all(isinstance(said[field], str) for field in _TEXTS)
     return said if texts and isinstance(said["authorised"], bool) else None
 
 

@@ -30,7 +30,8 @@ def ndc(text: str) -> Ndc:
     ],
 )
 def test_layouts(text: str, eleven: str | None, tens: set[str]) -> None:
-    assert (ndc(text).eleven, ndc(text).tens) == (eleven, tens)
+    assert ndc(text).eleven == eleven
+    assert set(ndc(text).tens) == tens
 
 
 @pytest.mark.parametrize("text", ["", "1-2-3", "0001-0123", "12345-6789-012", "0001-0123-4x", "11111111111", "٣" * 10])

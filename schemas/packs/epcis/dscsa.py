@@ -41,10 +41,9 @@ def check_shipment(event: Event, transaction: Transaction, known: Sequence[Known
     know of items that the document only names, asked in their order."""
     yield from _statement(transaction)
     yield from _owners(event, transaction)
-    gtins = set()
+    gtins: set[str] = set()
     for path, text in shipped(event):
-        found = _contents(path, item_name(text), (transaction, *known), gtins)
-        yield from found
+        yield from _contents(path, item_name(text), (transaction, *known), gtins)
     for gtin in sorted(gtins):
         yield from _trade_item(gtin, transaction.trade_items.get(gtin))
 
@@ -97,7 +96,7 @@ def _contents(path: str, first: str, known: Sequence[Known], gtins: set[str]) ->
         if not is_serialized(name):
             yield Finding(codes.ITEM_NOT_SERIALIZED, path, f"{where} has no serial number (582(g)(1)(B))")
             continue
-        yield from _item(path, where, [found for one in known if (found := one.product(name)) is not None])
+        yield from _item(path, where, [said for one in known if (said := one.product(name)) is not None])
 
 
 def _item(path: str, where: str, found: Sequence[Product]) -> Iterator[Finding]:

@@ -123,6 +123,11 @@ BAD_FORMAT = register("BAD_FORMAT", FATAL, "text that does not match its require
 
 EVENT_IN_FUTURE = register("EVENT_IN_FUTURE", FATAL, "an event that lies further ahead than the pipeline allows")
 
+# Master data.
+PARTNER_NOT_LISTED = register("PARTNER_NOT_LISTED", BLOCK, "a party that is in no row of the list of trading partners")
+PARTNER_WITHDRAWN = register("PARTNER_WITHDRAWN", BLOCK, "a party that was taken off the list of trading partners")
+LICENCE_NOT_VALID = register("LICENCE_NOT_VALID", BLOCK, "an event on a day that its party's licence does not cover")
+
 # Identity.
 CONFLICTING_VERSION = register(
     "CONFLICTING_VERSION", BLOCK, "same idempotency key as an admitted record, other content", Reason.CONFLICT

@@ -112,6 +112,8 @@ class Pack(Protocol):
     """Goes with every record as its schema version (VAL-04)."""
     fields: frozenset[str]
     """Names that a pipeline may use in `idempotency`, `partition_by`, `group_by` and `ordering`."""
+    parties: tuple[str, ...]
+    """Of these, those whose values must be authorised trading partners (`none`: nobody is named); none: nobody asks."""
     media_types: frozenset[str]
     """Content types that a publisher may state, in lower case and without parameters; the gateway answers others with
     415. None need be stated: the pack sniffs."""

@@ -21,6 +21,7 @@ from audit.block import Block, read_block
 from schemas.codec import Codec, SingleObjectCodec
 from schemas.pack import Pack
 from schemas.packs import load_pack
+from streams.authorised import TradingPartners
 from streams.claims import MemoryClaims
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
 from streams.pipeline import STAGES, Parts
@@ -87,8 +88,10 @@ class TopologyDriver:
         codec: Codec | None = None,
         start: int = 1_767_225_600_000,
         observe: Callable[[str, Step], None] = lambda stage, step: None,
+        authorised: Callable[[], TradingPartners] = TradingPartners,
     ) -> None:
-        """`start` is the clock in ms since epoch (default 2026-01-01T00:00Z). `observe` sees each turn of a stage."""
+        """`start` is the clock in ms since epoch (default 2026-01-01T00:00Z). `observe` sees each turn of a stage.
+        `authorised` gives the list of trading partners; by default it is empty."""
         self.pipeline = pipeline
         self.partners: dict[str, Any] = dict(partners or {name: AcceptingPartner() for name in pipeline.partner_names})
         self.codec = codec or SingleObjectCodec()
@@ -97,7 +100,7 @@ class TopologyDriver:
         self.broker.now = start
         self.claims = MemoryClaims()
         self._exchange = exchange or DirectExchange(self.partners)
-        self._observe = observe
+        self._observe, self._authorised = observe, authorised
         self.runners: dict[str, Runner] = {}
         for stage in STAGES:
             self.start(stage)
@@ -105,7 +108,7 @@ class TopologyDriver:
     def start(self, stage: str) -> Runner:
         """A new worker for one stage, with nothing in memory: also what follows a crash."""
         identity = Identity("driver", "in-memory", self.pack.version)
-        parts = Parts(self.pipeline, self.codec, self.pack, identity, self.claims)
+        parts = Parts(self.pipeline, self.codec, self.pack, identity, self.claims, authorised=self._authorised)
         log = MemoryLog(self.broker, stage, INPUTS[stage])
         exchange = None
         if stage == "validate":

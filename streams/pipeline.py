@@ -24,6 +24,7 @@ from random import Random
 
 from schemas.codec import Codec
 from schemas.pack import Pack, Submission, Unpacked
+from streams.authorised import TradingPartners
 from streams.batch import BatchStage
 from streams.bodies import Fetch
 from streams.claims import NO_CLAIMS, Claims
@@ -55,12 +56,14 @@ class Parts:
     random: Random = field(default_factory=Random)
     unpack: Callable[[Submission], Unpacked] | None = None
     """Reads submissions in the pack's place (VA3)."""
+    authorised: Callable[[], TradingPartners] = TradingPartners
+    """The list of trading partners with every row there is."""
 
     def validate(self) -> ValidateStage:
         """raw -> validated, dead-letter."""
         return ValidateStage(
             self.pipeline, self.codec, self.pack, self.identity, self._dead_letters(), unpack=self.unpack,
-            claim=self.claims.put, inline=inline_limit(self.pipeline),
+            claim=self.claims.put, inline=inline_limit(self.pipeline), authorised=self.authorised,
         )  # fmt: skip
 
     def batch(self) -> BatchStage:

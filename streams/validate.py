@@ -22,6 +22,7 @@ from schemas.kept import Kept
 from schemas.pack import Listed, Pack, Record, Refusal, Submission, Unpacked, refuse_whole
 from schemas.validated import claim_payload, encode_validated, shared_front, shared_rest
 from streams.ahead import Ahead
+from streams.authorised import TradingPartners
 from streams.claims import NO_CLAIMS
 from streams.deadletter import Claim, DeadLetters
 from streams.headers import NO_HEADERS, read_headers, refuse_header
@@ -64,9 +65,11 @@ class ValidateStage:
         unpack: Callable[[Submission], Unpacked] | None = None,
         claim: Claim = NO_CLAIMS.put,
         inline: int = LEAST_INLINE,
+        authorised: Callable[[], TradingPartners] = TradingPartners,
     ) -> None:
         """`unpack` reads submissions in the pack's place: a worker has heavy ones read in another process (VA3).
-        `claim` keeps the payload of a message that would have more than `inline` bytes (VA4)."""
+        `claim` keeps the payload of a message that would have more than `inline` bytes (VA4). `authorised` gives the
+        list of trading partners with every row there is (VAL-17); by default it is empty."""
         self.pipeline, self._codec, self._pack, self._identity = pipeline, codec, pack, identity
         self._dead_letters = dead_letters
         self._unpack = unpack or pack.unpack
@@ -87,6 +90,7 @@ class ValidateStage:
         self._max_ahead = int(pipeline.raw.max_ahead * 1000)
         self._clamped = pipeline.raw.timestamps == "create"
         self._ahead = Ahead(pipeline.event_ahead)
+        self._authorised, self._listed = authorised, TradingPartners()
         self.input_topic_id = ""
         self.table_topic_ids: Mapping[str, str] = {}
 
@@ -105,6 +109,8 @@ class ValidateStage:
     def process(self, chunk: Chunk) -> Work:
         work, limits = Work(), self._limits
         limits.start()
+        if self._pack.parties and chunk.messages:
+            self._listed = self._authorised()
         covered: dict[int, tuple[int, int]] = {}
         for partition, messages in groupby(chunk.messages, _partition):
             progress, run, at = self._progress[partition], list(messages), 0
@@ -140,7 +146,7 @@ class ValidateStage:
         end = len(block)
         if chunk.condemned:
             end = next((n for n, m in enumerate(block) if (m.partition, m.offset) in chunk.condemned), end)
-        if progress.next_index or not end:
+        if progress.next_index or not end or self._pack.parties:
             return 0, True
         version, schema_version = self.pipeline.version, self._schema_version
         rests: Iterable[bytes] = repeat(shared_rest(None, 1, None, None, schema_version, version))
@@ -238,6 +244,7 @@ class ValidateStage:
         index = progress.next_index
         for found in unpacked.records(index):
             item = self._ahead.judge(found, recorded_at)
+            item = self._listed.judge(item, recorded_at, self._pack.parties)
             if isinstance(item, Record):
                 try:
                     size = self._record(work, progress, item, offset, index, recorded_at, digest, rest)

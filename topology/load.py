@@ -176,6 +176,12 @@ def _pack_mistakes(source: YamlFile, data: Mapping[str, Any]) -> list[Mistake]:
         pack = load_pack(name, options, profile)
     except ValidationError as error:
         return explain(error, source, options_model(name), ("options",))
+    except ValueError as error:
+        return [mistake(source, ("profile",), str(error))]
+    raw = data.get("raw")
+    if pack.parties and isinstance(raw, dict) and raw.get("timestamps", "log-append") != "log-append":
+        why = "must be log-append: trading partners are judged by when a record was taken in, and not by its sender"
+        return [mistake(source, ("raw", "timestamps"), why)]
     used: list[tuple[Location, Any]] = [(("ordering_by",), data.get("ordering_by"))]
     for field in ("partition_by", "idempotency", "group_by"):
         if isinstance(data.get(field), list):

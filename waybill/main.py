@@ -21,7 +21,7 @@ from waybill.output import Code, Fault, safe, say
 
 NOUNS = (
     "broker", "publish", "gateway", "check", "tail", "trace", "reconcile", "dlq", "table", "topology", "audit",
-    "partner", "drill", "status", "doctor", "config",
+    "partner", "master", "exceptions", "drill", "status", "doctor", "config",
 )  # fmt: skip
 LATER = ("run", "demo")
 """Modules that may be absent: commands that start workers."""

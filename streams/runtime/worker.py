@@ -37,6 +37,7 @@ from streams.runtime.guard import Guard
 from streams.runtime.kafka import KafkaLog
 from streams.runtime.lag import LagWatch, Progress, Reading, Stuck
 from streams.runtime.log import Fatal, LogError, LogGap
+from streams.runtime.master import MasterReader
 from streams.runtime.observe import Metrics, Observer
 from streams.runtime.parser import ParserProcess
 from streams.runtime.restore import Reader
@@ -110,6 +111,7 @@ class StageThread(threading.Thread):
         self.observer = Observer(worker.metrics, pipeline, stage, self.codec, self.pack.version)
         self._engine: DeliveryEngine | None = None
         self._parser: ParserProcess | None = None
+        self._master: MasterReader | None = None
         self._log: KafkaLog | None = None
         self.hand_over = worker.frame.agent(self.name.replace("/", "-"), self._process)
         self._stage: Any = None
@@ -235,7 +237,11 @@ class StageThread(threading.Thread):
         parts = with_stores(parts, home)
         if self.stage_name == "validate":
             self._parser = ParserProcess(self._build_pack, pipeline.parser)
-            self._stage = replace(parts, unpack=self._parser.unpack).validate()
+            parts = replace(parts, unpack=self._parser.unpack)
+            if self.pack.parties:
+                self._master = MasterReader(settings.bootstrap)
+                parts = replace(parts, authorised=self._master.current)
+            self._stage = parts.validate()
         elif self.stage_name == "batch":
             self._stage = parts.batch()
         else:
@@ -255,6 +261,8 @@ class StageThread(threading.Thread):
             self._engine.close(0)
         if self._parser is not None:
             self._parser.close()
+        if self._master is not None:
+            self._master.close()
         if self.runner is not None:
             self.runner.close()
         elif self._log is not None:

@@ -24,6 +24,7 @@ class Summing:
 
     name, version = "summing", "1"
     fields: frozenset[str] = frozenset()
+    parties: tuple[str, ...] = ()
     media_types: frozenset[str] = frozenset()
     settings: Mapping[str, Any] = {}
 

@@ -81,6 +81,8 @@ def test_what_a_record_says() -> None:
         "biz_location": "none",
         "sender": "0300011111116",
         "receiver": "0399999999991",
+        "owner": "0300011111116",
+        "new_owner": "0399999999991",
         "jurisdiction": "none",
         "event_time": "2026-03-02T08:30:00.000Z",
         "day": "2026-03-02",

@@ -52,6 +52,7 @@ class LinePack:
 
     name, version = "lines", "1"
     fields = frozenset({"k", "g", "o"})
+    parties: tuple[str, ...] = ()
     media_types: frozenset[str] = frozenset()
     settings: Mapping[str, Any] = {}
 

@@ -32,6 +32,7 @@ class PlainPack:
     name = "plain"
     version = "1"
     fields = frozenset({"key"})
+    parties: tuple[str, ...] = ()
     media_types: frozenset[str] = frozenset()
     settings: Mapping[str, Any] = {}
 

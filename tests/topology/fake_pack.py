@@ -20,6 +20,7 @@ class FakePack:
     name = "fake"
     version = "1"
     fields = frozenset({"sensor_id", "event_time", "product", "revision"})
+    parties: tuple[str, ...] = ()
     media_types: frozenset[str] = frozenset()
 
     def __init__(self, settings: Mapping[str, Any]) -> None:

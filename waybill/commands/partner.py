@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from waybill.context import Brokers, Folder, Json, MaybePipeline, client_settings, find_brokers, load_some
+from waybill.context import Brokers, Folder, Json, MaybePipeline, find_brokers, load_some
 from waybill.context import pipeline_and_id as pipeline_and_partner
+from waybill.control_topic import write_control
 from waybill.output import Code, Fault, count, emit, finish, line, safe, say
 from waybill.tables import table
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from topology.partner import Partner
     from waybill.reader import Reader
 
-ACK_SECONDS = 60.0
 WORDS = {True: "well", False: "not well", None: "cannot tell"}
 """What a probe came to."""
 
@@ -137,23 +137,10 @@ def _new_order(pipeline: Pipeline, partner: str, paused: bool, before: Order | N
 
 def give(reader: Reader, order: Order) -> None:
     """Writes an order to the control topic and waits for the broker's ack. Raises Fault."""
-    from confluent_kafka import Producer
-
     from schemas.codec import SingleObjectCodec
     from streams.orders import encode, key
-    from topology.model import CONTROL_TOPIC
 
-    failed: list[str] = []
-
-    def told(error: Any, _: Any) -> None:
-        if error is not None:
-            failed.append(error.str())
-
-    producer = Producer(client_settings(reader.brokers, **{"enable.idempotence": True}))
-    producer.produce(CONTROL_TOPIC, encode(SingleObjectCodec(), order), key(order), 0, on_delivery=told)
-    if producer.flush(ACK_SECONDS) or failed:
-        why = failed[0] if failed else f"no ack within {ACK_SECONDS:g} s"
-        raise Fault(f"{CONTROL_TOPIC}: the order may not have been taken ({why}): `waybill partner ls` shows it")
+    write_control(reader.brokers, [(key(order), encode(SingleObjectCodec(), order))], "`waybill partner ls`")
 
 
 def _tell(pipeline: Pipeline, partner: str, paused: bool, order: Order | None, changed: bool, json: bool) -> None:

@@ -83,6 +83,7 @@ class ColdChainPack:
     name = "cold_chain"
     version = "cold_chain/1"
     fields = frozenset({"sensor_id", "event_time", "product", "zone_id", "kind", "day"})
+    parties: tuple[str, ...] = ()
     media_types = sniff.STATED
 
     def __init__(self, options: Options, profile: Profile) -> None:

@@ -10,16 +10,17 @@ from typing import Any
 
 from schemas import errors
 from schemas.errors import Finding
-from schemas.pack import Record
+from schemas.pack import Record, Refusal
 from schemas.packs.epcis import codes
 from schemas.packs.epcis.json_event import to_event
-from schemas.packs.epcis.judge import KIND, Around, Rules, judge
+from schemas.packs.epcis.judge import KIND, Around, Outcome, Rules, judge
+from schemas.packs.epcis.transaction import read_transaction
 from schemas.packs.jsontext import inspect
 
-_NAMES = {"kind", "event", "event_hash", "sender", "receiver", "ignored"}
+_NAMES = {"kind", "event", "event_hash", "sender", "receiver", "ignored", "transaction"}
 
 
-def read_canonical(data: bytes, rules: Rules) -> Record | tuple[Finding, ...]:
+def read_canonical(data: bytes, rules: Rules) -> Outcome:
     """The record of a canonical payload, or every finding."""
     value, found = inspect(data, rules.options.max_depth)
     if value is None and not found:
@@ -34,10 +35,18 @@ def read_canonical(data: bytes, rules: Rules) -> Record | tuple[Finding, ...]:
     ignored = value.get("ignored", [])
     if not all(isinstance(name, str) for name in names) or not _is_list_of_text(ignored):
         return (Finding(errors.WRONG_TYPE, "", "sender and receiver are texts, ignored is a list of them"),)
-    outcome = judge(to_event(event, {}), Around(names[0], names[1], tuple(sorted(ignored))), rules, [])
-    if isinstance(outcome, Record) and outcome.payload != data:
+    transaction = read_transaction(value.get("transaction", {}))
+    if transaction is None:
+        return (Finding(errors.WRONG_TYPE, "transaction", "is not what a shipment's record says beside its event"),)
+    around = Around(names[0], names[1], tuple(sorted(ignored)), about=lambda _: transaction)
+    outcome = judge(to_event(event, {}), around, rules, [])
+    if isinstance(outcome, (Record, Refusal)) and data != _written(outcome):
         return (Finding(codes.NOT_CANONICAL, "", "the payload is not what its event gives"),)
     return outcome
+
+
+def _written(outcome: Record | Refusal) -> bytes:
+    return outcome.payload if isinstance(outcome, Record) else outcome.original
 
 
 def _is_list_of_text(item: Any) -> bool:

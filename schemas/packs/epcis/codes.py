@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from schemas.errors import BLOCK, CODES, FATAL, WARNING, register
+from schemas.errors import BLOCK, CODES, FATAL, WARNING, ErrorClass, register
 
 TOLERATED = "_TOLERATED"
 """Behind a code: the same, found by the lenient profile, which lets it pass with a warning."""
 
 
-def _tolerable(name: str, meaning: str) -> str:
+def _tolerable(name: str, meaning: str, error_class: ErrorClass = FATAL) -> str:
     register(name + TOLERATED, WARNING, f"{meaning}; let pass by the lenient profile")
-    return register(name, FATAL, meaning)
+    return register(name, error_class, meaning)
 
 
 # Reading.
@@ -66,6 +66,23 @@ PARTY_MISSING = _tolerable("PARTY_MISSING", "a shipment that does not name both 
 TRANSACTION_MISSING = _tolerable("TRANSACTION_MISSING", "a shipment that names no business transaction")
 UNKNOWN_PARTNER = register("UNKNOWN_PARTNER", BLOCK, "a sender or receiver that is no configured trading partner")
 TOO_MANY_ITEMS = register("TOO_MANY_ITEMS", FATAL, "more identifiers in one event than the pipeline allows")
+
+# Transactions: the option `dscsa`.
+STATEMENT_MISSING = _tolerable("STATEMENT_MISSING", "a shipment without an affirmed transaction statement", BLOCK)
+OWNER_MISSING = _tolerable("OWNER_MISSING", "a shipment that does not name an owning party by GLN", BLOCK)
+PARTY_DATA_MISSING = _tolerable("PARTY_DATA_MISSING", "an owning party whose name or address is not told", BLOCK)
+PRODUCT_DATA_MISSING = _tolerable("PRODUCT_DATA_MISSING", "a shipped product whose data is not told in full", BLOCK)
+GTIN_NOT_NDC = _tolerable("GTIN_NOT_NDC", "a shipped GTIN that carries no National Drug Code", BLOCK)
+BAD_NDC = register("BAD_NDC", BLOCK, "a National Drug Code of no layout there is")
+NDC_DIFFERS = register("NDC_DIFFERS", BLOCK, "a National Drug Code that is not the one in its GTIN")
+CONTENTS_UNKNOWN = register("CONTENTS_UNKNOWN", BLOCK, "a shipped container of which nobody said what lies in it")
+ITEM_NOT_SERIALIZED = register("ITEM_NOT_SERIALIZED", BLOCK, "a shipped product without serial number")
+ITEM_NOT_COMMISSIONED = register("ITEM_NOT_COMMISSIONED", BLOCK, "a shipped item that nobody commissioned")
+ITEM_WITHOUT_LOT = register("ITEM_WITHOUT_LOT", BLOCK, "a shipped item that was commissioned without lot number")
+ITEM_WITHOUT_EXPIRY = register(
+    "ITEM_WITHOUT_EXPIRY", BLOCK, "a shipped item that was commissioned without expiration date"
+)
+
 NOT_CANONICAL = register("NOT_CANONICAL", FATAL, "a canonical record that is not what its event gives")
 
 

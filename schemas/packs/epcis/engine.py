@@ -11,7 +11,7 @@ from schemas.errors import Finding
 from schemas.pack import CANONICAL_TYPE, Listed, Origin, Record, Refusal, Submission, Unpacked
 from schemas.packs.epcis import json_submission, xml_submission
 from schemas.packs.epcis.canonical import read_canonical
-from schemas.packs.epcis.judge import FIELDS, Rules, few
+from schemas.packs.epcis.judge import FIELDS, PARTIES, Rules, answer
 from schemas.packs.epcis.options import Options, Profile
 from schemas.packs.epcis.summary import summarize
 from schemas.packs.jsontext import BOM
@@ -32,8 +32,11 @@ class EpcisPack:
     fields = FIELDS
     media_types = frozenset(_KINDS.keys() - {""})
 
+    parties: tuple[str, ...]
+
     def __init__(self, options: Options, profile: Profile) -> None:
         self._rules = Rules(options, profile)
+        self.parties = PARTIES if options.dscsa else ()
         self.settings: Mapping[str, Any] = MappingProxyType({**options.model_dump(mode="json"), "profile": profile})
 
     def heavy(self, submission: Submission) -> bool:
@@ -59,8 +62,7 @@ class EpcisPack:
         kind = _kind(header, value)
         if kind == CANONICAL_TYPE:
             outcome = read_canonical(value, self._rules)
-            item = outcome if isinstance(outcome, Record) else Refusal(few(outcome), value, kind)
-            return Listed(kind, [item])
+            return Listed(kind, [answer(outcome, value, kind)])
         if kind == XML:
             return xml_submission.unpack(value, self._rules)
         if kind == JSON:
@@ -100,4 +102,7 @@ def build(options: Mapping[str, Any], profile: str) -> EpcisPack:
     """The configured pack. Raises pydantic.ValidationError for wrong options, ValueError for an unknown profile."""
     if profile not in ("strict", "lenient", "schema"):
         raise ValueError(f"profile {profile!r} is unknown; allowed: strict, lenient, schema")
-    return EpcisPack(Options.model_validate(options), profile)  # type: ignore[arg-type]  # checked above
+    settings = Options.model_validate(options)
+    if settings.dscsa and profile == "schema":
+        raise ValueError("dscsa is a business rule; the profile `schema` has none: take strict or lenient")
+    return EpcisPack(settings, profile)  # type: ignore[arg-type]  # checked above

@@ -6,13 +6,16 @@ from typing import Any
 
 from schemas import errors
 from schemas.errors import Finding
-from schemas.pack import Listed, Record, Refusal, Unpacked
+from schemas.pack import Listed, Unpacked
 from schemas.packs.epcis import codes, json_text
 from schemas.packs.epcis.json_check import ENVELOPES, check_event
 from schemas.packs.epcis.json_event import STANDARD, Prefixes, prefixes, to_event
-from schemas.packs.epcis.judge import Around, Rules, few, judge
+from schemas.packs.epcis.judge import Around, Outcome, Rules, answer, judge
+from schemas.packs.epcis.known import TooMany
 from schemas.packs.epcis.party import party
-from schemas.packs.epcis.pieces import Pieces, too_much_around, whole
+from schemas.packs.epcis.pieces import Pieces, Read, too_much_around, whole
+from schemas.packs.epcis.shipments import gather, is_told_in, too_many
+from schemas.packs.epcis.transaction import of_json
 from schemas.packs.jsontext import inspect, shorten
 
 JSON = "application/ld+json"
@@ -43,10 +46,16 @@ def unpack(value: bytes, rules: Rules) -> Unpacked:
     names = prefixes(envelope.get("@context"), STANDARD)
     around = Around(_party(envelope, "sender"), _party(envelope, "receiver"), (), tuple(findings))
 
-    def read(piece: bytes) -> Record | tuple[Finding, ...]:
-        return _read(piece, names, around, rules)
+    def reader(around: Around) -> Read:
+        return lambda piece: _read(piece, names, around, rules)
 
-    return Pieces(JSON, value, document.places, read, wrap, False, options.max_event_bytes)
+    if is_told_in(value, options):
+        try:
+            facts = gather(of_json(envelope), value, document.places, reader(around), options)
+        except TooMany:
+            return whole([too_many(options)], value, JSON)
+        around = around._replace(about=facts.about)
+    return Pieces(JSON, value, document.places, reader(around), wrap, False, options.max_event_bytes)
 
 
 def _party(envelope: dict[str, Any], role: str) -> str:
@@ -54,7 +63,7 @@ def _party(envelope: dict[str, Any], role: str) -> str:
     return party(name.strip()) if isinstance(name, str) else ""
 
 
-def _read(piece: bytes, names: Prefixes, around: Around, rules: Rules) -> Record | tuple[Finding, ...]:
+def _read(piece: bytes, names: Prefixes, around: Around, rules: Rules) -> Outcome:
     item, found = inspect(piece, rules.options.max_depth)
     if found:
         return tuple(found)
@@ -72,6 +81,4 @@ def _bare(value: bytes, item: dict[str, Any], rules: Rules) -> Unpacked:
         message = f"the type {shorten(item['type'])} is no EPCIS document, and what it names is no event"
         return whole([Finding(codes.UNKNOWN_ROOT, "type", message)], value, JSON)
     outcome = judge(to_event(item, STANDARD), Around(), rules, list(check_event(item, bare=True)))
-    if isinstance(outcome, Record):
-        return Listed(JSON, [outcome])
-    return Listed(JSON, [Refusal(few(outcome), value, JSON)])
+    return Listed(JSON, [answer(outcome, value, JSON)])

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from schemas import errors
 from schemas.canonical import canonical_json, canonical_json_fast, sha256
 from schemas.errors import Finding
-from schemas.pack import Record
+from schemas.pack import CANONICAL_TYPE, Record, Refusal
 from schemas.packs.epcis import codes, rules
+from schemas.packs.epcis.dscsa import check_shipment
 from schemas.packs.epcis.event import Event, misshapen
 from schemas.packs.epcis.event_hash import event_hash
 from schemas.packs.epcis.options import Options, Profile
 from schemas.packs.epcis.party import NOBODY, of_event
 from schemas.packs.epcis.times import milliseconds
+from schemas.packs.epcis.transaction import Transaction, is_shipment, owners_of
 
 KIND = "event"
 MOST_FINDINGS = 100
 """Findings kept of one record: a hostile one may have a million."""
 FIELDS = frozenset(
     {"event_hash", "declaration", "event_id", "event_type", "action", "biz_step", "disposition", "read_point",
-     "biz_location", "sender", "receiver", "jurisdiction", "event_time", "day"}
+     "biz_location", "sender", "receiver", "owner", "new_owner", "jurisdiction", "event_time", "day"}
 )  # fmt: skip
+PARTIES = ("sender", "receiver", "owner", "new_owner")
+"""Of these, those that name parties."""
 NONE = "none"
 """Value of a field that an event does not have."""
 _LONGEST = 1000
 """Characters of a value that may become a key, a group or a part of an object's name."""
+
+
+Outcome = Record | Refusal | tuple[Finding, ...]
+"""What an event comes to; findings alone: its own bytes are refused."""
 
 
 class Around(NamedTuple):
@@ -39,6 +47,8 @@ class Around(NamedTuple):
     """Fields of one's own that its event hashes leave out, sorted."""
     warnings: tuple[Finding, ...] = ()
     """Tolerated deviations of the envelope."""
+    about: Callable[[Event], Transaction] | None = None
+    """Gives what is said of a shipment beside its event; None: nothing that is kept."""
 
 
 class Rules(NamedTuple):
@@ -57,10 +67,9 @@ class Rules(NamedTuple):
         ]
 
 
-def judge(
-    event: Event, around: Around, rules_in_force: Rules, found: Sequence[Finding]
-) -> Record | tuple[Finding, ...]:
-    """The record of an event of which `found` is already known, or every finding."""
+def judge(event: Event, around: Around, rules_in_force: Rules, found: Sequence[Finding]) -> Outcome:
+    """The record of an event of which `found` is already known, or every finding; a refusal where it takes more than
+    the event's own bytes to find them again."""
     weighed = rules_in_force.weigh(found)
     bad = _refused(weighed)
     if shape := list(misshapen(event)):
@@ -88,9 +97,18 @@ def judge(
     payload |= {role: name for role, name in (("sender", sender), ("receiver", receiver)) if name != named[role]}
     if around.ignored:
         payload["ignored"] = list(around.ignored)
+    shipment = is_shipment(event)
+    transaction = around.about(event) if shipment and around.about is not None else Transaction()
+    if said := transaction.as_json():
+        payload["transaction"] = said
     encoded = canonical_json_fast(payload)
     if not encoded.isascii():
         encoded = canonical_json(payload)  # keys sort otherwise where they are not ASCII
+    if shipment and rules_in_force.options.dscsa:
+        lacking = rules_in_force.weigh(check_shipment(event, transaction))
+        if _refused(lacking):
+            return Refusal(few(lacking), encoded, CANONICAL_TYPE, canonical=True)
+        weighed += lacking
     return Record(fields, moment, encoded, sha256(encoded), few([*around.warnings, *weighed]))
 
 
@@ -102,6 +120,7 @@ def _refused(findings: Iterable[Finding]) -> bool:
 def _fields(event: Event, computed: str, sender: str, receiver: str, options: Options) -> dict[str, str]:
     declaration = event.get("errorDeclaration")
     declared = NONE if declaration is None else declaration.get("declarationTime") or "undated"
+    owners = owners_of(event)
     return {
         "event_hash": computed,
         "declaration": declared,
@@ -114,10 +133,20 @@ def _fields(event: Event, computed: str, sender: str, receiver: str, options: Op
         "biz_location": event.get("bizLocation", {}).get("id") or NONE,
         "sender": sender or NOBODY,
         "receiver": receiver or NOBODY,
+        "owner": owners.get("source") or NOBODY,
+        "new_owner": owners.get("destination") or NOBODY,
         "jurisdiction": options.jurisdiction_of(receiver),
         "event_time": event["eventTime"],
         "day": event["eventTime"][:10],
     }
+
+
+def answer(outcome: Outcome, original: bytes, content_type: str, made: bool = False) -> Record | Refusal:
+    """What a record gets; where it is refused for what its own bytes show, they are kept. `made`: they are not the
+    publisher's, but a transcription of them."""
+    if isinstance(outcome, (Record, Refusal)):
+        return outcome
+    return Refusal(few(outcome), original, content_type, canonical=made)
 
 
 def few(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -31,6 +31,16 @@ class Options(Settings):
         True,
         description="whether commissioning names lot and expiry, and shipping both parties and a transaction (VAL-16)",
     )
+    dscsa: bool = Field(
+        False,
+        description="whether a shipment carries the transaction information and statement of US law, down to the "
+        "product identifier of each item, between trading partners of the list `waybill master` keeps",
+    )
+    max_file_items: Whole = Field(
+        500_000,
+        ge=1,
+        description="with `dscsa`: mentions of items in a document with shipments, held at once",
+    )
     max_bytes: Whole = Field(256 * 2**20, ge=1024, description="largest submission")
     max_event_bytes: Whole = Field(4 * 2**20, ge=1024, description="largest event, as it was sent")
     max_items: Whole = Field(20_000, ge=1, description="identifiers in one event")

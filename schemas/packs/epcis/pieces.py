@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from schemas import errors
 from schemas.errors import Finding
 from schemas.pack import Listed, Record, Refusal, Unpacked
-from schemas.packs.epcis.judge import few
+from schemas.packs.epcis.judge import Outcome, answer, few
 from schemas.packs.epcis.xml_text import Places
 
 ENVELOPE_SHARE = 64
 """A refused event is kept with the envelope around it, in real documents a few times as long as the event. Beyond this
 the document is refused as a whole, or a small one would make gigabytes of dead letters."""
+
+Read = Callable[[bytes], Outcome]
+"""Judges one event's bytes."""
 
 
 class Pieces:
@@ -23,7 +26,7 @@ class Pieces:
         content_type: str,
         data: bytes,
         places: Places,
-        read: Callable[[bytes], Record | tuple[Finding, ...]],
+        read: Read,
         around: tuple[bytes, bytes],
         made: bool = False,
         largest: int = 2**22,
@@ -42,13 +45,11 @@ class Pieces:
     def _one(self, data: bytes) -> Record | Refusal:
         if len(data) > self._largest:
             finding = Finding(errors.TOO_LARGE, "", f"an event of {len(data)} bytes; {self._largest} are allowed")
-            outcome: Record | tuple[Finding, ...] = (finding,)
+            outcome: Outcome = (finding,)
         else:
             outcome = self._read(data)
-        if isinstance(outcome, Record):
-            return outcome
         head, tail = self._around
-        return Refusal(few(outcome), head + data + tail, self.content_type, canonical=self._made)
+        return answer(outcome, head + data + tail, self.content_type, self._made)
 
 
 def too_much_around(around: tuple[bytes, bytes], count: int, size: int) -> bool:

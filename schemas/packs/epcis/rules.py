@@ -22,6 +22,7 @@ from schemas.packs.epcis import event as ev
 from schemas.packs.epcis.event import Event
 from schemas.packs.epcis.event_hash import HASH
 from schemas.packs.epcis.json_check import nothing_observed
+from schemas.packs.epcis.known import EXPIRY, LOT
 from schemas.packs.epcis.options import Options
 from schemas.packs.epcis.party import NOBODY, is_gln
 from schemas.packs.epcis.times import OFFSET, has_zone, is_date_time, milliseconds
@@ -34,9 +35,6 @@ from schemas.packs.epcis.vocabulary import (
 )
 from schemas.packs.jsontext import shorten
 
-LOT = ("{urn:epcglobal:cbv:mda}lotNumber", "{http://epcis.gs1us.org/hc/ns}lotNumber")
-EXPIRY = ("{urn:epcglobal:cbv:mda}itemExpirationDate", "{http://epcis.gs1us.org/hc/ns}itemExpirationDate")
-"""Lot and expiration date in ILMD: CBV 2.0, and the GS1 US names that older files have."""
 _LOT = re.compile(f"[{SET_82}]{{1,20}}")
 _UOM = re.compile(r"[A-Z0-9]{2,3}")
 _SPAN = ("time", "startTime", "endTime")

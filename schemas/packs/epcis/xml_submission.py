@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from schemas import errors
 from schemas.errors import Finding
-from schemas.pack import Listed, Record, Refusal, Unpacked
+from schemas.pack import Listed, Unpacked
 from schemas.packs.epcis import codes
 from schemas.packs.epcis.event import own_name
-from schemas.packs.epcis.judge import Around, Rules, few, judge
+from schemas.packs.epcis.judge import Around, Outcome, Rules, answer, judge
+from schemas.packs.epcis.known import TooMany
 from schemas.packs.epcis.party import of_header
-from schemas.packs.epcis.pieces import Pieces, too_much_around, whole
+from schemas.packs.epcis.pieces import Pieces, Read, too_much_around, whole
+from schemas.packs.epcis.shipments import gather, is_told_in, too_many
+from schemas.packs.epcis.transaction import of_xml
 from schemas.packs.epcis.xml_check import check
 from schemas.packs.epcis.xml_event import to_event
 from schemas.packs.epcis.xml_models import EVENTS, LISTED, ROOTS, VERSIONS
@@ -46,15 +49,25 @@ def unpack(value: bytes, rules: Rules) -> Unpacked:
         message = f"an envelope of {len(document.head)} bytes around {len(document.places)} small events"
         return whole([Finding(codes.MALFORMED_DOCUMENT, "", message)], value, XML)
 
-    def read(piece: bytes) -> Record | tuple[Finding, ...]:
-        try:
-            element = parse(piece, document.namespaces, rules.options.max_depth)
-        except Unreadable as broken:
-            return (broken.finding,)
-        return _read_item(element, version, around, rules)
+    def reader(around: Around) -> Read:
+        def read(piece: bytes) -> Outcome:
+            try:
+                element = parse(piece, document.namespaces, rules.options.max_depth)
+            except Unreadable as broken:
+                return (broken.finding,)
+            return _read_item(element, version, around, rules)
 
-    largest = rules.options.max_event_bytes
-    return Pieces(XML, data, document.places, read, (document.head, document.tail), made, largest)
+        return read
+
+    options = rules.options
+    if is_told_in(data, options):
+        try:
+            facts = gather(of_xml(root), data, document.places, reader(around), options)
+        except TooMany:
+            return whole([too_many(options)], value, XML)
+        around = around._replace(about=facts.about)
+    head_and_tail = document.head, document.tail
+    return Pieces(XML, data, document.places, reader(around), head_and_tail, made, options.max_event_bytes)
 
 
 def _is_query(root: Element) -> bool:
@@ -87,12 +100,10 @@ def _bare(value: bytes, data: bytes, made: bool, document: Scan, rules: Rules) -
     models = VERSIONS["1.2" if old and root.local != "AssociationEvent" else "2.0"]
     found += check(root, root.local, models)
     outcome = judge(to_event(root), Around(), rules, found)
-    if isinstance(outcome, Record):
-        return Listed(XML, [outcome])
-    return Listed(XML, [Refusal(few(outcome), data if made else value, XML, canonical=made)])
+    return Listed(XML, [answer(outcome, data if made else value, XML, made)])
 
 
-def _read_item(item: Element, version: str, around: Around, rules: Rules) -> Record | tuple[Finding, ...]:
+def _read_item(item: Element, version: str, around: Around, rules: Rules) -> Outcome:
     """One element of an event list. `extension` is where 1.2 hides what came later."""
     models = VERSIONS[version]
     found: list[Finding] = []

@@ -23,7 +23,7 @@ def each_lane(pipelines: list[Pipeline]) -> list[Pipeline]:
 
 def lane_named(pipeline: Pipeline, lane: str | None) -> Pipeline:
     """One lane; None: `standard`. Raises ValueError, in words, for one that the pipeline does not declare."""
-    lanes = dict[str, Pipeline](lanes_of(pipeline))
+    lanes = {str(name): one for name, one in lanes_of(pipeline).items()}
     found = lanes.get(lane or STANDARD)
     if found is None:
         raise ValueError(f"pipeline {pipeline.pipeline} has no lane {lane!r}{did_you_mean(lane, lanes)}")

@@ -175,8 +175,8 @@ class Pipeline(Settings):
     lanes: list[Lane] = Field(
         default=[STANDARD],
         min_length=1,
-        description="priority lanes, in any order, `standard` among them; each has topics, tables and order of its own, and "
-        "a higher one goes first without starving the lower",
+        description="priority lanes, in any order, `standard` among them; each has topics, tables and order of its "
+        "own, and a higher one goes first without starving the lower",
     )
     partitions: Whole = Field(4, ge=1, le=1024, description="partitions of every topic of the pipeline")
     replication: Whole = Field(1, ge=1, le=9, description="replication factor of the topics")

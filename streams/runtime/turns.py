@@ -87,6 +87,12 @@ class Desk:
                 self._worked[lane] = self._clock()
                 self._changed.notify_all()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for a turn."""
+        with self._changed:
+            return self._waiting.total()
+
     def _is_next(self, lane: Lane) -> bool:
         return not self._working and self._arbiter.next([one for one, many in self._waiting.items() if many]) == lane
 

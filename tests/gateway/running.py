@@ -86,9 +86,9 @@ class Running:
         })  # fmt: skip
         types = frozenset({"application/json", "text/csv"})
         self.metrics = Metrics()
-        lanes = {"standard": LaneRoute(self.pipeline.raw_topic, self.backlog)}
+        self.lanes = {"standard": LaneRoute(self.pipeline.raw_topic, self.backlog)}
         self.intake = Gateway(
-            {"demo": Route(self.pipeline, types, lanes)}, self.kafka, tokens, OPEN, self.metrics, lambda: NOW
+            {"demo": Route(self.pipeline, types, self.lanes)}, self.kafka, tokens, OPEN, self.metrics, lambda: NOW
         )
         self.port = 0
         self.loop = asyncio.new_event_loop()

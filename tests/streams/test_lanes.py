@@ -183,8 +183,9 @@ def test_a_high_record_behind_ten_thousand_low_ones_is_sent_next_and_every_low_o
 def test_lower_lanes_are_served_while_higher_ones_have_batches_waiting() -> None:
     partner = OneAtATime()
     driver = LanesDriver(laned(max_records=5), exchange=lambda lane: OneLane(partner, lane))
-    for lane, number in {"high": 280, "standard": 80, "low": 40}.items():
-        publish(driver, lane, number)
+    publish(driver, "high", 280)
+    publish(driver, "standard", 80)
+    publish(driver, "low", 40)
     driver.finish()
     while partner.open:
         partner.answer()

@@ -109,12 +109,13 @@ async def _run(
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    routes, backlogs = {}, []
+    routes: dict[str, Route] = {}
+    backlogs: list[tuple[Pipeline, Backlog]] = []
     for name, one in pipelines.items():
         lanes = {lane: (each, Backlog(limits.backlog or 2 * one.batching.max_records)) for lane, each in
                  lanes_of(one).items()}  # fmt: skip
         backlogs += lanes.values()
-        to = {lane: LaneRoute(each.raw_topic, waiting) for lane, (each, waiting) in lanes.items()}
+        to = {str(lane): LaneRoute(each.raw_topic, waiting) for lane, (each, waiting) in lanes.items()}
         routes[name] = Route(one, load_pack_of(one).media_types, to)
 
     def tell() -> None:

@@ -18,6 +18,7 @@ from random import Random
 
 from schemas.errors import BODY_DIGEST_CHANGED
 from schemas.messages import PartnerState, PassportPart
+from streams.allowance import Allowances
 from streams.attempts import (
     Name,
     Row,
@@ -36,6 +37,7 @@ from streams.attempts import (
 from streams.changes import Broken, Changes, Event, Later, Launch, Prepare, What
 from streams.delivery.protocol import Outcome
 from streams.gate import Batch, Gate, Heard
+from topology.model import STANDARD, Lane
 
 TIDY_AT_ONCE = 1_000
 """Settled rows tombstoned at a time: tidying must not make a chunk long."""
@@ -62,11 +64,18 @@ class Deliveries:
     """All batches of the partitions one thread owns."""
 
     def __init__(
-        self, terms: Terms, rng: Random, name: Name, busy: Callable[[bytes], bool] = lambda batch_id: False
+        self,
+        terms: Terms,
+        rng: Random,
+        name: Name,
+        busy: Callable[[bytes], bool] = lambda batch_id: False,
+        allowances: Allowances | None = None,
+        lane: Lane = STANDARD,
     ) -> None:
         """`name` gives the ids of halves, `busy` says whether an attempt of a batch is still out that was forgotten
-        meanwhile."""
+        meanwhile. `allowances`: what this `lane` shares with others; None: it shares nothing."""
         self.terms, self._rng, self._name, self._busy = terms, rng, name, busy
+        self._allowances, self._lane = allowances or Allowances(), lane
         self.may_send = False
         """DI5: set when the control topic has been read to its end (a hold may stand there)."""
         self.draining = False
@@ -270,6 +279,8 @@ class Deliveries:
                     left -= 1
                     if changes.launches and changes.launches[-1].prepared.slow:
                         return
+            if not gate.ready:
+                gate.rest()
 
     def _attempt(self, changes: Changes, batch: Batch, gate: Gate, now: int, prepare: Prepare) -> None:
         row = batch.row
@@ -305,7 +316,9 @@ class Deliveries:
     def _gate(self, partner: str) -> Gate:
         gate = self._gates.get(partner)
         if gate is None:
-            gate = self._gates[partner] = Gate(partner, self.terms.partner(partner))
+            terms = self.terms.partner(partner)
+            allowance = self._allowances.enter(self._lane, partner, terms)
+            gate = self._gates[partner] = Gate(partner, terms, allowance, self._lane)
             gate.paused = partner in self._paused
         return gate
 
@@ -319,6 +332,11 @@ class Deliveries:
     def gates(self) -> Iterable[Gate]:
         """Every partner that was met, for those who watch."""
         return self._gates.values()
+
+    @property
+    def outdone(self) -> bool:
+        """Whether something is ready that waits for limits which other lanes use."""
+        return any(gate.outdone for gate in self._gates.values())
 
     def _close(self, batch: Batch) -> bool:
         """An attempt is over, or forgotten. True: it was its partner's probe."""

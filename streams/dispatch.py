@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from schemas.codec import Codec, WireError
 from schemas.errors import UNPROCESSABLE, Finding
 from schemas.pack import Pack
+from streams.allowance import Allowances
 from streams.attempts import Row, Terms, waiting_from
 from streams.bodies import Bodies, Body, Fault, Fetch
 from streams.changes import Broken, Changes, Event, Later, Prepared, What
@@ -31,7 +32,7 @@ from streams.progress import Identity, Progress, take_over
 from streams.settlement import Settlement
 from streams.stage import Chunk, Message, Output, TableStore, Work
 from streams.tables import decode_row
-from topology.model import Pipeline
+from topology.model import STANDARD, Lane, Pipeline
 
 PARTNER_KEY = b"partner/"
 """What the key of a partner's own row in `delivery` begins with; the others are the 32 bytes of a batch id."""
@@ -74,15 +75,18 @@ class DispatchStage:
         stores: Callable[[str, int], TableStore],
         busy: Callable[[bytes], bool] = lambda batch_id: False,
         claims: Claims = NO_CLAIMS,
+        allowances: Allowances | None = None,
+        lane: Lane = STANDARD,
     ) -> None:
         """`fetch` reads `batched` by position, `rng` gives the jitter, `stores` makes table stores, `busy` says
-        whether an attempt of a batch is still out although it was forgotten, `claims` keeps large payloads."""
+        whether an attempt of a batch is still out although it was forgotten, `claims` keeps large payloads,
+        `allowances` is what this `lane` shares with the pipeline's others."""
         self.pipeline, self.codec, self.identity, self.dead_letters = pipeline, codec, identity, dead_letters
         self._new_store = stores
         self.input_topic_id = ""
         self.table_topic_ids: Mapping[str, str] = {}
         self.bodies = Bodies(pipeline, codec, pack, fetch, claims)
-        self.deliveries = Deliveries(Terms.of(pipeline), rng, self.bodies.name, busy)
+        self.deliveries = Deliveries(Terms.of(pipeline), rng, self.bodies.name, busy, allowances, lane)
         self._settlement = Settlement(pipeline, codec, dead_letters)
         self._heads: dict[int, Progress] = {}
         self._full: frozenset[int] = frozenset()

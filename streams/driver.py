@@ -21,6 +21,7 @@ from audit.block import Block, read_block
 from schemas.codec import Codec, SingleObjectCodec
 from schemas.pack import Pack
 from schemas.packs import load_pack
+from streams.allowance import Allowances
 from streams.authorised import TradingPartners
 from streams.claims import MemoryClaims
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
@@ -29,7 +30,8 @@ from streams.progress import Identity
 from streams.runtime.memory import MemoryBroker, MemoryLog
 from streams.runtime.runner import Exchange, Runner, Step
 from streams.stage import Message
-from topology.model import Pipeline
+from topology.lanes import lanes_of
+from topology.model import STANDARD, Lane, Pipeline
 
 INPUTS = {"validate": "raw", "batch": "validated", "dispatch": "batched"}
 
@@ -89,9 +91,16 @@ class TopologyDriver:
         start: int = 1_767_225_600_000,
         observe: Callable[[str, Step], None] = lambda stage, step: None,
         authorised: Callable[[], TradingPartners] = TradingPartners,
+        lane: Lane = STANDARD,
+        allowances: Allowances | None = None,
     ) -> None:
         """`start` is the clock in ms since epoch (default 2026-01-01T00:00Z). `observe` sees each turn of a stage.
-        `authorised` gives the list of trading partners; by default it is empty."""
+        `authorised` gives the list of trading partners; by default it is empty. `lane` and `allowances` are for
+        LanesDriver. Raises ValueError for a pipeline of several lanes."""
+        if len(pipeline.lanes) > 1:
+            raise ValueError(f"{pipeline.pipeline} has lanes {', '.join(pipeline.lanes)}: run it in a LanesDriver")
+        self._lane: Lane = lane
+        self._allowances = allowances
         self.pipeline = pipeline
         self.partners: dict[str, Any] = dict(partners or {name: AcceptingPartner() for name in pipeline.partner_names})
         self.codec = codec or SingleObjectCodec()
@@ -108,7 +117,10 @@ class TopologyDriver:
     def start(self, stage: str) -> Runner:
         """A new worker for one stage, with nothing in memory: also what follows a crash."""
         identity = Identity("driver", "in-memory", self.pack.version)
-        parts = Parts(self.pipeline, self.codec, self.pack, identity, self.claims, authorised=self._authorised)
+        parts = Parts(
+            self.pipeline, self.codec, self.pack, identity, self.claims, authorised=self._authorised, lane=self._lane,
+            allowances=self._allowances,
+        )  # fmt: skip
         log = MemoryLog(self.broker, stage, INPUTS[stage])
         exchange = None
         if stage == "validate":
@@ -150,14 +162,18 @@ class TopologyDriver:
     def run(self, turns: int = 100_000) -> None:
         """Turns every stage until nothing moves. Raises RuntimeError if that does not happen in `turns` turns."""
         for _ in range(turns):
-            assigned = self._all_assigned()  # before the turn: one that only takes partitions over has read nothing
-            before = sum(self.broker.end("heads", p) for p in range(self.pipeline.partitions))
-            results = [self.runners[stage].step(timeout=0) for stage in STAGES]
-            after = sum(self.broker.end("heads", p) for p in range(self.pipeline.partitions))
-            quiet = all(step.result == "idle" for step in results)
-            if quiet and before == after and not self._exchange.busy() and assigned:
+            if not self.turn():
                 return
         raise RuntimeError(f"the pipeline still moves after {turns} turns")
+
+    def turn(self) -> bool:
+        """One turn of every stage; whether anything moves, or will at the next."""
+        assigned = self._all_assigned()  # before the turn: one that only takes partitions over has read nothing
+        before = sum(self.broker.end("heads", p) for p in range(self.pipeline.partitions))
+        results = [self.runners[stage].step(timeout=0) for stage in STAGES]
+        after = sum(self.broker.end("heads", p) for p in range(self.pipeline.partitions))
+        quiet = all(step.result == "idle" for step in results)
+        return not (quiet and before == after and not self._exchange.busy() and assigned)
 
     def _all_assigned(self) -> bool:
         return all(len(self.runners[stage].partitions) == self.pipeline.partitions for stage in STAGES)
@@ -167,9 +183,13 @@ class TopologyDriver:
         retry then waits for `advance`."""
         for stage in STAGES[:-1]:  # dispatch has nothing to close, and drained it would begin no attempt any more
             self.run()
-            while self.runners[stage].drain(ending=True).result not in ("idle", "commit"):
-                self.run()  # a doubt: the windows are open as before, and are closed again
+            self.close(stage)
         self.run()
+
+    def close(self, stage: str) -> None:
+        """What a stage writes at the end of its input."""
+        while self.runners[stage].drain(ending=True).result not in ("idle", "commit"):
+            self.run()  # a doubt: the windows are open as before, and are closed again
 
     def messages(self, topic: str) -> list[Message]:
         """Every message of a topic, as stored."""
@@ -182,3 +202,42 @@ class TopologyDriver:
     def blocks(self) -> list[Block]:
         """Every audit block."""
         return [read_block(m.value or b"") for m in self.messages("audit")]
+
+
+class LanesDriver:
+    """A pipeline of several lanes: a driver for each, one clock, and partners whose limits they share."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        partners: Mapping[str, Partner] | None = None,
+        exchange: Callable[[Lane], Exchange | None] = lambda lane: None,
+    ) -> None:
+        """As TopologyDriver; `exchange` makes each lane's."""
+        allowances = Allowances()
+        self.lanes: dict[Lane, TopologyDriver] = {
+            lane: TopologyDriver(derived, partners, exchange(lane), lane=lane, allowances=allowances)
+            for lane, derived in lanes_of(pipeline).items()
+        }
+
+    def advance(self, seconds: float) -> None:
+        """Moves the clock, then runs what has become due."""
+        for driver in self.lanes.values():
+            driver.broker.now += int(seconds * 1000)
+        self.run()
+
+    def run(self, turns: int = 100_000) -> None:
+        """Turns every stage of every lane until nothing moves. Raises RuntimeError as TopologyDriver.run does."""
+        for _ in range(turns):
+            moving = [driver.turn() for driver in self.lanes.values()]
+            if not any(moving):
+                return
+        raise RuntimeError(f"the lanes still move after {turns} turns")
+
+    def finish(self) -> None:
+        """A bounded run of all lanes, stage by stage."""
+        for stage in STAGES[:-1]:
+            self.run()
+            for driver in self.lanes.values():
+                driver.close(stage)
+        self.run()

@@ -1,4 +1,4 @@
-"""Owns what one partner lets through: its limit of open attempts, its pauses, its breaker, its rate and the size of its
+"""Owns what one partner lets through: its pauses, its breaker, what it allows the lanes together, and the size of its
 batches (DI7).
 
 Pure: the time is passed in. Deliveries asks before each attempt and tells every answer; what stands here is of the
@@ -13,11 +13,12 @@ from random import Random
 from typing import NamedTuple
 
 from schemas.messages import CapReason, PartnerStanding, PartnerState
+from streams.allowance import Allowance
 from streams.attempts import PartnerTerms, Row, put_off
 from streams.delivery.breaker import Breaker
-from streams.delivery.bucket import Bucket
 from streams.delivery.protocol import Outcome, OutcomeKind
 from streams.sizing import Sent, Size, heard, restored, too_large
+from topology.model import STANDARD, Lane
 
 
 @dataclass(slots=True, eq=False)
@@ -58,9 +59,11 @@ class Gate:
 
     partner: str
     terms: PartnerTerms
+    allowance: Allowance
+    lane: Lane = STANDARD
+    outdone: bool = False
+    """Something is ready, and waits for the limits that all lanes share."""
     breaker: Breaker = field(init=False)
-    bucket: Bucket = field(init=False)
-    open: int = 0
     not_before: int = 0
     paused: bool = False
     """An operator has ordered that nothing is sent."""
@@ -78,28 +81,31 @@ class Gate:
     _charges: list[Charge] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.breaker, self.bucket = Breaker(self.terms.breaker), Bucket(self.terms.rate)
+        self.breaker = Breaker(self.terms.breaker)
 
     def free(self, now: int) -> bool:
-        """Whether one more attempt may go out."""
-        return (
-            not self.paused
-            and self.open < self.terms.connections
-            and self.not_before <= now
-            and self.breaker.allows(now, self._probe is not None)
-            and self.bucket.ready(now)
-        )
+        """Whether one more attempt may go out; asked while something is ready."""
+        if self.paused or self.not_before > now or not self.breaker.allows(now, self._probe is not None):
+            self.rest()
+            return False
+        free = self.allowance.free(self.lane, now)
+        self.outdone = not free
+        return free
+
+    def rest(self) -> None:
+        """Nothing is to go out just now: others need not wait for it."""
+        self.outdone = False
+        self.allowance.rest(self.lane)
 
     def begin(self, batch: Batch) -> None:
         """An attempt goes out."""
-        self.open += 1
-        self.bucket.take()
+        self.allowance.begin(self.lane)
         if not self.breaker.closed:
             self._probe = batch
 
     def end(self, batch: Batch) -> bool:
         """An attempt is over, or forgotten. True: it was the probe."""
-        self.open -= 1
+        self.allowance.end(self.lane)
         was_probe = self._probe is batch
         if was_probe:
             self._probe = None
@@ -168,6 +174,7 @@ class Gate:
         if not wait:
             return Heard()
         self.not_before = max(self.not_before, now + wait)
+        self.allowance.put_off(self.not_before)
         self._stands("stopped" if outcome.kind is OutcomeKind.STOPPED else "paused", self.not_before, outcome, now)
         return Heard(changed=True)
 
@@ -206,6 +213,7 @@ class Gate:
             self.breaker.openings, self.breaker.until = standing["openings"], until
         if standing["state"] != "open":
             self.not_before = max(self.not_before, until)
+            self.allowance.put_off(self.not_before)
 
     def state(self, now: int) -> str:
         """In a word: closed, open, half-open, paused or stopped."""

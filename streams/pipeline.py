@@ -24,6 +24,7 @@ from random import Random
 
 from schemas.codec import Codec
 from schemas.pack import Pack, Submission, Unpacked
+from streams.allowance import Allowances
 from streams.authorised import TradingPartners
 from streams.batch import BatchStage
 from streams.bodies import Fetch
@@ -35,7 +36,7 @@ from streams.progress import Identity
 from streams.stage import TableStore
 from streams.tables import MemoryRows
 from streams.validate import ValidateStage
-from topology.model import Pipeline
+from topology.model import STANDARD, Lane, Pipeline
 from topology.topics import inline_limit
 
 STAGES = ("validate", "batch", "dispatch")
@@ -58,6 +59,9 @@ class Parts:
     """Reads submissions in the pack's place (VA3)."""
     authorised: Callable[[], TradingPartners] = TradingPartners
     """The list of trading partners with every row there is."""
+    lane: Lane = STANDARD
+    allowances: Allowances | None = None
+    """What dispatch shares with the pipeline's other lanes."""
 
     def validate(self) -> ValidateStage:
         """raw -> validated, dead-letter."""
@@ -74,7 +78,7 @@ class Parts:
         """batched -> partners, sent, dead-letter, validated (releases); delivery."""
         return DispatchStage(
             self.pipeline, self.codec, self.pack, self.identity, self._dead_letters(), fetch, self.random, self.rows,
-            busy, self.claims,
+            busy, self.claims, self.allowances, self.lane,
         )  # fmt: skip
 
     def _dead_letters(self) -> DeadLetters:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 
-from topology.model import EVENT_TOPICS, Batching, PartnerRule, Pipeline
+from topology.lanes import lanes_of
+from topology.model import EVENT_TOPICS, STANDARD, Batching, PartnerRule, Pipeline
 from topology.partner import KafkaPartner, ObjectStorePartner, Partner, PostgresPartner, SftpPartner
 
 WIDTH = 100
 UNWRITTEN = ("review", "parked")
 """Topics that every pipeline has for what is to come."""
+DRAWN = tuple(short for short in EVENT_TOPICS if short not in UNWRITTEN)
 
 
 def describe(pipeline: Pipeline) -> str:
@@ -112,7 +114,15 @@ def _facts(p: Pipeline) -> list[str]:
         ("chunk", f"{p.chunk.records:,} messages or {_bytes(p.chunk.bytes)}, cut after {_seconds(p.chunk.seconds)}"),
         ("store", f"{p.store}; wire format {'Confluent, with a registry' if p.registry else 'Avro single object'}"),
     ]  # fmt: skip
+    if len(p.lanes) > 1:
+        facts.insert(0, ("lanes", _lanes(p)))
     return [f"  {name:<12} {fact}" for name, fact in facts]
+
+
+def _lanes(p: Pipeline) -> str:
+    others = [f"{lane} ({one.raw_topic}, {one.topic('validated')}, …)" for lane, one in lanes_of(p).items()
+              if lane != STANDARD]  # fmt: skip
+    return f"{STANDARD} is drawn; the same for {', '.join(others)}"
 
 
 def _retry(p: Pipeline) -> str:
@@ -150,33 +160,47 @@ def _seconds(number: float) -> str:
 
 
 def describe_mermaid(pipeline: Pipeline) -> str:
-    """The same graph for Mermaid (flowchart)."""
-    p = pipeline
-    topics = [short for short in EVENT_TOPICS if short not in UNWRITTEN]
-    tables = ("idempotency", "windows", "delivery", "heads")
-    lines = ["flowchart TD", f'  raw[/"{p.raw_topic}"/]']
-    lines += [f'  {short.replace("-", "_")}[/"{p.topic(short)}"/]' for short in topics]
-    lines += [f'  {short}[("{p.topic(short)}")]' for short in tables]
-    lines += [f'  stage_{stage}["{stage}"]' for stage in ("validate", "batch", "dispatch")]
-    lines += [f'  partner_{place}(("{name}"))' for place, name in enumerate(p.partner_names)]
-    lines += [
-        "  raw --> stage_validate",
-        f'  stage_validate -- "key: {", ".join(p.partition_by)}" --> validated',
-        "  stage_validate -- refused --> dead_letter",
-        "  validated --> stage_batch",
-        '  stage_batch -- "key: partner" --> batched',
-        "  stage_batch -- duplicates --> sent",
-        "  stage_batch -- conflicts --> dead_letter",
-        "  stage_batch <--> idempotency",
-        "  stage_batch <--> windows",
-        "  batched --> stage_dispatch",
-        "  stage_dispatch <--> delivery",
-        "  stage_dispatch -- delivered --> sent",
-        "  stage_dispatch -- refused --> dead_letter",
-        '  stage_dispatch -- "releases, retains" --> validated',
-    ]
-    lines += [f"  stage_dispatch <--> partner_{place}" for place in range(len(p.partner_names))]
-    lines += [
-        f"  stage_{stage} -.-> {short}" for stage in ("validate", "batch", "dispatch") for short in ("audit", "heads")
-    ]
+    """The same graph for Mermaid (flowchart); lanes side by side, their partners in common."""
+    partners = [f'  partner_{place}(("{name}"))' for place, name in enumerate(pipeline.partner_names)]
+    lanes = lanes_of(pipeline)
+    if len(lanes) == 1:
+        return "\n".join(["flowchart TD", *_nodes(pipeline), *partners, *_arrows(pipeline)]) + "\n"
+    lines = ["flowchart TD"]
+    for lane, one in lanes.items():
+        lines += [f"  subgraph {lane}", *_nodes(one, f"{lane}_"), "  end"]
+    lines += partners
+    for lane, one in lanes.items():
+        lines += _arrows(one, f"{lane}_")
     return "\n".join(lines) + "\n"
+
+
+def _nodes(p: Pipeline, of: str = "") -> list[str]:
+    """Topics, tables and stages; `of` begins their ids."""
+    lines = [f'  {of}raw[/"{p.raw_topic}"/]']
+    lines += [f'  {of}{short.replace("-", "_")}[/"{p.topic(short)}"/]' for short in DRAWN]
+    lines += [f'  {of}{short}[("{p.topic(short)}")]' for short in ("idempotency", "windows", "delivery", "heads")]
+    return lines + [f'  {of}stage_{stage}["{stage}"]' for stage in ("validate", "batch", "dispatch")]
+
+
+def _arrows(p: Pipeline, of: str = "") -> list[str]:
+    validate, batch, dispatch = (f"{of}stage_{stage}" for stage in ("validate", "batch", "dispatch"))
+    lines = [
+        f"  {of}raw --> {validate}",
+        f'  {validate} -- "key: {", ".join(p.partition_by)}" --> {of}validated',
+        f"  {validate} -- refused --> {of}dead_letter",
+        f"  {of}validated --> {batch}",
+        f'  {batch} -- "key: partner" --> {of}batched',
+        f"  {batch} -- duplicates --> {of}sent",
+        f"  {batch} -- conflicts --> {of}dead_letter",
+        f"  {batch} <--> {of}idempotency",
+        f"  {batch} <--> {of}windows",
+        f"  {of}batched --> {dispatch}",
+        f"  {dispatch} <--> {of}delivery",
+        f"  {dispatch} -- delivered --> {of}sent",
+        f"  {dispatch} -- refused --> {of}dead_letter",
+        f'  {dispatch} -- "releases, retains" --> {of}validated',
+    ]
+    lines += [f"  {dispatch} <--> partner_{place}" for place in range(len(p.partner_names))]
+    return lines + [
+        f"  {stage} -.-> {of}{short}" for stage in (validate, batch, dispatch) for short in ("audit", "heads")
+    ]

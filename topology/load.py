@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from schemas.packs import PACKS, documents, load_pack, options_model
 from schemas.wording import did_you_mean
 from topology.explain import PARTNER_KINDS, explain, mistake
+from topology.lanes import lanes_of
 from topology.model import Pipeline, Profile
 from topology.partner import DOCUMENT_FORMS, Partner
 from topology.yaml_file import Location, Mistake, TopologyError, YamlFile, expand, read_yaml
@@ -60,10 +61,11 @@ def load_all(folder: Path | None = None) -> dict[str, Pipeline]:
             mistakes += error.mistakes
             continue
         file = str(folder / f"{name}.yaml")
-        if other := owners.get(pipeline.topic("validated")):
+        written = [lane.topic("validated") for lane in lanes_of(pipeline).values()]
+        if other := next((owners[topic] for topic in written if topic in owners), None):
             what = f"writes the same topics as {other}; allowed: another `pipeline`, `application` or `region`"
             mistakes.append(Mistake(file, 0, "pipeline", what))
-        owners[pipeline.topic("validated")] = file
+        owners |= dict.fromkeys(written, file)
         pipelines[name] = pipeline
     if mistakes:
         raise TopologyError(mistakes)

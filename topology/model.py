@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -127,6 +127,11 @@ class ClaimStore(Settings):
 
 
 Profile = Literal["strict", "lenient", "schema"]
+Lane = Literal["high", "standard", "low"]
+LANES: tuple[Lane, ...] = get_args(Lane)
+"""The highest first."""
+STANDARD: Lane = "standard"
+"""The lane of what names none; it bears the pipeline's own names."""
 BackoffPreset = Literal["documents", "inventory", "packets"]
 
 
@@ -167,11 +172,11 @@ class Pipeline(Settings):
     )
     options: dict[str, Any] = Field(default_factory=dict, description="the pack's own settings")
     raw: Topic = Field(default_factory=Topic)
-    lanes: list[Literal["high", "standard", "low"]] = Field(
-        default=["standard"],
+    lanes: list[Lane] = Field(
+        default=[STANDARD],
         min_length=1,
-        max_length=1,
-        description="priority lanes; one lane in this version",
+        description="priority lanes, in any order, `standard` among them; each has topics, tables and order of its "
+        "own, and a higher one goes first without starving the lower",
     )
     partitions: Whole = Field(4, ge=1, le=1024, description="partitions of every topic of the pipeline")
     replication: Whole = Field(1, ge=1, le=9, description="replication factor of the topics")
@@ -273,12 +278,16 @@ class Pipeline(Settings):
                 if least > most:
                     what = f"a batch for partner {name} has {most} records at most; its adaptive.min_records is {least}"
                     wrong.append((("batching", "max_records"), f"{what}: lower it to {most} or less"))
+        if STANDARD not in self.lanes or len(set(self.lanes)) < len(self.lanes):
+            wrong.append((("lanes",), f"must name each lane once and hold `{STANDARD}`, the lane of what names none"))
         own = [self.topic(short) for short in SHORT_NAMES]
         if self.raw_topic in [*own, CONTROL_TOPIC]:
             wrong.append(
                 (("raw", "topic"), f"{self.raw_topic!r} is written by the pipeline itself; it would read its own")
             )
         longest = max([*own, self.raw_topic], key=len)
+        if len(self.lanes) > 1:
+            longest += f".{max(self.lanes, key=len)}"  # see topology/lanes.py
         if len(longest) > 249:
             wrong.append((("pipeline",), f"topic {longest} has {len(longest)} characters; Kafka allows 249"))
         if wrong:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from topology.model import CONTROL_TOPIC, EVENT_TOPICS, TABLES, Pipeline
+from topology.lanes import lanes_of
+from topology.model import CONTROL_TOPIC, EVENT_TOPICS, STANDARD, TABLES, Pipeline
 
 MIB = 2**20
 LEAST_INLINE = 32 * MIB
@@ -68,7 +69,7 @@ def inline_limit(pipeline: Pipeline) -> int:
 
 
 def topic_specs(pipeline: Pipeline) -> list[TopicSpec]:
-    """Every topic of a pipeline, raw first, the shared control topic last."""
+    """Every topic of a pipeline, raw first; where it has lanes those of `standard` first; the control topic last."""
     copies = pipeline.replication
     # The broker's time: it refuses stamps of a worker whose clock is an hour ahead.
     common = {"message.timestamp.type": "LogAppendTime", "min.insync.replicas": str(max(1, copies - 1))}
@@ -90,12 +91,14 @@ def topic_specs(pipeline: Pipeline) -> list[TopicSpec]:
         return TopicSpec(short, name, partitions, copies, dict(sorted({**common, **config}.items())))
 
     event = {**kept, "max.message.bytes": str(message_limit(pipeline))}
-    return [
-        spec("raw", pipeline.raw_topic, pipeline.partitions, {**kept, **raw}),
-        *(spec(short, pipeline.topic(short), pipeline.partitions, event) for short in EVENT_TOPICS),
-        *(spec(short, pipeline.topic(short), pipeline.partitions, table) for short in TABLES),
-        spec("control", CONTROL_TOPIC, 1, table),
-    ]
+    specs = []
+    for _, lane in sorted(lanes_of(pipeline).items(), key=lambda item: item[0] != STANDARD):
+        specs += [
+            spec("raw", lane.raw_topic, pipeline.partitions, {**kept, **raw}),
+            *(spec(short, lane.topic(short), pipeline.partitions, event) for short in EVENT_TOPICS),
+            *(spec(short, lane.topic(short), pipeline.partitions, table) for short in TABLES),
+        ]
+    return [*specs, spec("control", CONTROL_TOPIC, 1, table)]
 
 
 Rule = tuple[str, Callable[[str, str], bool], str]

@@ -11,7 +11,7 @@ record's answer counts wherever it lies. What has no known time is left out of n
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from schemas.canonical import RawPosition, record_id
@@ -72,6 +72,18 @@ def total(tallies: Iterable[Tally]) -> Tally:
     for one in tallies:
         for count in ("received", "acknowledged", "dead", "duplicate", "in_flight", "outside"):
             setattr(found, count, getattr(found, count) + getattr(one, count))
+    return found
+
+
+def together(pipeline: str, tallies: Iterable[Tally]) -> Tally:
+    """The books of a pipeline from those of its lanes."""
+    lanes = list(tallies)
+    found = replace(total(lanes), pipeline=pipeline)
+    found.flying = [one for lane in lanes for one in lane.flying]
+    found.problems = [one for lane in lanes for one in lane.problems]
+    if not all(lane.holds for lane in lanes) and not found.problems:
+        broken = ", ".join(lane.pipeline for lane in lanes if not lane.holds)
+        found.problems.append(Named(broken, "the sum does not hold"))
     return found
 
 

@@ -65,6 +65,35 @@ def load(name: str, folder: Path | None = None) -> Pipeline:
     return load_pipeline(name, folder=folder)
 
 
+def load_lane(name: str, folder: Path | None = None) -> Pipeline:
+    """What has one topic of each kind: a pipeline without lanes, or NAME.LANE of one with lanes. Raises Fault where it
+    is not said which, else as `load`."""
+    from topology.load import TopologyError
+    from topology.model import LANES
+
+    declared, _, lane = name.rpartition(".")
+    try:
+        pipeline = load(name, folder)
+    except TopologyError:
+        if not declared or lane not in LANES:
+            raise
+        return lane_of(load(declared, folder), lane)
+    if len(pipeline.lanes) == 1:
+        return pipeline
+    names = ", ".join(f"{pipeline.pipeline}.{one}" for one in pipeline.lanes)
+    raise Fault(f"{pipeline.pipeline} has lanes, with topics and tables of their own; allowed: {names}")
+
+
+def lane_of(pipeline: Pipeline, lane: str | None) -> Pipeline:
+    """One lane of a pipeline; None: the standard one. Raises Fault for one that it does not have."""
+    from topology.lanes import lane_named
+
+    try:
+        return lane_named(pipeline, lane)
+    except ValueError as wrong:
+        raise Fault(str(wrong)) from wrong
+
+
 def load_with_files(name: str | None, folder: Path | None = None) -> list[tuple[Path, Pipeline]]:
     """The named pipeline, or all of them, each with its file. Raises topology.load.TopologyError; Fault where there is
     none."""
@@ -124,8 +153,11 @@ def require_cluster(brokers: str, seconds: float = 10.0) -> dict[str, int]:
 
 def require_topics(brokers: str, pipeline: Pipeline, *shorts: str) -> dict[str, int]:
     """Partition counts of the named topics of a pipeline, by short name; Fault where one is missing."""
+    from topology.lanes import lanes_of
+
     there = require_cluster(brokers)
-    missing = [pipeline.topic(short) for short in shorts if pipeline.topic(short) not in there]
+    names = [lane.topic(short) for lane in lanes_of(pipeline).values() for short in shorts]
+    missing = [name for name in names if name not in there]
     if missing:
         raise Fault(
             f"{brokers} has no topic {', '.join(missing)}: `waybill up {pipeline.pipeline}` makes the topics of a "

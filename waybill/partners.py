@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from schemas.codec import SingleObjectCodec, WireError
+from streams.allowance import Allowance
 from streams.attempts import UNSETTLED, Terms
 from streams.gate import Gate
 from streams.orders import Orders, decode
@@ -62,7 +63,8 @@ def standings(pipeline: Pipeline, rows: Rows, states: Rows, orders: Orders, now:
     terms, batches, left_alone = Terms.of(pipeline), by_partner(rows), by_partner(states)
     found = []
     for name in sorted({*pipeline.partners, *batches}):
-        gate = Gate(name, terms.partner(name))
+        of_partner = terms.partner(name)
+        gate = Gate(name, of_partner, Allowance(of_partner))
         newest: Any = max(left_alone.get(name, ()), key=lambda row: row["at"], default=None)
         if newest is not None:
             gate.take_over(newest, now)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from topology.model import Pipeline
 
 DIGEST = "waybill-digest"
+PRIORITY = "waybill-priority"
+"""Names the lane on whose raw topic the submission is."""
 
 
 class Receipt(NamedTuple):

@@ -21,6 +21,7 @@ from streams.runtime.log import (
     StaleMember,
     TooLarge,
 )
+from streams.runtime.turns import NoTurns, Turns
 from streams.stage import Chunk, Message, Stage, TableStore, Work
 from streams.tables import table_rows
 from topology.model import Chunking
@@ -49,6 +50,9 @@ stand still meanwhile. What is open then is in flight in the table, and unknown 
 
 BUSY_TIMEOUT = 0.005
 """Seconds a fetch waits while a partner's answer may come in at any moment."""
+
+HURRY_TIMEOUT = 0.05
+"""The same while another lane may free what this one waits for."""
 
 
 def wall_clock() -> int:
@@ -121,14 +125,16 @@ class Runner:
         hand_over: Callable[[Chunk], Work] | None = None,
         clock: Callable[[], int] | None = None,
         observe: Callable[[Step], None] = lambda step: None,
+        turns: Turns | None = None,
     ) -> None:
-        """clock: for waits and stamps; None: the machine's."""
+        """clock: for waits and stamps; None: the machine's. turns: what it shares with other lanes."""
         self.log, self.stage = log, stage
         self._chunking = chunking
         self._exchange = exchange or NoExchange()
         self._hand_over = hand_over or stage.process
         self._clock, self._wall = (clock, clock) if clock else (steady_clock, wall_clock)
         self._observe = observe
+        self._turns = turns or NoTurns()
         self._stores: dict[int, dict[str, TableStore]] = {}
         self._positions: dict[int, int] = {}
         self._token: Any = None
@@ -200,11 +206,13 @@ class Runner:
             timeout = self._idle_wait()
         if self._exchange.busy() or self.stage.due(self._clock()):
             timeout = min(timeout, BUSY_TIMEOUT)
-        chunking = self._chunking
+        elif self._turns.hurry():
+            timeout = min(timeout, HURRY_TIMEOUT)
+        chunking, part = self._chunking, self._turns.share()
         room = self.stage.room or {}
         self._held = frozenset(partition for partition, left in room.items() if not left)
-        records = min([self._limit, *filter(None, room.values())])
-        fetched = self.log.fetch(records, chunking.bytes, chunking.linger, timeout, self._held)
+        records = min([max(1, int(self._limit * part)), *filter(None, room.values())])
+        fetched = self.log.fetch(records, int(chunking.bytes * part), chunking.linger, timeout, self._held)
         step.fetched_at = time.perf_counter()
         if fetched.messages or fetched.assigned or fetched.revoked or self._exchange.busy():
             self._moved = self._clock()
@@ -352,7 +360,8 @@ class Runner:
         """Step 2. An exception there is some record's fault until shown otherwise: the chunk is redone, then in
         halves, down to the record, which is condemned when it fails alone (VA4, law 5)."""
         try:
-            return self._hand_over(chunk)
+            with self._turns.turn():
+                return self._hand_over(chunk)
         except LogError:
             raise
         except Exception as error:  # noqa: BLE001 - the point of the rule: no exception leaves an agent

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import structlog
@@ -23,6 +23,7 @@ from prometheus_client import generate_latest
 
 from schemas.codec import codec_for
 from schemas.packs import load_pack
+from streams.allowance import Allowances
 from streams.delivery.engine import DeliveryEngine
 from streams.delivery.exchange import EngineExchange
 from streams.pipeline import STAGES, Parts
@@ -44,7 +45,9 @@ from streams.runtime.restore import Reader
 from streams.runtime.runner import Runner, steady_clock
 from streams.runtime.stores import with_stores
 from streams.runtime.topic_watch import TopicWatch
-from topology.model import Pipeline
+from streams.runtime.turns import Desk, LaneTurns, NoTurns, Turns
+from topology.lanes import lanes_of
+from topology.model import Lane, Pipeline
 from topology.topics import check_cluster, topic_specs
 
 EXIT_FATAL, EXIT_GAP, EXIT_STALLED, EXIT_DRAIN, EXIT_UNFINISHED = 70, 71, 72, 73, 74
@@ -91,12 +94,35 @@ class WorkerSettings:
     """A bounded run: stage by stage, each up to where its input ends when the one before has stopped (law 6)."""
 
 
-class StageThread(threading.Thread):
-    """Owns one stage of one pipeline in this process."""
+class Flow(NamedTuple):
+    """A lane of a pipeline in this process, and what it shares with the others."""
 
-    def __init__(self, worker: Worker, pipeline: Pipeline, stage: str) -> None:
+    lane: Lane
+    pipeline: Pipeline
+    declared: Pipeline
+    """The one whose lane it is; itself where there are no others."""
+    shared: bool
+    """There are others."""
+    desk: Desk
+    allowances: Allowances
+
+
+def flows(pipelines: Sequence[Pipeline]) -> list[Flow]:
+    """The lanes of pipelines, the highest of each first."""
+    found = []
+    for declared in pipelines:
+        lanes, desk, allowances = lanes_of(declared), Desk(), Allowances()
+        found += [Flow(lane, one, declared, len(lanes) > 1, desk, allowances) for lane, one in lanes.items()]
+    return found
+
+
+class StageThread(threading.Thread):
+    """Owns one stage of one pipeline, or of one of its lanes, in this process."""
+
+    def __init__(self, worker: Worker, flow: Flow, stage: str) -> None:
+        pipeline = flow.pipeline
         super().__init__(name=f"{pipeline.pipeline}/{stage}", daemon=True)
-        self.pipeline, self.stage_name = pipeline, stage
+        self.pipeline, self.stage_name, self._flow = pipeline, stage, flow
         self._worker = worker
         self._stopping = threading.Event()
         self._bounded = threading.Event()
@@ -117,7 +143,7 @@ class StageThread(threading.Thread):
         self._stage: Any = None
         self._readings: list[Reading] = []
         self._stood = 0.0
-        self._pauses = Pauses(worker.control.orders, pipeline)
+        self._pauses = Pauses(worker.control.orders, flow.declared)
 
     def _process(self, chunk: Any) -> Any:
         return self._stage.process(chunk)
@@ -178,14 +204,21 @@ class StageThread(threading.Thread):
         self._log.progressed, self._log.called = self.observer.alive, self._called
         exchange = self._build_stage(self._log)
         runner = self.runner = Runner(
-            self._log, self._stage, self.pipeline.chunk, exchange, self.hand_over, observe=self._watch
-        )
+            self._log, self._stage, self.pipeline.chunk, exchange, self.hand_over, observe=self._watch,
+            turns=self._turns(),
+        )  # fmt: skip
         while not self._interrupted():
             if self._bounded.is_set():
                 self._run_to_end(runner)
             else:
                 runner.step()
         self.drained = runner.stop(settings.drain_seconds)
+
+    def _turns(self) -> Turns:
+        """Dispatch shares partners with other lanes, the other stages the loop that works their chunks."""
+        if self.stage_name == "dispatch":
+            return NoTurns(lambda: self._flow.shared and self._stage.deliveries.outdone)
+        return LaneTurns(self._flow.desk, self._flow.lane) if self._flow.shared else NoTurns()
 
     def _interrupted(self) -> bool:
         """Whether it was asked to stop. Raises what is wrong with the topics of this worker."""
@@ -232,8 +265,9 @@ class StageThread(threading.Thread):
         identity = Identity(f"{settings.slot}", settings.software, self.pack.version)
         home = settings.home / "stores" / pipeline.application / pipeline.pipeline / str(settings.slot)
         parts = Parts(
-            pipeline, self.codec, self.pack, identity, ObjectClaims(pipeline.claims, settings.home / "claims")
-        )
+            pipeline, self.codec, self.pack, identity, ObjectClaims(pipeline.claims, settings.home / "claims"),
+            lane=self._flow.lane, allowances=self._flow.allowances,
+        )  # fmt: skip
         parts = with_stores(parts, home)
         if self.stage_name == "validate":
             self._parser = ParserProcess(self._build_pack, pipeline.parser)
@@ -285,7 +319,7 @@ class Worker:
             settings.web_port,
         )
         self.control = ControlWatch(settings.bootstrap, self._tell)
-        self.threads = [StageThread(self, p, stage) for p in pipelines for stage in settings.stages]
+        self.threads = [StageThread(self, flow, stage) for flow in flows(pipelines) for stage in settings.stages]
         self.news: Callable[[], None] = lambda: None
         """Called by a thread that has ended or come to the end of its input."""
         self._stopping = self._told_ready = False

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from topology.model import Pipeline
 from topology.partner import ObjectStorePartner
 from waybill.gateway.backlog import Backlog
-from waybill.gateway.intake import Gateway, Route
+from waybill.gateway.intake import Gateway, LaneRoute, Route
 from waybill.gateway.observe import Metrics
 from waybill.gateway.server import serve
 from waybill.gateway.tokens import Tokens
@@ -86,8 +86,9 @@ class Running:
         })  # fmt: skip
         types = frozenset({"application/json", "text/csv"})
         self.metrics = Metrics()
+        self.lanes = {"standard": LaneRoute(self.pipeline.raw_topic, self.backlog)}
         self.intake = Gateway(
-            {"demo": Route(self.pipeline, types, self.backlog)}, self.kafka, tokens, OPEN, self.metrics, lambda: NOW
+            {"demo": Route(self.pipeline, types, self.lanes)}, self.kafka, tokens, OPEN, self.metrics, lambda: NOW
         )
         self.port = 0
         self.loop = asyncio.new_event_loop()

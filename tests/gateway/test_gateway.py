@@ -15,6 +15,7 @@ import pytest
 from tests.gateway.running import LIMIT, OPEN, Running, Said, gateway, said
 from tests.support import wait_for
 from waybill.gateway.backlog import Backlog, BacklogWatch
+from waybill.gateway.intake import LaneRoute
 from waybill.gateway.tokens import Tokens
 from waybill.output import Fault
 from waybill.raw_producer import Receipt
@@ -55,6 +56,22 @@ def test_each_line_is_a_submission_where_that_is_asked(running: Running) -> None
         (5, "t/0/2"),
     ]
     assert [value for _, value, *_ in running.kafka.taken] == [b"one", b"two", b"three"]
+
+
+def test_the_priority_header_chooses_the_lane_and_its_backlog(running: Running) -> None:
+    behind = Backlog(10, lambda: running.clock)
+    behind.measured(11, 0)
+    assert running.post(b"x", Waybill_Priority="high").status == 202, "a pipeline without lanes keeps the header"
+    running.lanes |= {"high": LaneRoute("demo.high.raw", behind)}
+    assert (answer := running.post(b"x", Waybill_Priority="high")).status == 429, answer
+    behind.measured(0, 0)
+    assert running.post(b"x", Waybill_Priority="high").status == 202
+    assert running.post(b"x").status == 202
+    assert [topic for topic, *_ in running.kafka.taken] == ["demo.raw", "demo.high.raw", "demo.raw"]
+    assert [headers.get("waybill-priority") for *_, headers in running.kafka.taken] == [b"high", b"high", None]
+    answer = running.post(b"x", Waybill_Priority="urgent")
+    assert (answer.status, answer.problem()) == (400, "unreadable-request")
+    assert "standard, high" in answer.json["detail"]
 
 
 def test_an_ack_without_a_position_is_an_ack(running: Running) -> None:

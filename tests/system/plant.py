@@ -195,20 +195,25 @@ class Plant:
         messages: Iterable[tuple[str | None, bytes | None]],
         partition: int = -1,
         headers: Mapping[str, str] | None = None,
+        topic: str | None = None,
     ) -> list[tuple[int, int]]:
-        """(key, value) pairs to raw; returns and remembers where each one lies."""
+        """(key, value) pairs to raw; returns and remembers where each one lies. topic: another lane's, which the judge
+        does not look at."""
         places: list[tuple[int, int]] = []
 
         def written(error: Any, message: Any) -> None:
             assert error is None, error
             place = (message.partition(), message.offset())
             places.append(place)
-            self.published[place] = message.value()
+            if topic is None:
+                self.published[place] = message.value()
 
         where = {} if partition < 0 else {"partition": partition}
         for key, value in messages:
             packed = [(name, text.encode()) for name, text in (headers or {}).items()]
-            self._producer.produce(self.pipeline.raw_topic, value, key, headers=packed, on_delivery=written, **where)
+            self._producer.produce(
+                topic or self.pipeline.raw_topic, value, key, headers=packed, on_delivery=written, **where
+            )
             self._producer.poll(0)
         assert self._producer.flush(60) == 0
         return places

@@ -124,13 +124,14 @@ def letters(
 ) -> Iterator[tuple[Pipeline, Message, dict[str, Any]]]:
     """The dead letters that match, of one pipeline or of all that the cluster has. Raises Fault for unknown words."""
     from schemas.errors import ErrorClass
+    from topology.lanes import each_lane
     from waybill.commands.reconcile import present
     from waybill.reader import Decoder, Reader
 
     for given, allowed in ((error_class, [c.value for c in ErrorClass]), (stage, ["validate", "batch", "dispatch"])):
         if given is not None and given not in allowed:
             raise Fault(f"{given!r} is not known; allowed: {', '.join(allowed)}")
-    for pipeline in present(brokers, load_some(name, folder), named=name is not None):
+    for pipeline in each_lane(present(brokers, load_some(name, folder), named=name is not None)):
         decoder = Decoder(pipeline)
         with Reader(brokers) as reader:
             for message in reader.all(pipeline.topic("dead-letter")):

@@ -98,8 +98,9 @@ async def _run(
     """Until SIGTERM or SIGINT. Raises Fault where it cannot listen, or the broker does not say how far it is."""
     import structlog
 
+    from topology.lanes import lanes_of
     from waybill.gateway.backlog import Backlog, BacklogWatch, KafkaOffsets
-    from waybill.gateway.intake import Gateway, Route
+    from waybill.gateway.intake import Gateway, LaneRoute, Route
     from waybill.gateway.observe import Metrics
     from waybill.gateway.server import KafkaSender, serve
     from waybill.raw_producer import RawProducer
@@ -108,10 +109,14 @@ async def _run(
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    routes = {
-        name: Route(one, load_pack_of(one).media_types, Backlog(limits.backlog or 2 * one.batching.max_records))
-        for name, one in pipelines.items()
-    }
+    routes: dict[str, Route] = {}
+    backlogs: list[tuple[Pipeline, Backlog]] = []
+    for name, one in pipelines.items():
+        lanes = {lane: (each, Backlog(limits.backlog or 2 * one.batching.max_records)) for lane, each in
+                 lanes_of(one).items()}  # fmt: skip
+        backlogs += lanes.values()
+        to = {str(lane): LaneRoute(each.raw_topic, waiting) for lane, (each, waiting) in lanes.items()}
+        routes[name] = Route(one, load_pack_of(one).media_types, to)
 
     def tell() -> None:
         try:
@@ -121,7 +126,7 @@ async def _run(
             log.error("tokens were not read again; the former ones stay in force", why=str(wrong))
 
     offsets = KafkaOffsets(cluster)
-    watch = BacklogWatch(offsets, [(one.pipeline, one.backlog) for one in routes.values()], tell)
+    watch = BacklogWatch(offsets, backlogs, tell)
     if not watch.first():
         raise Fault(f"the broker at {cluster} does not say how far {', '.join(routes)} are read; see that it is well")
     sender = KafkaSender(RawProducer(cluster, pipelines.values(), ACK_SECONDS), loop)

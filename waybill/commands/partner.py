@@ -44,6 +44,7 @@ def register(app: typer.Typer) -> None:
 def ls(name: MaybePipeline = None, brokers: Brokers = None, folder: Folder = None, json: Json = False) -> None:
     """List partners: state of the breaker, batches that wait, age of the oldest, records a batch may have (`adaptive`),
     last answer, and whether paused."""
+    from topology.lanes import lanes_of
     from waybill.commands.reconcile import present
     from waybill.partners import read_orders, standings
     from waybill.reader import Decoder, Reader
@@ -54,8 +55,10 @@ def ls(name: MaybePipeline = None, brokers: Brokers = None, folder: Folder = Non
         pipelines = present(cluster, load_some(name, folder), named=name is not None)
         orders = read_orders(reader)
         for pipeline in pipelines:
-            decoded = Decoder(pipeline).delivery(reader.table(pipeline.topic("delivery")).values())
-            found += standings(pipeline, decoded.batches, decoded.partners, orders, int(time.time() * 1000))
+            for lane in lanes_of(pipeline).values():
+                decoded = Decoder(lane).delivery(reader.table(lane.topic("delivery")).values())
+                told = standings(pipeline, decoded.batches, decoded.partners, orders, int(time.time() * 1000))
+                found += [{**row, "pipeline": lane.pipeline} for row in told]
     if json:
         for row in found:
             emit(row)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from waybill.context import Brokers, Folder, Json, PipelineName, find_brokers, load, require_topics
+from waybill.context import Brokers, Folder, Json, PipelineName, find_brokers, lane_of, load, require_topics
 from waybill.inputs import Input, find_inputs, read, read_lines
 from waybill.output import Code, Fault, Ticker, count, emit, finish, line, safe, say
-from waybill.raw_producer import RawProducer, Receipt
+from waybill.raw_producer import PRIORITY, RawProducer, Receipt
 
 if TYPE_CHECKING:
     from topology.model import Pipeline
@@ -49,7 +49,7 @@ def publish(
     paths: Annotated[list[str], typer.Argument(metavar="PATH…", help="files, folders (recursively), `-` for stdin")],
     key: Annotated[str | None, typer.Option(help="message key of every submission; default: the file's name")] = None,
     header: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="a header, may be repeated")] = None,
-    lane: Annotated[str | None, typer.Option(help="priority lane; this version has one")] = None,
+    lane: Annotated[str | None, typer.Option(help="priority lane, if the pipeline has some; default: standard")] = None,
     lines: Annotated[bool, typer.Option("--lines", help="every line is a submission of its own")] = False,
     brokers: Brokers = None,
     folder: Folder = None,
@@ -60,9 +60,8 @@ def publish(
     Prints position, SHA-256 and file. A file above the pipeline's limit is refused before anything is sent.
     """
     pipeline = load(name, folder)
-    if lane is not None and lane not in pipeline.lanes:
-        raise Fault(f"pipeline {pipeline.pipeline} has no lane {lane!r}; allowed: {', '.join(pipeline.lanes)}")
     headers = [_header(text) for text in header or []]
+    pipeline = _lane(pipeline, lane, headers)
     inputs = find_inputs(paths)
     limit = pipeline.raw.max_message_bytes
     if not lines:
@@ -98,6 +97,22 @@ def submissions(inputs: list[Input], limit: int, lines: bool) -> Iterator[tuple[
             if len(value) > limit:
                 raise Fault(_too_large(f"{item.name}:{number}", None, limit))
             yield item, number, value
+
+
+def _lane(pipeline: Pipeline, lane: str | None, headers: list[tuple[str, bytes]]) -> Pipeline:
+    """The lane that is named, and its header. Raises Fault where the header alone, or another one, names a lane: it
+    would say what is not so."""
+    from topology.model import STANDARD
+
+    found = lane_of(pipeline, lane)
+    if len(pipeline.lanes) == 1:
+        return found
+    named = [value.decode("utf-8", "replace") for header, value in headers if header == PRIORITY]
+    if any(value != (lane or STANDARD) for value in named):
+        raise Fault(f"--header {PRIORITY}={named[0]}: say `--lane {named[0]}`, which chooses the topic")
+    if lane is not None and not named:
+        headers.append((PRIORITY, lane.encode()))
+    return found
 
 
 def _too_large(name: str, size: int | None, limit: int) -> str:

@@ -79,10 +79,13 @@ def code_of(result: Tally) -> Code:
 
 def present(brokers: str, pipelines: list[Pipeline], named: bool) -> list[Pipeline]:
     """The pipelines whose topics the cluster has. Fault where the one that was named has not, or none has."""
+    from topology.lanes import lanes_of
+
     there = require_cluster(brokers)
-    found = [p for p in pipelines if all(p.topic(short) in there for short in NEEDED)]
+    needed = {p.pipeline: {lane.topic(short) for lane in lanes_of(p).values() for short in NEEDED} for p in pipelines}
+    found = [p for p in pipelines if needed[p.pipeline] <= there.keys()]
     if not found or (named and len(found) < len(pipelines)):
-        missing = sorted({p.topic(short) for p in pipelines for short in NEEDED} - there.keys())
+        missing = sorted(set().union(*needed.values()) - there.keys())
         names = " ".join(p.pipeline for p in pipelines)
         raise Fault(
             f"{brokers} has no topic {', '.join(missing)}: `waybill up {names}` makes them; is this the right cluster?"
@@ -138,15 +141,19 @@ def _list(items: list[Named], word: str) -> None:
 
 
 def tally(brokers: str, pipeline: Pipeline, window: Window | None = None) -> Tally:
-    """The books of a pipeline now; str() of it is the conservation line."""
+    """The books of a pipeline now, of all its lanes; str() of it is the conservation line."""
+    from topology.lanes import lanes_of
+    from waybill.books import together
     from waybill.reader import Decoder, Reader
 
     with Reader(brokers) as reader:
-        return draw(reader, Decoder(pipeline), pipeline, window)
+        lanes = lanes_of(pipeline).values()
+        drawn = [draw(reader, Decoder(lane), lane, window) for lane in lanes]
+    return drawn[0] if len(drawn) == 1 else together(pipeline.pipeline, drawn)
 
 
 def draw(reader: Reader, decoder: Decoder, pipeline: Pipeline, window: Window | None = None) -> Tally:
-    """Reads the log in the order that `waybill.books` asks for."""
+    """The books of one lane: reads the log in the order that `waybill.books` asks for."""
     from schemas.codec import WireError
     from waybill.books import Books
 
@@ -243,7 +250,13 @@ def wait_for(
 
 
 def busy(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> str | None:
-    """What a pipeline still has to do, cheaply; None where nothing."""
+    """What a pipeline still has to do, in any lane, cheaply; None where nothing."""
+    from topology.lanes import lanes_of
+
+    return next(filter(None, (_busy(reader, decoder, lane) for lane in lanes_of(pipeline).values())), None)
+
+
+def _busy(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> str | None:
     for stage, source in (("validate", "raw"), ("batch", "validated"), ("dispatch", "batched")):
         topic = pipeline.topic(source)
         waiting = sum(reader.waiting(topic, reader.committed(pipeline.group_id(stage), topic), cap=1000).values())

@@ -32,12 +32,14 @@ def status(
     folder: Folder = None,
     json: Json = False,
 ) -> None:
-    """Per pipeline and stage: lag, positions, batches in flight, dead letters; per partner: its batches by state."""
+    """Per pipeline, or lane, and stage: lag, positions, batches in flight, dead letters; per partner: its batches by
+    state."""
+    from topology.lanes import each_lane
     from waybill.commands.reconcile import present
     from waybill.reader import Decoder, Reader
 
     cluster = find_brokers(brokers)
-    pipelines = present(cluster, load_some(name, folder), named=name is not None)
+    pipelines = each_lane(present(cluster, load_some(name, folder), named=name is not None))
     decoders = {pipeline.pipeline: Decoder(pipeline) for pipeline in pipelines}
     with Reader(cluster) as reader:
         while True:

@@ -15,7 +15,7 @@ from waybill.context import (
     MaybePipeline,
     PipelineName,
     find_brokers,
-    load,
+    load_lane,
     load_some,
     require_topics,
 )
@@ -49,6 +49,7 @@ def register(app: typer.Typer) -> None:
 
 def ls(name: MaybePipeline = None, brokers: Brokers = None, folder: Folder = None, json: Json = False) -> None:
     """List the tables of pipelines with their rows and what their changelogs hold."""
+    from topology.lanes import each_lane
     from topology.model import TABLES
     from waybill.commands.reconcile import present
     from waybill.reader import Reader
@@ -56,7 +57,7 @@ def ls(name: MaybePipeline = None, brokers: Brokers = None, folder: Folder = Non
     cluster = find_brokers(brokers)
     found = []
     with Reader(cluster) as reader:
-        for pipeline in present(cluster, load_some(name, folder), named=name is not None):
+        for pipeline in each_lane(present(cluster, load_some(name, folder), named=name is not None)):
             for short in TABLES:
                 ends = reader.ends(pipeline.topic(short))
                 offsets = sum(ends.high[p] - ends.low[p] for p in ends.low)
@@ -150,7 +151,7 @@ def rebuild(
 def _open(name: str, folder: Any, short: str, brokers: str | None) -> tuple[Pipeline, str]:
     from topology.model import TABLES
 
-    pipeline = load(name, folder)
+    pipeline = load_lane(name, folder)
     if short not in TABLES:
         raise Fault(f"no table {short!r}; allowed: {', '.join(TABLES)}")
     cluster = find_brokers(brokers)

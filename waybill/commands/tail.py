@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from waybill.context import Brokers, Folder, Json, PipelineName, find_brokers, load, require_topics
+from waybill.context import Brokers, Folder, Json, PipelineName, find_brokers, load_lane, require_topics
 from waybill.moments import age, instant
 from waybill.output import Code, Fault, emit, event_utc, finish, flush, key_text, line, safe, utc
 
@@ -45,7 +45,7 @@ def tail(
     from topology.model import SHORT_NAMES
     from waybill.reader import Decoder, Reader
 
-    pipeline = load(name, folder)
+    pipeline = load_lane(name, folder)
     if topic not in ("raw", *SHORT_NAMES):
         raise Fault(f"no topic {topic!r}; allowed: raw, {', '.join(SHORT_NAMES)}")
     cluster = find_brokers(brokers)

@@ -61,13 +61,14 @@ def trace(
 
     Exit 1: nothing is known of it; 3: it has no final answer yet.
     """
+    from topology.lanes import each_lane
     from waybill.commands.reconcile import present
     from waybill.life import Finder
     from waybill.reader import Decoder, Reader
 
     pipeline, id = pipeline_and_id(words, pipeline)
     cluster = find_brokers(brokers)
-    candidates = present(cluster, load_some(pipeline, folder), named=pipeline is not None)
+    candidates = each_lane(present(cluster, load_some(pipeline, folder), named=pipeline is not None))
     for one in candidates:
         with Reader(cluster) as reader:
             finder = Finder(reader, Decoder(one), one)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, NamedTuple, Protocol
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 from aiohttp import web
 
-from topology.model import Pipeline
+from topology.model import STANDARD, Pipeline
 from waybill.gateway import problems
 from waybill.gateway.backlog import Backlog
 from waybill.gateway.observe import Metrics
@@ -25,7 +25,7 @@ from waybill.gateway.openapi import document
 from waybill.gateway.problems import Problem
 from waybill.gateway.tokens import Grant, Tokens
 from waybill.inputs import lines_of
-from waybill.raw_producer import Receipt
+from waybill.raw_producer import PRIORITY, Receipt
 
 BODY_SECONDS = 60.0
 """For a body to arrive: whoever is slower holds memory for nothing."""
@@ -39,12 +39,25 @@ SOON = 1
 """The same when the gateway is full: it is empty again within a request or two."""
 
 
+class LaneRoute(NamedTuple):
+    """Where submissions of one lane go."""
+
+    topic: str
+    backlog: Backlog
+
+
 class Route(NamedTuple):
     """A pipeline that is served."""
 
     pipeline: Pipeline
     media_types: frozenset[str]
-    backlog: Backlog
+    lanes: Mapping[str, LaneRoute]
+    """By name; a pipeline without lanes has `standard` alone."""
+
+    def backlog(self) -> int | None:
+        """Submissions that wait in all lanes; None where it has not been known for a while."""
+        waiting = [lane.backlog.now() for lane in self.lanes.values()]
+        return None if None in waiting else sum(filter(None, waiting))
 
 
 class Sender(Protocol):
@@ -78,12 +91,12 @@ class Gateway:
 
     def ready(self) -> bool:
         """Whether the broker has told lately how far every pipeline is behind."""
-        return all(route.backlog.now() is not None for route in self._routes.values())
+        return all(route.backlog() is not None for route in self._routes.values())
 
     def observe(self) -> None:
         """Brings the gauges up to date."""
         for name, route in self._routes.items():
-            self._metrics.backlog(name, route.backlog.now())
+            self._metrics.backlog(name, route.backlog())
         self._metrics.open_bytes.set(self._open)
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -143,22 +156,23 @@ class Gateway:
         return web.Response(body=self._metrics.page(), headers={"Content-Type": self._metrics.content_type})
 
     async def _take(self, request: web.BaseRequest, route: Route, grant: Grant | None) -> web.Response:
-        _judge_backlog(route)
+        lane, priority = _lane(request, route)
+        _judge_backlog(route.pipeline.pipeline, lane.backlog)
         limit = route.pipeline.raw.max_message_bytes
         content_type = _content_type(request, route)
         lines = _lines_asked(request)
         key = _text(request, "Waybill-Key")
-        headers = self._headers(request, content_type, grant)
+        headers = self._headers(request, content_type, priority, grant)
         with _Held(self) as held:
             body = await _body(request, limit, held)
             _compare_digest(request, body)
             submissions = _split(body, limit) if lines else [(0, body)]
             if not submissions or not body:
                 raise Problem(problems.EMPTY, "the body holds nothing; send the records as the body of the request")
-            return await self._publish(route, submissions, key, headers)
+            return await self._publish(route.pipeline.pipeline, lane, submissions, key, headers)
 
     def _headers(
-        self, request: web.BaseRequest, content_type: bytes | None, grant: Grant | None
+        self, request: web.BaseRequest, content_type: bytes | None, priority: bytes | None, grant: Grant | None
     ) -> list[tuple[str, bytes]]:
         """The headers of the message: what the publisher said, who it was, and when its request came."""
         received = self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -166,6 +180,7 @@ class Gateway:
             ("content-type", content_type),
             ("waybill-source", _text(request, "Waybill-Source")),
             ("waybill-site", _text(request, "Waybill-Site")),
+            (PRIORITY, priority),
             ("waybill-publisher", grant.name.encode() if grant else None),
             ("waybill-received-at", received.encode()),
         ]
@@ -173,32 +188,32 @@ class Gateway:
 
     async def _publish(
         self,
-        route: Route,
+        name: str,
+        lane: LaneRoute,
         submissions: list[tuple[int, bytes]],
         key: bytes | None,
         headers: list[tuple[str, bytes]],
     ) -> web.Response:
-        topic = route.pipeline.raw_topic
         sent: list[tuple[int, int, str, asyncio.Future[Receipt]]] = []
         refused = ""
         for number, value in submissions:
             try:
-                digest, receipt = self._sender.send(topic, value, key, headers)
+                digest, receipt = self._sender.send(lane.topic, value, key, headers)
             except BufferError:
                 refused = f"{len(submissions) - len(sent)} of {len(submissions)} were not sent: too much is open"
                 break
-            route.backlog.add(1)
+            lane.backlog.add(1)
             sent.append((number, len(value), digest, receipt))
         receipts = await asyncio.gather(*(receipt for *_, receipt in sent))
-        route.backlog.settle(len(sent))
+        lane.backlog.settle(len(sent))
         rows = [
             _row(number, size, digest, receipt)
             for (number, size, digest, _), receipt in zip(sent, receipts, strict=True)
         ]
-        self._metrics.taken(route.pipeline.pipeline, receipts, sum(size for _, size, *_ in sent))
+        self._metrics.taken(name, receipts, sum(size for _, size, *_ in sent))
         errors = {receipt.error for receipt in receipts if receipt.error}
         if not errors and not refused:
-            found = {"pipeline": route.pipeline.pipeline, "submissions": rows}
+            found = {"pipeline": name, "submissions": rows}
             return web.Response(status=202, body=orjson.dumps(found), content_type="application/json")
         if not rows:
             raise Problem(problems.BUSY, f"{refused}; send the request again", retry_after=SOON)
@@ -254,15 +269,28 @@ def _only(request: web.BaseRequest, method: str) -> None:
         raise Problem(problems.WRONG_METHOD, words, headers={"Allow": method})
 
 
-def _judge_backlog(route: Route) -> None:
-    waiting, name = route.backlog.now(), route.pipeline.pipeline
+def _lane(request: web.BaseRequest, route: Route) -> tuple[LaneRoute, bytes | None]:
+    """The lane that a request names, and its name as it is kept; `standard` where it names none, or where the pipeline
+    has no lanes: then the header is only kept."""
+    priority = _text(request, PRIORITY)
+    if priority is None or len(route.lanes) == 1:
+        return route.lanes[STANDARD], priority
+    name = priority.decode("utf-8", "replace")
+    if name not in route.lanes:
+        words = f"{PRIORITY} {name!r}: {route.pipeline.pipeline} has the lanes {', '.join(route.lanes)}"
+        raise Problem(problems.UNREADABLE, words)
+    return route.lanes[name], priority
+
+
+def _judge_backlog(name: str, backlog: Backlog) -> None:
+    waiting = backlog.now()
     if waiting is None:
         words = "the broker has not answered for a while; nothing was published. Send the request again later"
         raise Problem(problems.NO_BROKER, words, retry_after=AGAIN)
-    if waiting > route.backlog.high:
+    if waiting > backlog.high:
         raise Problem(
             problems.BACKLOG,
-            f"{waiting} submissions of {name} wait to be read, and nothing more is taken above {route.backlog.high}; "
+            f"{waiting} submissions of {name} wait to be read, and nothing more is taken above {backlog.high}; "
             "nothing was published. Send the request again later",
             retry_after=AGAIN,
         )

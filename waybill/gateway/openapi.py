@@ -94,6 +94,7 @@ def _post(name: str, route: Route, max_lines: int) -> Json:
         "Waybill-Key": "key of the message on raw; none: any partition",
         "Waybill-Source": "a file name, device or feed, for the pack's `sources`",
         "Waybill-Site": "for the pack's `sources`",
+        **({"Waybill-Priority": f"the lane: {', '.join(route.lanes)}; none: standard"} if len(route.lanes) > 1 else {}),
         "Content-Digest": "RFC 9530, sha-256: the body is compared with it",
     }
     parameters: list[Json] = [

@@ -32,7 +32,7 @@ def describe(pipeline: Pipeline) -> str:
         f"  [batch]      duplicates, windows, freeze     group {p.group_id('batch')}",
         f"      ├──► {name('sent')}   duplicates",
         f"      ├──► {name('dead-letter')}   conflicts",
-        f"      │    tables {name('idempotency')}, {name('windows')}",
+        f"      │    tables {', '.join(map(name, _batch_tables(p)))}",
         "      ▼    key: partner",
         f"  {name('batched')}",
         "      │",
@@ -50,6 +50,10 @@ def describe(pipeline: Pipeline) -> str:
         *_facts(p),
     ]
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _batch_tables(p: Pipeline) -> tuple[str, ...]:
+    return ("idempotency", "windows") if p.items is None else ("idempotency", "windows", "items")
 
 
 def _raw(p: Pipeline) -> str:
@@ -112,6 +116,9 @@ def _facts(p: Pipeline) -> list[str]:
         ("chunk", f"{p.chunk.records:,} messages or {_bytes(p.chunk.bytes)}, cut after {_seconds(p.chunk.seconds)}"),
         ("store", f"{p.store}; wire format {'Confluent, with a registry' if p.registry else 'Avro single object'}"),
     ]  # fmt: skip
+    if p.items is not None:
+        each = f"each {p.items.domain} has" if p.items.domain else "the pipeline has"
+        facts.insert(1, ("items", f"state rules; {each} a history of its own"))
     return [f"  {name:<12} {fact}" for name, fact in facts]
 
 
@@ -153,7 +160,7 @@ def describe_mermaid(pipeline: Pipeline) -> str:
     """The same graph for Mermaid (flowchart)."""
     p = pipeline
     topics = [short for short in EVENT_TOPICS if short not in UNWRITTEN]
-    tables = ("idempotency", "windows", "delivery", "heads")
+    tables = (*_batch_tables(p), "delivery", "heads")
     lines = ["flowchart TD", f'  raw[/"{p.raw_topic}"/]']
     lines += [f'  {short.replace("-", "_")}[/"{p.topic(short)}"/]' for short in topics]
     lines += [f'  {short}[("{p.topic(short)}")]' for short in tables]
@@ -167,8 +174,7 @@ def describe_mermaid(pipeline: Pipeline) -> str:
         '  stage_batch -- "key: partner" --> batched',
         "  stage_batch -- duplicates --> sent",
         "  stage_batch -- conflicts --> dead_letter",
-        "  stage_batch <--> idempotency",
-        "  stage_batch <--> windows",
+        *(f"  stage_batch <--> {short}" for short in _batch_tables(p)),
         "  batched --> stage_dispatch",
         "  stage_dispatch <--> delivery",
         "  stage_dispatch -- delivered --> sent",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from topology.model import CONTROL_TOPIC, EVENT_TOPICS, TABLES, Pipeline
+from topology.model import ANY_TABLE, CONTROL_TOPIC, EVENT_TOPICS, Pipeline
 
 MIB = 2**20
 LEAST_INLINE = 32 * MIB
@@ -93,7 +93,7 @@ def topic_specs(pipeline: Pipeline) -> list[TopicSpec]:
     return [
         spec("raw", pipeline.raw_topic, pipeline.partitions, {**kept, **raw}),
         *(spec(short, pipeline.topic(short), pipeline.partitions, event) for short in EVENT_TOPICS),
-        *(spec(short, pipeline.topic(short), pipeline.partitions, table) for short in TABLES),
+        *(spec(short, pipeline.topic(short), pipeline.partitions, table) for short in pipeline.tables),
         spec("control", CONTROL_TOPIC, 1, table),
     ]
 
@@ -132,7 +132,7 @@ def _rules(spec: TopicSpec) -> list[Rule]:
     if spec.short == "raw":
         broker_time = spec.config["message.timestamp.type"] == "LogAppendTime"
         return RAW_RULES + ([BROKER_TIME] if broker_time else [])
-    if spec.short in TABLES or spec.short == "control":
+    if spec.short in ANY_TABLE or spec.short == "control":
         return TABLE_RULES
     return EVENT_RULES + (LASTING_RULES if spec.short in NEVER_EXPIRES else [])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.errors import BLOCK, CODES, FATAL, WARNING, register
+from schemas.errors import BLOCK, CODES, FATAL, WARNING, Reason, register
 
 TOLERATED = "_TOLERATED"
 """Behind a code: the same, found by the lenient profile, which lets it pass with a warning."""
@@ -67,6 +67,26 @@ TRANSACTION_MISSING = _tolerable("TRANSACTION_MISSING", "a shipment that names n
 UNKNOWN_PARTNER = register("UNKNOWN_PARTNER", BLOCK, "a sender or receiver that is no configured trading partner")
 TOO_MANY_ITEMS = register("TOO_MANY_ITEMS", FATAL, "more identifiers in one event than the pipeline allows")
 NOT_CANONICAL = register("NOT_CANONICAL", FATAL, "a canonical record that is not what its event gives")
+
+# State rules: what happened to an item before.
+ITEM_NOT_COMMISSIONED = register(
+    "ITEM_NOT_COMMISSIONED",
+    BLOCK,
+    "an item that was never commissioned, as far as this pipeline was told",
+    Reason.TRANSIENT_FAILURE,  # what came too early passes once it is sent again behind its commissioning
+)
+ITEM_COMMISSIONED_TWICE = register(
+    "ITEM_COMMISSIONED_TWICE", BLOCK, "an item that is commissioned already", Reason.CONFLICT
+)
+ITEM_DECOMMISSIONED = register("ITEM_DECOMMISSIONED", BLOCK, "an item that was decommissioned", Reason.CONFLICT)
+ITEM_IN_OTHER_PARENT = register(
+    "ITEM_IN_OTHER_PARENT", BLOCK, "an item packed while it lies in another container", Reason.CONFLICT
+)
+PACKED_INTO_ITSELF = register("PACKED_INTO_ITSELF", BLOCK, "a container packed into what lies in it", Reason.CONFLICT)
+TOO_MANY_CHILDREN = register("TOO_MANY_CHILDREN", FATAL, "more items in one container than are kept track of")
+ITEMS_IN_SEVERAL_DOMAINS = register(
+    "ITEMS_IN_SEVERAL_DOMAINS", FATAL, "an event about items of several companies, where each has its own history"
+)
 
 
 def tolerated(code: str) -> str | None:

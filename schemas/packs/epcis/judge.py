@@ -14,6 +14,7 @@ from schemas.packs.epcis.event import Event, misshapen
 from schemas.packs.epcis.event_hash import event_hash
 from schemas.packs.epcis.options import Options, Profile
 from schemas.packs.epcis.party import NOBODY, of_event
+from schemas.packs.epcis.state import issuer
 from schemas.packs.epcis.times import milliseconds
 
 KIND = "event"
@@ -21,7 +22,7 @@ MOST_FINDINGS = 100
 """Findings kept of one record: a hostile one may have a million."""
 FIELDS = frozenset(
     {"event_hash", "declaration", "event_id", "event_type", "action", "biz_step", "disposition", "read_point",
-     "biz_location", "sender", "receiver", "jurisdiction", "event_time", "day"}
+     "biz_location", "sender", "receiver", "jurisdiction", "issuer", "event_time", "day"}
 )  # fmt: skip
 NONE = "none"
 """Value of a field that an event does not have."""
@@ -115,6 +116,7 @@ def _fields(event: Event, computed: str, sender: str, receiver: str, options: Op
         "sender": sender or NOBODY,
         "receiver": receiver or NOBODY,
         "jurisdiction": options.jurisdiction_of(receiver),
+        "issuer": issuer(event),
         "event_time": event["eventTime"],
         "day": event["eventTime"][:10],
     }

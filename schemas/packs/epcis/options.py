@@ -31,6 +31,9 @@ class Options(Settings):
         True,
         description="whether commissioning names lot and expiry, and shipping both parties and a transaction (VAL-16)",
     )
+    cascade: bool = Field(
+        True, description="with `items`: whether what is decommissioned takes along what is packed in it"
+    )
     max_bytes: Whole = Field(256 * 2**20, ge=1024, description="largest submission")
     max_event_bytes: Whole = Field(4 * 2**20, ge=1024, description="largest event, as it was sent")
     max_items: Whole = Field(20_000, ge=1, description="identifiers in one event")

@@ -74,7 +74,8 @@ def read_members(header: bytes, values: Iterable[bytes]) -> Iterator[Fields | No
     """Each Validated message; None where it is none of the common form (long names, a claim, a passport, warnings,
     damage): then the codec reads it, or says what is wrong with it. `header`: the codec's."""
     start = len(header)
-    rest_field, rest = b"nothing begins with this", {}
+    rest: Fields = {}
+    rest_field = b"nothing begins with this"
     time_field, recorded_at = b"nor with this", 0
     for data in values:
         member = None

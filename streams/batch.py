@@ -14,9 +14,11 @@ from operator import attrgetter
 from typing import Any
 
 from schemas.codec import Codec
+from schemas.state import StateRules
 from schemas.validated import read_fronts
 from streams.deadletter import DeadLetters
 from streams.identity import VersionStore
+from streams.items import Items
 from streams.lot import Lot, Terms
 from streams.progress import Identity, take_over
 from streams.stage import Chunk, TableStore, Work
@@ -39,7 +41,6 @@ class BatchStage:
     input = "validated"
     room = None
     draining = False
-    tables: tuple[str, ...] = ("heads", "windows", "idempotency")
 
     def __init__(
         self,
@@ -48,7 +49,12 @@ class BatchStage:
         identity: Identity,
         dead_letters: DeadLetters,
         versions: Callable[[int], VersionStore],
+        rules: StateRules | None = None,
+        rows: Callable[[str, int], TableStore] = lambda table, partition: MemoryRows(),
     ) -> None:
+        """rules: state rules, where the pipeline has them; `rows` makes stores of their table."""
+        self.tables: tuple[str, ...] = ("heads", "windows", "idempotency", *(["items"] if rules else []))
+        self._rules, self._rows = rules, rows
         self.pipeline, self._codec = pipeline, codec
         header, row_header = codec.header("validated"), codec.header("idempotency")
         fronts = partial(read_fronts, header) if header is not None else _none
@@ -63,12 +69,18 @@ class BatchStage:
         self.table_topic_ids: Mapping[str, str] = {}
 
     def store(self, table: str, partition: int) -> TableStore:
-        return self._new_versions(partition) if table == "idempotency" else MemoryRows()
+        if table == "idempotency":
+            return self._new_versions(partition)
+        return self._rows(table, partition) if table == "items" else MemoryRows()
 
     def restore(self, partition: int, stores: Mapping[str, TableStore], committed: int | None, now: int) -> int:
         progress = take_over(self, partition, stores["heads"], self._codec, committed)
         versions: Any = stores["idempotency"]
-        lot = self._lots[partition] = Lot(self._terms, progress, versions)
+        items = None
+        if self._rules is not None:
+            kept: Any = stores["items"]
+            items = Items(self.pipeline, self._codec, partition, self._rules, kept)
+        lot = self._lots[partition] = Lot(self._terms, progress, versions, items)
         for key, row in stores["windows"].items():
             window = decode_row(self._codec, self.pipeline, "windows", partition, key, row)
             lot.windows.sealed_through[Line(window["group"], window["date"])] = window["sealed_through"]

@@ -23,6 +23,7 @@ from streams.caps import Caps
 from streams.deadletter import DeadLetters
 from streams.frozen import frozen, line_key
 from streams.identity import RETAINED, Version, VersionStore
+from streams.items import Items
 from streams.progress import Identity, Progress
 from streams.stage import Message, Output, Work
 from streams.strand import strands
@@ -62,8 +63,9 @@ class Terms(NamedTuple):
 class Lot:
     """One partition: its head, versions, windows, and the work of the chunk at hand."""
 
-    def __init__(self, terms: Terms, progress: Progress, store: VersionStore) -> None:
-        self.terms, self.progress = terms, progress
+    def __init__(self, terms: Terms, progress: Progress, store: VersionStore, items: Items | None = None) -> None:
+        """items: what is known of things, where the pipeline has state rules."""
+        self.terms, self.progress, self.items = terms, progress, items
         self.versions = Versions(terms.pipeline, terms.codec, progress, store)
         self.partition = progress.partition
         self.windows = Windows(terms.pipeline.pipeline, self.partition)
@@ -111,6 +113,7 @@ class Lot:
         batching = self.terms.pipeline.batching
         most_bytes, bounded = batching.max_bytes, batching.max_reread is not None
         stream_time, admitted_at = -1, b""
+        one_by_one = bool(condemned) or self.items is not None
         for message, front in zip(messages, self.terms.fronts(map(_value, messages)), strict=True):
             offset = message.offset
             if offset < self.position:
@@ -119,7 +122,7 @@ class Lot:
                 front is None
                 or offset <= progress.processed_through
                 or front.key in pending
-                or condemned
+                or one_by_one
                 or find(front.key)
             ):
                 self.take(work, message, front, now, condemned.get((partition, offset)))
@@ -235,6 +238,8 @@ class Lot:
                 older = self.windows.get(Line(newest.group, newest.date))
                 if older is not None and self.windows.holds(older.line, newest.offset):
                     self._seal(work, older, "supersede")
+        if self.items is not None and (findings := self.items.judge(work, message, raw)):
+            return self._refused(work, self._whole(message), raw, findings)
         version = Version(key, message.offset, raw, digest, progress.stream_time, line.group, line.date, ordering)
         self.versions.put(work, version)
         progress.note(action, "", raw, digest)
@@ -280,6 +285,11 @@ class Lot:
         )
         self.progress.note("CONFLICT", finding.code, raw, record["digest"])
 
+    def _refused(self, work: Work, record: Mapping[str, Any], raw: RawPosition, findings: Sequence[Finding]) -> None:
+        """A record that may not follow those before it about the same things. Its key stays free."""
+        work.outputs.append(self.terms.dead_letters.valid("batch", record, findings, partner=record["partner"]))
+        self.progress.note("REJECT", findings[0].code, raw, record["digest"])
+
     def _condemned(self, work: Work, message: Message, error: str) -> None:
         """A message of our own topic that cannot be worked: kept whole, so that nothing is lost (VA4)."""
         output, raw, digest = self.terms.dead_letters.unreadable(
@@ -307,6 +317,8 @@ class Lot:
         raw = position_of(release)
         # Noted even where the version has aged away meanwhile: when that is tidied up is no content (law 6).
         self.progress.note("RELEASE", "", raw, release["digest"])
+        if self.items is not None:
+            self.items.released(work, self.position - 1, raw)
         for version in self.versions.find(release["key"]):
             if version.raw == raw:
                 self.versions.remove(work, version)
@@ -335,6 +347,8 @@ class Lot:
         for member in members:
             raw = position_of(member)
             progress.note("REPLAY", code, raw, member["digest"])
+            if not code and self.items is not None:
+                self.items.lives_again(work, self.position - 1, raw)
             if not code:
                 self.versions.put(
                     work,
@@ -412,4 +426,6 @@ class Lot:
     def committed(self) -> None:
         """The store has what was written (step 6)."""
         self.versions.committed()
+        if self.items is not None:
+            self.items.committed()
         self.sealed_now = False

@@ -11,6 +11,7 @@ agents in the order data flows.
                       dead-letter ◀────── conflicts ◀──── refused, exhausted
 
     tables (compacted, one per input partition):  heads: all   idempotency, windows: batch   delivery: dispatch
+                                                  items: batch, where the pipeline has state rules
     audit: one block per transaction of every stage
 
 Each arrow out of a stage, its table rows, its audit block and its input offsets commit in one transaction.
@@ -24,6 +25,7 @@ from random import Random
 
 from schemas.codec import Codec
 from schemas.pack import Pack, Submission, Unpacked
+from schemas.state import StateRules, state_rules
 from streams.allowance import Allowances
 from streams.authorised import TradingPartners
 from streams.batch import BatchStage
@@ -68,11 +70,23 @@ class Parts:
         return ValidateStage(
             self.pipeline, self.codec, self.pack, self.identity, self._dead_letters(), unpack=self.unpack,
             claim=self.claims.put, inline=inline_limit(self.pipeline), authorised=self.authorised,
+            rules=self._state_rules(),
         )  # fmt: skip
 
     def batch(self) -> BatchStage:
-        """validated -> batched, sent (duplicates), dead-letter (conflicts); idempotency, windows."""
-        return BatchStage(self.pipeline, self.codec, self.identity, self._dead_letters(), self.versions)
+        """validated -> batched, sent (duplicates), dead-letter (conflicts); idempotency, windows, items."""
+        return BatchStage(
+            self.pipeline,
+            self.codec,
+            self.identity,
+            self._dead_letters(),
+            self.versions,
+            self._state_rules(),
+            self.rows,
+        )
+
+    def _state_rules(self) -> StateRules | None:
+        return state_rules(self.pack) if self.pipeline.items else None
 
     def dispatch(self, fetch: Fetch, busy: Callable[[bytes], bool] = lambda batch_id: False) -> DispatchStage:
         """batched -> partners, sent, dead-letter, validated (releases); delivery."""

@@ -10,7 +10,9 @@ from streams.runtime.log import LogGap
 from streams.stage import Output
 from topology.model import Pipeline
 
-KINDS = {"heads": "head", "windows": "window", "delivery": "delivery", "idempotency": "idempotency"}
+KINDS = {
+    "heads": "head", "windows": "window", "delivery": "delivery", "idempotency": "idempotency", "items": "item"
+}  # fmt: skip
 """Schema of each table's rows."""
 
 

@@ -20,16 +20,18 @@ from schemas.codec import Codec
 from schemas.errors import UNPROCESSABLE, Finding
 from schemas.kept import Kept
 from schemas.pack import Listed, Pack, Record, Refusal, Submission, Unpacked, refuse_whole
+from schemas.state import StateRules
 from schemas.validated import claim_payload, encode_validated, shared_front, shared_rest
 from streams.ahead import Ahead
 from streams.authorised import TradingPartners
 from streams.claims import NO_CLAIMS
 from streams.deadletter import Claim, DeadLetters
 from streams.headers import NO_HEADERS, read_headers, refuse_header
+from streams.items import FACTS
 from streams.limits import Limits
 from streams.progress import Identity, Progress, take_over
 from streams.runtime.log import Fatal
-from streams.stage import Chunk, Message, Output, TableStore, Work
+from streams.stage import Chunk, Header, Message, Output, TableStore, Work
 from streams.tables import MemoryRows
 from topology.model import Pipeline, partition_for
 from topology.topics import LEAST_INLINE
@@ -66,10 +68,13 @@ class ValidateStage:
         claim: Claim = NO_CLAIMS.put,
         inline: int = LEAST_INLINE,
         authorised: Callable[[], TradingPartners] = TradingPartners,
+        rules: StateRules | None = None,
     ) -> None:
         """`unpack` reads submissions in the pack's place: a worker has heavy ones read in another process (VA3).
         `claim` keeps the payload of a message that would have more than `inline` bytes (VA4). `authorised` gives the
-        list of trading partners with every row there is (VAL-17); by default it is empty."""
+        list of trading partners with every row there is (VAL-17); by default it is empty. `rules` say what the state
+        rules of batch will need of a record (VA1)."""
+        self._rules = rules
         self.pipeline, self._codec, self._pack, self._identity = pipeline, codec, pack, identity
         self._dead_letters = dead_letters
         self._unpack = unpack or pack.unpack
@@ -146,7 +151,7 @@ class ValidateStage:
         end = len(block)
         if chunk.condemned:
             end = next((n for n, m in enumerate(block) if (m.partition, m.offset) in chunk.condemned), end)
-        if progress.next_index or not end or self._pack.parties:
+        if progress.next_index or not end or self._pack.parties or self._rules is not None:
             return 0, True
         version, schema_version = self.pipeline.version, self._schema_version
         rests: Iterable[bytes] = repeat(shared_rest(None, 1, None, None, schema_version, version))
@@ -332,10 +337,14 @@ class ValidateStage:
             warnings,
             payload,
         )
-        size = len(message)
-        message = self._inlined(message, payload)
+        headers: tuple[Header, ...] = ()
+        if self._rules is not None and (facts := self._rules.facts(record)) is not None:
+            headers = ((FACTS, facts),)
+        size = len(message) + sum(len(value) for _, value in headers)
+        if size > self._inline:
+            message = claim_payload(message, payload, self._claim(payload))
         target, target_key = self._targets[self._partition_of(fields)]
-        work.outputs.append(_new(Output, ("validated", target, target_key, message, ())))
+        work.outputs.append(_new(Output, ("validated", target, target_key, message, headers)))
         position = _new(RawPosition, (self._raw_topic, incarnation, partition, offset, index))
         progress.note("VALIDATE", warnings[0].code if warnings else "", position, digest)
         return size

@@ -34,7 +34,7 @@ def describe(pipeline: Pipeline) -> str:
         f"  [batch]      duplicates, windows, freeze     group {p.group_id('batch')}",
         f"      ├──► {name('sent')}   duplicates",
         f"      ├──► {name('dead-letter')}   conflicts",
-        f"      │    tables {name('idempotency')}, {name('windows')}",
+        f"      │    tables {', '.join(map(name, _batch_tables(p)))}",
         "      ▼    key: partner",
         f"  {name('batched')}",
         "      │",
@@ -52,6 +52,10 @@ def describe(pipeline: Pipeline) -> str:
         *_facts(p),
     ]
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _batch_tables(p: Pipeline) -> tuple[str, ...]:
+    return ("idempotency", "windows") if p.items is None else ("idempotency", "windows", "items")
 
 
 def _raw(p: Pipeline) -> str:
@@ -114,6 +118,9 @@ def _facts(p: Pipeline) -> list[str]:
         ("chunk", f"{p.chunk.records:,} messages or {_bytes(p.chunk.bytes)}, cut after {_seconds(p.chunk.seconds)}"),
         ("store", f"{p.store}; wire format {'Confluent, with a registry' if p.registry else 'Avro single object'}"),
     ]  # fmt: skip
+    if p.items is not None:
+        each = f"each {p.items.domain} has" if p.items.domain else "the pipeline has"
+        facts.insert(1, ("items", f"state rules; {each} a history of its own"))
     if len(p.lanes) > 1:
         facts.insert(0, ("lanes", _lanes(p)))
     return [f"  {name:<12} {fact}" for name, fact in facts]
@@ -178,7 +185,7 @@ def _nodes(p: Pipeline, of: str = "") -> list[str]:
     """Topics, tables and stages; `of` begins their ids."""
     lines = [f'  {of}raw[/"{p.raw_topic}"/]']
     lines += [f'  {of}{short.replace("-", "_")}[/"{p.topic(short)}"/]' for short in DRAWN]
-    lines += [f'  {of}{short}[("{p.topic(short)}")]' for short in ("idempotency", "windows", "delivery", "heads")]
+    lines += [f'  {of}{short}[("{p.topic(short)}")]' for short in (*_batch_tables(p), "delivery", "heads")]
     return lines + [f'  {of}stage_{stage}["{stage}"]' for stage in ("validate", "batch", "dispatch")]
 
 
@@ -192,8 +199,7 @@ def _arrows(p: Pipeline, of: str = "") -> list[str]:
         f'  {batch} -- "key: partner" --> {of}batched',
         f"  {batch} -- duplicates --> {of}sent",
         f"  {batch} -- conflicts --> {of}dead_letter",
-        f"  {batch} <--> {of}idempotency",
-        f"  {batch} <--> {of}windows",
+        *(f"  {batch} <--> {of}{short}" for short in _batch_tables(p)),
         f"  {of}batched --> {dispatch}",
         f"  {dispatch} <--> {of}delivery",
         f"  {dispatch} -- delivered --> {of}sent",

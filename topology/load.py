@@ -10,7 +10,9 @@ from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
+from schemas.pack import Pack
 from schemas.packs import PACKS, documents, load_pack, options_model
+from schemas.state import state_rules
 from schemas.wording import did_you_mean
 from topology.explain import PARTNER_KINDS, explain, mistake
 from topology.lanes import lanes_of
@@ -184,17 +186,34 @@ def _pack_mistakes(source: YamlFile, data: Mapping[str, Any]) -> list[Mistake]:
     if pack.parties and isinstance(raw, dict) and raw.get("timestamps", "log-append") != "log-append":
         why = "must be log-append: trading partners are judged by when a record was taken in, and not by its sender"
         return [mistake(source, ("raw", "timestamps"), why)]
+    wrong = _item_mistakes(source, data, pack)
     used: list[tuple[Location, Any]] = [(("ordering_by",), data.get("ordering_by"))]
     for field in ("partition_by", "idempotency", "group_by"):
         if isinstance(data.get(field), list):
             used += [((field, index), item) for index, item in enumerate(data[field])]
     if isinstance(data.get("partner"), dict):
         used.append((("partner", "by"), data["partner"].get("by")))
-    return [
+    return wrong + [
         mistake(source, at, f"pack {name} has no field {item!r}{did_you_mean(item, sorted(pack.fields))}")
         for at, item in used
         if isinstance(item, str) and item not in pack.fields
     ]
+
+
+def _item_mistakes(source: YamlFile, data: Mapping[str, Any], pack: Pack) -> list[Mistake]:
+    """State rules that the pack does not have, or that it does not have within such a domain."""
+    items = data.get("items")
+    if items is None:
+        return []
+    rules = state_rules(pack)
+    if rules is None:
+        return [mistake(source, ("items",), f"pack {pack.name} has no state rules; allowed: none")]
+    domain = items.get("domain") if isinstance(items, dict) else None
+    if not isinstance(domain, str) or domain in rules.domains:
+        return []  # any other mistake is the model's to name
+    allowed = sorted(rules.domains)
+    what = f"items of pack {pack.name} have no history by {domain!r}{did_you_mean(domain, allowed)}"
+    return [mistake(source, ("items", "domain"), what)]
 
 
 def _body_mistakes(source: YamlFile, data: Mapping[str, Any], partners: Mapping[str, Partner]) -> list[Mistake]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
@@ -126,6 +126,16 @@ class ClaimStore(Settings):
     timeout: Number = Field(15.0, gt=0, le=20, description="seconds for one request")
 
 
+class ItemHistory(Settings):
+    """State rules: a record passes only where the pack's rules let it follow those before it about the same things."""
+
+    domain: str | None = Field(
+        None,
+        description="field whose values have each a history of their own, and which must be the one in `partition_by`; "
+        "none: the whole pipeline has one, and one partition",
+    )
+
+
 Profile = Literal["strict", "lenient", "schema"]
 Lane = Literal["high", "standard", "low"]
 LANES: tuple[Lane, ...] = get_args(Lane)
@@ -194,6 +204,7 @@ class Pipeline(Settings):
         description="seconds that an event may lie after the time at which its submission was taken in (that of its "
         "message on raw); beyond it the record is refused with `EVENT_IN_FUTURE`; none: as far as it likes",
     )
+    items: ItemHistory | None = Field(None, description="state rules; none: each record is judged by itself")
     batching: Batching = Field(default_factory=Batching)
     chunk: Chunking = Field(default_factory=Chunking)
     parser: Parsing = Field(default_factory=Parsing)
@@ -249,6 +260,7 @@ class Pipeline(Settings):
                 wrong.append((("ordering",), "must be `group` with on_conflict: supersede (BA6)"))
             if self.ordering_by is None:
                 wrong.append((("ordering_by",), "required with on_conflict: supersede (BA2)"))
+        wrong += self._item_rules()
         if isinstance(self.partner, PartnerRule) and self.partner.by not in self.group_by:
             what = f"{self.partner.by!r} must be among group_by, so that a batch has one partner"
             wrong.append((("partner", "by"), what))
@@ -280,7 +292,7 @@ class Pipeline(Settings):
                     wrong.append((("batching", "max_records"), f"{what}: lower it to {most} or less"))
         if STANDARD not in self.lanes or len(set(self.lanes)) < len(self.lanes):
             wrong.append((("lanes",), f"must name each lane once and hold `{STANDARD}`, the lane of what names none"))
-        own = [self.topic(short) for short in SHORT_NAMES]
+        own = [self.topic(short) for short in ANY_NAMES]
         if self.raw_topic in [*own, CONTROL_TOPIC]:
             wrong.append(
                 (("raw", "topic"), f"{self.raw_topic!r} is written by the pipeline itself; it would read its own")
@@ -293,6 +305,20 @@ class Pipeline(Settings):
         if wrong:
             raise RulesBroken(wrong)
         return self
+
+    def _item_rules(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """All records about a thing must be in one partition, in one order (ADR 22)."""
+        if self.items is None:
+            return
+        if self.on_conflict != "conflict":
+            yield ("on_conflict",), "must be `conflict` with items: what a replaced version did cannot be taken back"
+        if self.profile == "schema":
+            yield ("profile",), "must be strict or lenient with items: `schema` asks for no more than the schemas do"
+        domain = self.items.domain
+        if domain is None and self.partitions != 1:
+            yield ("partitions",), "must be 1 with items of no domain: a thing's records lie in one partition"
+        if domain is not None and self.partition_by != [domain]:
+            yield ("partition_by",), f"must be [{domain}], the domain of items: a thing's records lie in one partition"
 
     # Names. One place, so that no two parts of the program spell a topic differently.
 
@@ -308,9 +334,14 @@ class Pipeline(Settings):
         """Full name of a topic of this pipeline, from its short name (`validated`, `dead-letter`, ...)."""
         if short == "raw":
             return self.raw_topic
-        if short not in SHORT_NAMES:
-            raise KeyError(f"{short!r} is no topic of a pipeline; there are raw, {', '.join(SHORT_NAMES)}")
+        if short not in ANY_NAMES:
+            raise KeyError(f"{short!r} is no topic of a pipeline; there are raw, {', '.join(ANY_NAMES)}")
         return self._regional(f"{self.application}.{self.pipeline}.{short}")
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Short names of its tables."""
+        return TABLES if self.items is None else ANY_TABLE
 
     def group_id(self, stage: str) -> str:
         """Consumer group of a stage (TX2)."""
@@ -361,7 +392,11 @@ class Pipeline(Settings):
 
 EVENT_TOPICS = ("validated", "batched", "sent", "dead-letter", "review", "parked", "audit")
 TABLES = ("idempotency", "windows", "heads", "delivery")
+"""Of every pipeline."""
+ANY_TABLE = (*TABLES, "items")
+"""Those of pipelines with state rules, too."""
 SHORT_NAMES = EVENT_TOPICS + TABLES
+ANY_NAMES = EVENT_TOPICS + ANY_TABLE
 CONTROL_TOPIC = "waybill.control"
 
 

@@ -18,6 +18,7 @@ from topology.model import (
     Batching,
     Chunking,
     ClaimStore,
+    ItemHistory,
     Parsing,
     PartnerRule,
     Pipeline,
@@ -45,6 +46,7 @@ from topology.partner import (
 SECTIONS: Mapping[str, type[BaseModel]] = {
     "A pipeline": Pipeline,
     "`raw`": Topic,
+    "`items`": ItemHistory,
     "`batching`": Batching,
     "`chunk`": Chunking,
     "`parser`": Parsing,

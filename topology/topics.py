@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from topology.lanes import lanes_of
-from topology.model import CONTROL_TOPIC, EVENT_TOPICS, STANDARD, TABLES, Pipeline
+from topology.model import ANY_TABLE, CONTROL_TOPIC, EVENT_TOPICS, STANDARD, Pipeline
 
 MIB = 2**20
 LEAST_INLINE = 32 * MIB
@@ -96,7 +96,7 @@ def topic_specs(pipeline: Pipeline) -> list[TopicSpec]:
         specs += [
             spec("raw", lane.raw_topic, pipeline.partitions, {**kept, **raw}),
             *(spec(short, lane.topic(short), pipeline.partitions, event) for short in EVENT_TOPICS),
-            *(spec(short, lane.topic(short), pipeline.partitions, table) for short in TABLES),
+            *(spec(short, lane.topic(short), pipeline.partitions, table) for short in lane.tables),
         ]
     return [*specs, spec("control", CONTROL_TOPIC, 1, table)]
 
@@ -135,7 +135,7 @@ def _rules(spec: TopicSpec) -> list[Rule]:
     if spec.short == "raw":
         broker_time = spec.config["message.timestamp.type"] == "LogAppendTime"
         return RAW_RULES + ([BROKER_TIME] if broker_time else [])
-    if spec.short in TABLES or spec.short == "control":
+    if spec.short in ANY_TABLE or spec.short == "control":
         return TABLE_RULES
     return EVENT_RULES + (LASTING_RULES if spec.short in NEVER_EXPIRES else [])
 

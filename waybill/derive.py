@@ -46,6 +46,8 @@ class Versions:
 
     keep: int
     supersede: bool
+    refused: frozenset[RawPosition] = frozenset()
+    """Records whose answer is a dead letter of batch: by state rules, which are not told again here, or by conflict."""
     stream_time: int = 0
     live: dict[str, list[Version]] = field(default_factory=dict)
     admitted: dict[RawPosition, int] = field(default_factory=dict)
@@ -75,6 +77,8 @@ class Versions:
         if self.seen.get(source, (-1, -1, -1)) >= place:
             return
         self.seen[source] = place
+        if raw in self.refused:
+            return
         newest = self.newest(message["key"])
         if newest is not None:
             older = newest.ordering is None or message["ordering"] is None or message["ordering"] <= newest.ordering

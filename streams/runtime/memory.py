@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from streams.runtime.log import Abortable, Fatal, Fetched, Indeterminate, LogError, Reached, Row, StaleMember
 from streams.stage import Header, Message, Output, TableStore
-from topology.model import TABLES, Pipeline, partition_for
+from topology.model import ANY_TABLE, Pipeline, partition_for
 
 
 class Token(NamedTuple):
@@ -200,7 +200,7 @@ class MemoryLog:
             raise Abortable("injected")
         if what in ("lost-yes", "lost-no"):
             raise Indeterminate("injected")
-        return {(o.topic, o.partition): broker.end(o.topic, o.partition) for o in outputs if o.topic in TABLES}
+        return {(o.topic, o.partition): broker.end(o.topic, o.partition) for o in outputs if o.topic in ANY_TABLE}
 
     def follow(self, table: str, partition: int, store: TableStore, rows: Sequence[Row], position: int | None) -> None:
         store.apply(rows, store.position if position is None else position)

@@ -17,7 +17,7 @@ from streams.runtime import failpoints
 from streams.runtime.log import Abortable, Fatal, Indeterminate, LogError, Reached, StaleMember, TooLarge
 from streams.runtime.watchdog import Watchdog
 from streams.stage import Output
-from topology.model import TABLES
+from topology.model import ANY_TABLE
 
 WATCHDOG_GRACE = 10.0
 """Seconds past a step's own deadline before the watchdog ends the process: a slow answer is not a lost thread."""
@@ -288,7 +288,7 @@ class Transactor:
 def _last_rows_apart(outputs: Sequence[Output]) -> tuple[Sequence[Output], list[Output]]:
     """The last row of each table's partition apart from the rest; produced last it keeps its place there, and its
     delivery report says how far the changelog has come without one callback for each row."""
-    places = {(output.topic, output.partition): n for n, output in enumerate(outputs) if output.topic in TABLES}
+    places = {(output.topic, output.partition): n for n, output in enumerate(outputs) if output.topic in ANY_TABLE}
     if not places:
         return outputs, []
     rest = list(outputs)

@@ -117,7 +117,7 @@ ALTERED: list[tuple[str, Callable[[Document], Any], str, str]] = [
     ("packed later", _set(1, "eventTime", "2026-03-02T09:30:00Z"), "CONTENTS_UNKNOWN", "epcList[0]"),
     ("unpacked before", lambda d: events(d).insert(2, {**events(d)[1], "action": "DELETE",
      "eventTime": "2026-03-02T08:20:00Z"}), "CONTENTS_UNKNOWN", "epcList[0]"),
-    ("one of two", _set(0, "epcList", ITEMS[:1]), "ITEM_NOT_COMMISSIONED", "epcList[0]"),
+    ("one of two", _set(0, "epcList", ITEMS[:1]), "ITEM_WITHOUT_COMMISSIONING", "epcList[0]"),
     ("class", _set(2, "quantityList", [{"epcClass": "urn:epc:class:lgtin:030001.0012345.L1", "quantity": 5}]),
      "ITEM_NOT_SERIALIZED", "quantityList[0].epcClass"),
     ("no drug", lambda d: (events(d)[0]["epcList"].append("urn:epc:id:sgtin:0614141.012345.1"),
@@ -147,7 +147,7 @@ def test_lot_and_expiration_date_are_asked_of_each_item(name: str, code: str, sh
     document = changed_by(_drop(0, "ilmd", f"cbvmda:{name}"))
     commissioned, _, refused = outcomes(document, by=dscsa())
     assert codes_of(commissioned) == [code]
-    assert set(codes_of(refused)) == {"ITEM_NOT_COMMISSIONED"}, "a refused commissioning is none"
+    assert set(codes_of(refused)) == {"ITEM_WITHOUT_COMMISSIONING"}, "a refused commissioning is none"
     commissioned, _, refused = outcomes(document, by=dscsa("lenient"))
     assert codes_of(commissioned) == [f"{code}_TOLERATED"]
     assert set(codes_of(refused)) == {shipped}

@@ -43,7 +43,7 @@ def test_of_those_that_wait_the_higher_lane_is_worked_next() -> None:
     lanes = Lanes(Desk(patience=SECONDS))
     with lanes.desk.turn("low"):
         for lane in ("low", "standard", "high"):
-            lanes.want(lane)  # type: ignore[arg-type]
+            lanes.want(lane)
         assert lanes.turns == []
     lanes.join()
     assert lanes.turns == ["high", "standard", "low"]
@@ -73,7 +73,7 @@ def test_a_lower_lane_takes_less_while_a_higher_one_has_work() -> None:
     with LaneTurns(desk, "standard").turn():
         pass
     now[0] = RECENT
-    shares = {lane: LaneTurns(desk, lane).share() for lane in ("high", "standard", "low")}  # type: ignore[arg-type]
+    shares = {lane: LaneTurns(desk, lane).share() for lane in ("high", "standard", "low")}
     assert shares == {"high": 1.0, "standard": 1.0, "low": CUT}
     now[0] = RECENT + 0.1
     assert LaneTurns(desk, "low").share() == 1.0

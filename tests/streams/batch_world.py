@@ -127,14 +127,16 @@ def pipeline(policy: str, deterministic: bool, r: random.Random) -> Pipeline:
 class World:
     """One history: everything that happened, and what the outside saw."""
 
+    policies: tuple[str, ...] = ("supersede", "conflict")
+
     def __init__(
         self, seed: int, stage_class: type[BatchStage] = BatchStage, log_class: type[ChosenLog] = ChosenLog
     ) -> None:
         self.random = random.Random(seed)
         self.stage_class, self.log_class = stage_class, log_class
         self.deterministic = self.random.random() < 0.5
-        self.policy = self.random.choice(["supersede", "conflict"])
-        self.pipeline = pipeline(self.policy, self.deterministic, self.random)
+        self.policy = self.random.choice(self.policies)
+        self.pipeline = self.made()
         self.partitions = self.pipeline.partitions
         self.caps = seed % 2 == 1
         """Whether dispatch ever tells of one."""
@@ -155,6 +157,10 @@ class World:
         self.poison: set[RawPosition] = set()
         self.refused_stale = 0
         self.workers = [self.start(slot) for slot in range(self.partitions)]
+
+    def made(self) -> Pipeline:
+        """The pipeline of this history."""
+        return pipeline(self.policy, self.deterministic, self.random)
 
     # ---- the worker ------------------------------------------------------------------------------
 
@@ -541,7 +547,7 @@ class World:
         other.deterministic, other.policy, other.pipeline, other.partitions = True, self.policy, self.pipeline, 1
         other.broker = MemoryBroker(self.pipeline)
         for m in self.broker.partitions("validated")[0]:
-            other.broker.append("validated", 0, m.key, m.value)
+            other.broker.append("validated", 0, m.key, m.value, m.headers)
         other.workers = [other.start(0)]
         last = self.broker.end("validated", 0)
         for _ in range(2 * last + 10 + 300 * len(self.poison)):

@@ -23,6 +23,7 @@ from waybill.output import Code, Fault, count, emit, finish, key_text, line, saf
 from waybill.tables import table
 
 if TYPE_CHECKING:
+    from schemas.canonical import RawPosition
     from topology.model import Pipeline
     from waybill.derive import Difference
     from waybill.reader import Decoder, Ends, Reader
@@ -35,7 +36,7 @@ NOT_COMPARED = {
     "delivery": "attempts, waits, body digest and retention of batches that are not settled; rows tidied after `keep`; "
     "rows about partners",
 }
-TableName = Annotated[str, typer.Argument(metavar="TABLE", help="idempotency, windows, heads or delivery")]
+TableName = Annotated[str, typer.Argument(metavar="TABLE", help="idempotency, windows, items, heads or delivery")]
 
 
 def register(app: typer.Typer) -> None:
@@ -50,7 +51,6 @@ def register(app: typer.Typer) -> None:
 def ls(name: MaybePipeline = None, brokers: Brokers = None, folder: Folder = None, json: Json = False) -> None:
     """List the tables of pipelines with their rows and what their changelogs hold."""
     from topology.lanes import each_lane
-    from topology.model import TABLES
     from waybill.commands.reconcile import present
     from waybill.reader import Reader
 
@@ -58,7 +58,7 @@ def ls(name: MaybePipeline = None, brokers: Brokers = None, folder: Folder = Non
     found = []
     with Reader(cluster) as reader:
         for pipeline in each_lane(present(cluster, load_some(name, folder), named=name is not None)):
-            for short in TABLES:
+            for short in pipeline.tables:
                 ends = reader.ends(pipeline.topic(short))
                 offsets = sum(ends.high[p] - ends.low[p] for p in ends.low)
                 rows = len(reader.table(pipeline.topic(short)))
@@ -149,13 +149,11 @@ def rebuild(
 
 
 def _open(name: str, folder: Any, short: str, brokers: str | None) -> tuple[Pipeline, str]:
-    from topology.model import TABLES
-
     pipeline = load_lane(name, folder)
-    if short not in TABLES:
-        raise Fault(f"no table {short!r}; allowed: {', '.join(TABLES)}")
+    if short not in pipeline.tables:
+        raise Fault(f"no table {short!r}; allowed: {', '.join(pipeline.tables)}")
     cluster = find_brokers(brokers)
-    require_topics(cluster, pipeline, "validated", "batched", "sent", "dead-letter", *TABLES)
+    require_topics(cluster, pipeline, "validated", "batched", "sent", "dead-letter", *pipeline.tables)
     return pipeline, cluster
 
 
@@ -182,11 +180,20 @@ def _versions(reader: Reader, decoder: Decoder, pipeline: Pipeline, ends: Ends) 
         if head["stage"] == "batch"
     }
     supersede = pipeline.on_conflict == "supersede"
-    found = {partition: Versions(int(pipeline.keep * 1000), supersede) for partition in ends.low}
+    refused = _refused(reader, decoder, pipeline) if pipeline.items else frozenset()
+    found = {partition: Versions(int(pipeline.keep * 1000), supersede, refused) for partition in ends.low}
     for message in reader.all(pipeline.topic("validated"), ends):
         if message.value is not None and message.offset <= processed.get(message.partition, -1):
             found[message.partition].take(message.offset, *decoder.codec.decode(message.value))
     return found
+
+
+def _refused(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> frozenset[RawPosition]:
+    """Records that batch dead-lettered."""
+    from schemas.messages import position_of
+
+    letters = (decoder.codec.decode(message.value or b"")[1] for message in reader.all(pipeline.topic("dead-letter")))
+    return frozenset(position_of(letter) for letter in letters if letter["stage"] == "batch")
 
 
 def _trimmed(ends: Ends, topic: str) -> str:

@@ -42,12 +42,12 @@ def tail(
     Each partition in its order; between partitions there is none, as in Kafka.
     --from is `start` with --until-end, else `end`.
     """
-    from topology.model import SHORT_NAMES
+    from topology.model import ANY_NAMES
     from waybill.reader import Decoder, Reader
 
     pipeline = load_lane(name, folder)
-    if topic not in ("raw", *SHORT_NAMES):
-        raise Fault(f"no topic {topic!r}; allowed: raw, {', '.join(SHORT_NAMES)}")
+    if topic not in ("raw", *ANY_NAMES):
+        raise Fault(f"no topic {topic!r}; allowed: raw, {', '.join(ANY_NAMES)}")
     cluster = find_brokers(brokers)
     require_topics(cluster, pipeline, topic)
     full = pipeline.topic(topic)

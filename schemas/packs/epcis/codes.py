@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.errors import BLOCK, CODES, FATAL, WARNING, ErrorClass, register
+from schemas.errors import BLOCK, CODES, FATAL, WARNING, ErrorClass, Reason, register
 
 TOLERATED = "_TOLERATED"
 """Behind a code: the same, found by the lenient profile, which lets it pass with a warning."""
@@ -77,13 +77,35 @@ BAD_NDC = register("BAD_NDC", BLOCK, "a National Drug Code of no layout there is
 NDC_DIFFERS = register("NDC_DIFFERS", BLOCK, "a National Drug Code that is not the one in its GTIN")
 CONTENTS_UNKNOWN = register("CONTENTS_UNKNOWN", BLOCK, "a shipped container of which nobody said what lies in it")
 ITEM_NOT_SERIALIZED = register("ITEM_NOT_SERIALIZED", BLOCK, "a shipped product without serial number")
-ITEM_NOT_COMMISSIONED = register("ITEM_NOT_COMMISSIONED", BLOCK, "a shipped item that nobody commissioned")
+ITEM_WITHOUT_COMMISSIONING = register(
+    "ITEM_WITHOUT_COMMISSIONING", BLOCK, "a shipped item of which nobody told that it was commissioned"
+)
 ITEM_WITHOUT_LOT = register("ITEM_WITHOUT_LOT", BLOCK, "a shipped item that was commissioned without lot number")
 ITEM_WITHOUT_EXPIRY = register(
     "ITEM_WITHOUT_EXPIRY", BLOCK, "a shipped item that was commissioned without expiration date"
 )
 
 NOT_CANONICAL = register("NOT_CANONICAL", FATAL, "a canonical record that is not what its event gives")
+
+# State rules: what happened to an item before.
+ITEM_NOT_COMMISSIONED = register(
+    "ITEM_NOT_COMMISSIONED",
+    BLOCK,
+    "an item that was never commissioned, as far as this pipeline was told",
+    Reason.TRANSIENT_FAILURE,  # what came too early passes once it is sent again behind its commissioning
+)
+ITEM_COMMISSIONED_TWICE = register(
+    "ITEM_COMMISSIONED_TWICE", BLOCK, "an item that is commissioned already", Reason.CONFLICT
+)
+ITEM_DECOMMISSIONED = register("ITEM_DECOMMISSIONED", BLOCK, "an item that was decommissioned", Reason.CONFLICT)
+ITEM_IN_OTHER_PARENT = register(
+    "ITEM_IN_OTHER_PARENT", BLOCK, "an item packed while it lies in another container", Reason.CONFLICT
+)
+PACKED_INTO_ITSELF = register("PACKED_INTO_ITSELF", BLOCK, "a container packed into what lies in it", Reason.CONFLICT)
+TOO_MANY_CHILDREN = register("TOO_MANY_CHILDREN", FATAL, "more items in one container than are kept track of")
+ITEMS_IN_SEVERAL_DOMAINS = register(
+    "ITEMS_IN_SEVERAL_DOMAINS", FATAL, "an event about items of several companies, where each has its own history"
+)
 
 
 def tolerated(code: str) -> str | None:

@@ -101,7 +101,7 @@ def _contents(path: str, first: str, known: Sequence[Known], gtins: set[str]) ->
 
 def _item(path: str, where: str, found: Sequence[Product]) -> Iterator[Finding]:
     if not found:
-        yield Finding(codes.ITEM_NOT_COMMISSIONED, path, f"{where} was not commissioned as far as is known here")
+        yield Finding(codes.ITEM_WITHOUT_COMMISSIONING, path, f"{where} was not commissioned as far as is known here")
         return
     if not any(product.lot for product in found):
         yield Finding(codes.ITEM_WITHOUT_LOT, path, f"{where} has no lot number (581(14))")

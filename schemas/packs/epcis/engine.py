@@ -13,6 +13,7 @@ from schemas.packs.epcis import json_submission, xml_submission
 from schemas.packs.epcis.canonical import read_canonical
 from schemas.packs.epcis.judge import FIELDS, PARTIES, Rules, answer
 from schemas.packs.epcis.options import Options, Profile
+from schemas.packs.epcis.state import ItemRules
 from schemas.packs.epcis.summary import summarize
 from schemas.packs.jsontext import BOM
 
@@ -37,6 +38,7 @@ class EpcisPack:
     def __init__(self, options: Options, profile: Profile) -> None:
         self._rules = Rules(options, profile)
         self.parties = PARTIES if options.dscsa else ()
+        self.state_rules = ItemRules(options.cascade)
         self.settings: Mapping[str, Any] = MappingProxyType({**options.model_dump(mode="json"), "profile": profile})
 
     def heavy(self, submission: Submission) -> bool:

@@ -15,6 +15,7 @@ from schemas.packs.epcis.event import Event, misshapen
 from schemas.packs.epcis.event_hash import event_hash
 from schemas.packs.epcis.options import Options, Profile
 from schemas.packs.epcis.party import NOBODY, of_event
+from schemas.packs.epcis.state import issuer
 from schemas.packs.epcis.times import milliseconds
 from schemas.packs.epcis.transaction import Transaction, is_shipment, owners_of
 
@@ -23,7 +24,7 @@ MOST_FINDINGS = 100
 """Findings kept of one record: a hostile one may have a million."""
 FIELDS = frozenset(
     {"event_hash", "declaration", "event_id", "event_type", "action", "biz_step", "disposition", "read_point",
-     "biz_location", "sender", "receiver", "owner", "new_owner", "jurisdiction", "event_time", "day"}
+     "biz_location", "sender", "receiver", "owner", "new_owner", "jurisdiction", "issuer", "event_time", "day"}
 )  # fmt: skip
 PARTIES = ("sender", "receiver", "owner", "new_owner")
 """Of these, those that name parties."""
@@ -136,6 +137,7 @@ def _fields(event: Event, computed: str, sender: str, receiver: str, options: Op
         "owner": owners.get("source") or NOBODY,
         "new_owner": owners.get("destination") or NOBODY,
         "jurisdiction": options.jurisdiction_of(receiver),
+        "issuer": issuer(event),
         "event_time": event["eventTime"],
         "day": event["eventTime"][:10],
     }

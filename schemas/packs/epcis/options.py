@@ -41,6 +41,9 @@ class Options(Settings):
         ge=1,
         description="with `dscsa`: mentions of items in a document with shipments, held at once",
     )
+    cascade: bool = Field(
+        True, description="with `items`: whether what is decommissioned takes along what is packed in it"
+    )
     max_bytes: Whole = Field(256 * 2**20, ge=1024, description="largest submission")
     max_event_bytes: Whole = Field(4 * 2**20, ge=1024, description="largest event, as it was sent")
     max_items: Whole = Field(20_000, ge=1, description="identifiers in one event")

@@ -1,0 +1,106 @@
+"""State rules through a whole pipeline in memory: documents in, answers out, with workers that die on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.canonical import RawPosition
+from schemas.messages import position_of
+from streams.driver import TopologyDriver
+from tests.packs.epcis_inputs import document
+from tests.packs.test_epcis_state import CASE, PALLET, A, B, C, declared, gone, made, packed, seen
+from topology.load import load_pipeline, topology_folder
+from waybill.derive import Versions
+
+
+def pipeline(folder: Path, *changes: tuple[str, str]) -> Path:
+    """The shipped pipeline with state rules by company, and other changes."""
+    text = (topology_folder() / "epcis.yaml").read_text()
+    for old, new in (
+        ("partition_by: [event_hash]", "partition_by: [issuer]\nitems: {domain: issuer}"),
+        ("idempotency: [event_hash, declaration, sender]", "idempotency: [event_hash, declaration, sender, issuer]"),
+        *changes,
+    ):
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    (folder / "partners.yaml").write_text((topology_folder().parent / "partners.yaml").read_text())
+    path = folder / "epcis.yaml"
+    path.write_text(text)
+    return path
+
+
+AUTUMN = 1_790_000_000_000
+"""A clock behind all events here, ms."""
+THEIRS = "urn:epc:id:sgtin:061414.0012345.1"
+FIRST = made(A, B, CASE, PALLET)
+TOLD: list[tuple[dict[str, Any], str]] = [
+    (seen(A), "ITEM_NOT_COMMISSIONED"),
+    (FIRST, ""),
+    (packed(CASE, A), ""),
+    (packed(PALLET, A), "ITEM_IN_OTHER_PARENT"),
+    (packed(PALLET, CASE), ""),
+    (made(A), "ITEM_COMMISSIONED_TWICE"),
+    (made(THEIRS), ""),
+    (seen(A, THEIRS), "ITEMS_IN_SEVERAL_DOMAINS"),
+    (FIRST, "duplicate"),
+    (gone(PALLET), ""),
+    (seen(A), "ITEM_DECOMMISSIONED"),
+    (seen(B, THEIRS.replace("0614141", "061414")), "ITEMS_IN_SEVERAL_DOMAINS"),
+    (seen(B), ""),
+    (late := made(C), ""),
+    (declared(late), ""),
+    (seen(C), "ITEM_NOT_COMMISSIONED"),
+]
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_every_event_is_answered_as_the_state_rules_say(tmp_path: Path, dies: bool) -> None:
+    driver = TopologyDriver(load_pipeline(str(pipeline(tmp_path))), start=AUTUMN)
+    for number, (event, _) in enumerate(TOLD):
+        driver.publish("publisher", document(event))
+        if dies and number % 3 == 2:
+            driver.run()
+            for stage in ("batch", "validate"):
+                driver.kill(stage)
+                driver.start(stage)
+    driver.finish()
+    answers = {m["raw_offset"]: "duplicate" if m["outcome"] == "duplicate" else "" for m in driver.read("sent")}
+    letters = driver.read("dead-letter")
+    assert {m["stage"] for m in letters} == {"batch"}
+    answers |= {m["raw_offset"]: m["findings"][0]["code"] for m in letters}
+    assert [answers[offset] for offset in range(len(TOLD))] == [expected for _, expected in TOLD]
+    assert len(answers) == len(driver.read("sent")) + len(letters)
+    raw = f"epcis.raw/{letters[0]['raw_partition']}"
+    words = {m["findings"][0]["code"]: m["findings"][0]["message"] for m in letters}
+    assert words["ITEM_COMMISSIONED_TWICE"] == f"sgtin:00300010123455:1 is commissioned already by {raw}/1/0"
+    assert words["ITEM_IN_OTHER_PARENT"].endswith(f" by {raw}/2/0")
+
+
+def test_the_versions_follow_from_the_log_also_with_what_state_rules_refused(tmp_path: Path) -> None:
+    """`waybill table rebuild idempotency --compare` tells no state rule again: it believes the dead letters."""
+    driver = TopologyDriver(load_pipeline(str(pipeline(tmp_path))), start=AUTUMN)
+    for event, _ in TOLD:
+        driver.publish("publisher", document(event))
+    driver.finish()
+    refused = frozenset(position_of(m) for m in driver.read("dead-letter") if m["stage"] == "batch")
+
+    def differences(believed: frozenset[RawPosition]) -> int:
+        found = 0
+        for partition in range(driver.pipeline.partitions):
+            derived = Versions(int(driver.pipeline.keep * 1000), supersede=False, refused=believed)
+            for message in driver.broker.partitions("validated")[partition]:
+                derived.take(message.offset, *driver.codec.decode(message.value or b""))
+            found += len(derived.compare(driver.codec.decode(row)[1] for row in table(driver, partition)))
+        return found
+
+    assert differences(refused) == 0
+    assert differences(frozenset()) == len(refused)
+
+
+def table(driver: TopologyDriver, partition: int) -> list[bytes]:
+    """Rows of `idempotency` as they stand."""
+    rows = {m.key: m.value for m in driver.broker.partitions("idempotency")[partition]}
+    return [row for row in rows.values() if row is not None]

@@ -1,0 +1,357 @@
+"""State rules in the batch stage: random histories with crashes, rebalances, lost commits, releases and replays, judged
+by what the rules say to whoever reads the log once, from its beginning. The rules here are a toy; the stage knows no
+better."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.canonical import RawPosition, record_id
+from schemas.errors import OUT_OF_RANGE, Finding
+from schemas.pack import Record
+from schemas.state import Domain, Judged
+from streams.batch import BatchStage
+from streams.deadletter import DeadLetters
+from streams.items import FACTS, Items
+from streams.progress import Identity
+from streams.runtime.log import LogGap
+from streams.runtime.runner import Runner
+from streams.runtime.stores import RocksRowStore
+from streams.stage import TableStore, Work
+from streams.tables import MemoryRows
+from tests.streams.batch_desk import Desk
+from tests.streams.batch_oracle import FOR_EVER, Held, Said, position
+from tests.streams.batch_world import (
+    CODEC,
+    KEEP,
+    LawBroken,
+    Published,
+    Worker,
+    World,
+    audit_entries,
+    failures,
+    validated,
+)
+from topology.model import Chunking, ItemHistory, Pipeline
+
+WORDS = ("make", "make", "use", "use", "end")
+
+
+class ToyRules:
+    """A thing is made, used and ended; each once, but for the use."""
+
+    domains = frozenset({"k"})
+
+    def facts(self, record: Record) -> bytes | None:
+        """Not asked for here."""
+
+    def judge(
+        self,
+        facts: bytes,
+        domain: Domain,
+        place: str,
+        find: Callable[[str], str | None],
+        died: Callable[[str], bool],
+    ) -> Judged:
+        do, thing = facts.decode().split()
+        made, _, ended = (find(thing) or "").partition("|")
+        if ended and died(ended):
+            ended = ""
+        if made and not ended and died(made):
+            made = ""
+        if (do == "make") == bool(made) or ended:
+            return Judged((Finding(OUT_OF_RANGE, "", f"{do} {thing}: {made} {ended}"),))
+        if do == "use":
+            return Judged()
+        return Judged((), {thing: place if do == "make" else f"{made}|{place}"})
+
+
+class ItemWorld(World):
+    """Records about things."""
+
+    policies = ("conflict",)
+
+    def __init__(self, *of: Any) -> None:
+        self.told: dict[RawPosition, str] = {}
+        super().__init__(*of)
+
+    def made(self) -> Pipeline:
+        return super().made().model_copy(update={"items": ItemHistory(domain="k")})
+
+    def start(self, slot: int) -> Worker:
+        stage = self.stage_class(
+            self.pipeline, CODEC, Identity("w", "0", "sim/1"), DeadLetters(CODEC, self.partitions), self.versions,
+            ToyRules(), self.rows,
+        )  # fmt: skip
+        log = self.log_class(self.broker, "batch", "validated", slot)
+        return Worker(log, Runner(log, stage, Chunking(), clock=lambda: self.wall))
+
+    def rows(self, table: str, partition: int) -> TableStore:
+        return MemoryRows()
+
+    def put(self, record: Published) -> None:
+        if record.raw not in self.told:
+            r = self.random
+            self.told[record.raw] = f"{r.choice(WORDS)} thing-{r.randrange(3)}-{self.home(record.key)}"
+        headers = ((FACTS, self.told[record.raw].encode()),)
+        value = CODEC.encode("validated", validated(record))
+        self.broker.append("validated", self.home(record.key), b"k", value, headers)
+
+    def _judge_audit(self) -> None:
+        for partition in range(self.partitions):
+            expected = decisions(self.log_of(partition), self.told)
+            got = [entry for entry in audit_entries(self.broker, partition) if entry[1] not in self.poison]
+            if got != expected:
+                at = next((n for n, (a, b) in enumerate(zip(got, expected, strict=False)) if a != b), -1)
+                raise LawBroken(f"state: entry {at} is {got[at:][:1]}, the rules say {expected[at:][:1]}")
+
+    def _judge_tables(self) -> None:
+        super()._judge_tables()
+        for worker in self.workers:
+            for partition, stores in worker.runner._stores.items():
+                rows = self.broker.partitions("items")[partition]
+                fresh = MemoryRows()
+                fresh.apply([(m.key or b"", m.value) for m in rows], len(rows))
+                if dict(fresh.items()) != dict(stores["items"].items()):
+                    raise LawBroken("TX1: the store of items is not what its changelog says")
+
+
+class Thing:
+    """What was said of one thing and passed: it was made, and it was ended, by which records."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, RawPosition]] = []
+
+    def may(self, do: str, dead: set[RawPosition]) -> bool:
+        """Whether this may be said next: of what passed, what died last counts no longer."""
+        said = list(self.said)
+        while said and said[-1][1] in dead:
+            said.pop()
+        last = said[-1][0] if said else "nothing"
+        return (do == "make" and last == "nothing") or (do != "make" and last == "make")
+
+
+def decisions(log: list[Said], told: dict[RawPosition, str]) -> list[tuple[str, RawPosition]]:
+    """Action and position, in order, as the audit chain must have them."""
+    versions: dict[str, dict[int, Held]] = {}
+    seen: dict[tuple[str, int], tuple[int, ...]] = {}
+    things: dict[str, Thing] = {}
+    dead: set[RawPosition] = set()
+    time, keep = 0, KEEP * 1000
+    out: list[tuple[str, RawPosition]] = []
+
+    def guard(key: str) -> Held | None:
+        held = versions.get(key, {})
+        alive = [offset for offset, version in held.items() if time - version.since <= keep]
+        return held[max(alive)] if alive else None
+
+    for offset, kind, m in log:
+        if kind == "validated":
+            raw = position(m)
+            time = max(time, m["recorded_at"])
+            place = (raw.incarnation, raw.offset, raw.index)
+            if place <= seen.get((raw.topic, raw.partition), (-1, -1, -1)):
+                continue
+            seen[raw.topic, raw.partition] = place
+            newest = guard(m["key"])
+            do, name = told[raw].split()
+            thing = things.setdefault(name, Thing())
+            if newest is not None:
+                out.append(("DUPLICATE" if newest.digest == m["digest"] else "CONFLICT", raw))
+            elif not thing.may(do, dead):
+                out.append(("REJECT", raw))
+            else:
+                out.append(("ADMIT", raw))
+                versions.setdefault(m["key"], {})[offset] = Held(raw, m["digest"], m["ordering"], time)
+                if do != "use":
+                    while thing.said and do == "make":
+                        thing.said.pop()  # all of it had died
+                    while thing.said and thing.said[-1][0] == do:
+                        thing.said.pop()
+                    thing.said.append((do, raw))
+        elif kind == "release":
+            out.append(("RELEASE", position(m)))
+            dead.add(position(m))
+            held = versions.get(m["key"], {})
+            versions[m["key"]] = {at: v for at, v in held.items() if v.raw != position(m)}
+        elif kind == "retain":
+            for kept in m["keys"]:
+                out.append(("RETAIN", position(kept)))
+                held = versions.get(kept["key"], {})
+                for at, v in held.items():
+                    if v.raw == position(kept) and time - v.since <= keep:
+                        held[at] = v._replace(since=FOR_EVER if m["begin"] else time)
+        elif kind == "replay":
+            own = {position(member) for member in m["records"]}
+            out += [("REPLAY", position(member)) for member in m["records"]]
+            newer = [g for member in m["records"] if (g := guard(member["key"])) is not None and g.raw not in own]
+            if not newer and time - m["first_recorded_at"] <= keep:
+                dead -= own
+                for member in m["records"]:
+                    held = versions.setdefault(member["key"], {})
+                    held[member["offset"]] = Held(position(member), member["digest"], member["ordering"], time)
+    return out
+
+
+def test_no_history_breaks_a_state_rule() -> None:
+    broken = failures(range(400), ItemWorld)
+    assert not broken, "\n".join([f"{len(broken)} of 400 histories:", *broken[:10]])
+
+
+def test_the_histories_reach_what_they_are_for() -> None:
+    seen = dict.fromkeys(("REJECT", "RELEASE", "REPLAY", "ADMIT"), 0)
+    for seed in range(60):
+        world = ItemWorld(seed).run()
+        for partition in range(world.partitions):
+            for action, _ in audit_entries(world.broker, partition):
+                if action in seen:
+                    seen[action] += 1
+    assert all(seen.values()), seen
+
+
+class OnDisk(ItemWorld):
+    """Workers whose items lie in RocksDB and outlive them."""
+
+    folders: Iterator[Path]
+
+    def __init__(self, *of: Any) -> None:
+        self.folder = next(self.folders)
+        super().__init__(*of)
+
+    def rows(self, table: str, partition: int) -> TableStore:
+        return RocksRowStore(self.folder / f"{table}-{partition}")
+
+    def crash(self, slot: int) -> None:
+        for stores in self.workers[slot].runner._stores.values():
+            stores["items"].close()  # the operating system does it when a process dies
+        super().crash(slot)
+
+
+def test_histories_with_items_on_disk(tmp_path: Path) -> None:
+    OnDisk.folders = (tmp_path / str(number) for number in count())
+    broken = failures([seed for seed in range(60) if ItemWorld(seed).partitions == 1][:15], OnDisk)
+    assert not broken, broken
+
+
+@pytest.mark.parametrize("rule", ["pending", "released", "committed"])
+def test_histories_find_a_broken_rule(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if rule == "pending":
+        find = Items._find
+
+        def committed_only(self: Items, domain: str, key: str) -> str | None:
+            kept, self._pending = self._pending, {}
+            try:
+                return find(self, domain, key)
+            finally:
+                self._pending = kept
+
+        monkeypatch.setattr(Items, "_find", committed_only)
+    elif rule == "committed":  # what an aborted chunk wrote is dropped with its lot, and only what committed is kept
+        monkeypatch.setattr(Items, "_put", put_at_once)
+    else:
+        monkeypatch.setattr(Items, rule, lambda *of: None)
+    assert failures(range(150), ItemWorld)
+
+
+def put_at_once(self: Items, work: Work, offset: int, domain: str, key: str, row: str | None) -> None:
+    """Changes the store before the commit."""
+    name = f"{domain}\x1f{key}".encode()
+    message = {"domain": domain, "key": key, "offset": offset, "row": row}
+    value = None if row is None else CODEC.encode("item", message)
+    self._store.apply([(name, value)], self._store.position)
+
+
+class ItemDesk(Desk):
+    """One batch worker with the toy rules."""
+
+    def start(self) -> None:
+        super().start()
+        self.stage = BatchStage(
+            self.pipeline, CODEC, Identity("w", "0", "1"), DeadLetters(CODEC, 1), self.stage._new_versions, ToyRules()
+        )
+        self.runner = Runner(self.log, self.stage, Chunking(), clock=lambda: self.wall)
+
+    def tell_of(self, facts: str, key: str) -> RawPosition:
+        raw = RawPosition("raw", 0, 0, self.offset, 0)
+        self.offset += 1
+        value = CODEC.encode("validated", validated(Published(key, bytes(32), "g", "d", 0, raw)))
+        self.broker.append("validated", 0, b"k", value, ((FACTS, facts.encode()),))
+        return raw
+
+
+def desk() -> ItemDesk:
+    return ItemDesk(items=ItemHistory(domain="k"), partition_by=["k"])
+
+
+def test_a_record_that_may_not_follow_is_a_dead_letter_and_its_key_is_free() -> None:
+    d = desk()
+    d.tell_of("use a", "early")
+    d.tell_of("make a", "made")
+    d.tell_of("use a", "early")
+    d.run()
+    assert d.chain() == [("REJECT", 0), ("ADMIT", 1), ("ADMIT", 2)]
+    (letter,) = [CODEC.decode(m.value or b"")[1] for m in d.broker.all("dead-letter")]
+    assert (letter["stage"], letter["raw_offset"], letter["findings"][0]["code"]) == ("batch", 0, OUT_OF_RANGE)
+    assert letter["original"] == b"{}"
+    (row,) = d.table("items").values()
+    assert (row["domain"], row["key"], row["offset"], row["row"]) == ("k", "a", 1, "raw/0/1/0")
+
+
+def test_a_record_that_died_says_no_more() -> None:
+    d = desk()
+    raw = d.tell_of("make a", "made")
+    d.run()
+    d.release(raw, "made")
+    d.tell_of("use a", "used")
+    d.tell_of("make a", "made")
+    d.run()
+    assert [action for action, _ in d.chain()] == ["ADMIT", "RELEASE", "REJECT", "ADMIT"]
+    d.start()
+    d.run()
+    d.tell_of("make a", "again")
+    d.run()
+    assert d.chain()[-1] == ("REJECT", 3)
+
+
+def test_a_record_that_is_delivered_after_all_counts_again() -> None:
+    d = desk()
+    raw = d.tell_of("make a", "made")
+    d.run()
+    d.runner.drain(ending=True)
+    (batch,) = d.batches()
+    d.release(raw, "made")
+    d.tell_of("use a", "early")
+    d.replay(batch | {"life": 1}, [0])
+    d.tell_of("use a", "used")
+    d.run()
+    assert [action for action, _ in d.chain()] == ["ADMIT", "RELEASE", "REJECT", "REPLAY", "ADMIT"]
+    assert [row["key"] for row in d.table("items").values()] == ["a"]
+
+
+def test_a_row_that_cannot_be_read_ends_the_stage() -> None:
+    d = desk()
+    d.broker.append("items", 0, b"k\x1fa", b"garbage")
+    d.tell_of("use a", "one")
+    with pytest.raises(LogGap, match=r"items.*cannot be read"):
+        d.run()
+
+
+def test_a_duplicate_is_not_judged_again() -> None:
+    d = desk()
+    d.tell_of("make a", "made")
+    d.tell_of("make a", "made")
+    d.run()
+    assert d.chain() == [("ADMIT", 0), ("DUPLICATE", 1)]
+
+
+def test_without_rules_there_is_no_table() -> None:
+    plain = Desk()
+    assert "items" not in plain.stage.tables
+    assert record_id(plain.say("a")) == "raw/0/0/0"
+    plain.run()
+    assert not plain.broker.all("items")

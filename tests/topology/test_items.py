@@ -1,0 +1,63 @@
+"""State rules ask for a layout in which all records about a thing are in one partition: anything else is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.packs.test_epcis_items_whole import pipeline
+from topology.describe import describe, describe_mermaid
+from topology.load import TopologyError, load_pipeline
+from topology.topics import topic_specs
+
+from .conftest import Write
+
+
+def said(path: Path) -> str:
+    with pytest.raises(TopologyError) as caught:
+        load_pipeline(str(path))
+    return str(caught.value)
+
+
+WHOLE = ("items: {domain: issuer}", "items: {}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ([("partition_by: [issuer]", "partition_by: [sender]")], "partition_by: must be [issuer], the domain of items"),
+        ([("partition_by: [issuer]", "partition_by: [issuer, sender]")], "partition_by: must be [issuer]"),
+        ([WHOLE], "partitions: must be 1 with items of no domain"),
+        ([("domain: issuer", "domain: day")], "items.domain: items of pack epcis have no history by 'day'"),
+        ([("domain: issuer", "domain: isuer")], "did you mean"),
+        ([("profile: strict", "profile: schema")], "profile: must be strict or lenient with items"),
+        ([("on_conflict: conflict", "on_conflict: supersede\nordering_by: event_time")], "on_conflict: must be `con"),
+        ([("domain: issuer", "domain: issuer, wait: 5")], "wait"),
+    ],
+)
+def test_what_does_not_keep_a_thing_in_one_partition_is_refused(
+    tmp_path: Path, changes: list[tuple[str, str]], words: str
+) -> None:
+    assert words in said(pipeline(tmp_path, *changes))
+
+
+def test_one_partition_is_one_domain(tmp_path: Path) -> None:
+    assert load_pipeline(str(pipeline(tmp_path, WHOLE, ("partitions: 4", "partitions: 1")))).items is not None
+
+
+def test_a_pack_without_state_rules_is_told(write: Write) -> None:
+    assert "pack cold_chain has no state rules" in said(
+        write(("pack: fake", "pack: cold_chain\nitems: {domain: sensor_id}"), ("options: {limit: 7}\n", ""))
+    )
+
+
+def test_the_table_is_a_topic_where_it_is_needed(tmp_path: Path) -> None:
+    with_rules = load_pipeline(str(pipeline(tmp_path)))
+    without = with_rules.model_copy(update={"items": None})
+    assert "items" in {spec.short for spec in topic_specs(with_rules)}
+    assert "items" not in {spec.short for spec in topic_specs(without)}
+    for text in (describe(with_rules), describe_mermaid(with_rules)):
+        assert "waybill.epcis.items" in text
+    assert "each issuer has a history of its own" in describe(with_rules)
+    assert "items" not in describe_mermaid(without)

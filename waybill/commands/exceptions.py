@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -17,6 +17,7 @@ from waybill.output import Code, Fault, count, finish, safe, say
 if TYPE_CHECKING:
     from schemas.packs.epcis.pdg import Fault as Found
     from schemas.packs.epcis.pdg import Scan, Shipped
+    from streams.stage import Message
     from topology.model import Pipeline
     from waybill.reader import Decoder, Reader
 
@@ -118,6 +119,14 @@ def _scans(file: Path) -> list[Scan]:
     return found
 
 
+def _messages(reader: Reader, pipeline: Pipeline, short: str) -> Iterator[Message]:
+    """Those of every lane: an order may be in several."""
+    from topology.lanes import lanes_of
+
+    for lane in lanes_of(pipeline).values():
+        yield from reader.all(lane.topic(short))
+
+
 def _shipments(
     reader: Reader, decoder: Decoder, pipeline: Pipeline, po: str
 ) -> tuple[dict[str, Shipped], set[str], int]:
@@ -130,7 +139,7 @@ def _shipments(
     declared: set[str] = set()
     taken: set[str] = set()
     claimed = 0
-    for message in reader.all(pipeline.topic("validated")):
+    for message in _messages(reader, pipeline, "validated"):
         kind, record = decoder.decode(message.value or b"")
         if kind != "validated":
             continue
@@ -161,7 +170,7 @@ def _refused(reader: Reader, decoder: Decoder, pipeline: Pipeline, po: str, take
     from schemas.packs.epcis.pdg import is_of_order
 
     found = []
-    for message in reader.all(pipeline.topic("dead-letter")):
+    for message in _messages(reader, pipeline, "dead-letter"):
         kind, letter = decoder.decode(message.value or b"")
         if kind != "dead_letter" or letter["content_type"] != CANONICAL_TYPE or letter["original"] is None:
             continue

@@ -120,7 +120,7 @@ def pipeline(policy: str, deterministic: bool, r: random.Random) -> Pipeline:
         deterministic=deterministic,
         partners={"p": HttpPartner(kind="http", url="http://p", adaptive=Adaptive(min_records=1, step=1))},
     )
-    bounds = {"max_bytes": r.choice([10**6, 10**6, 1100]), "max_open_bytes": r.choice([10**6, 1700])}
+    bounds = {"max_bytes": r.choice([10**6, 10**6, 1100]), "max_open_bytes": r.choice([10**6, 1300])}
     return made.model_copy(update={"batching": made.batching.model_copy(update=bounds)})
 
 
@@ -381,10 +381,10 @@ class World:
             slot = r.randrange(len(self.workers))
             if x < 0.44:
                 self.publish()
-            elif x < 0.71:
-                self.chunk(slot, r.randint(1, 6), r.choice(faults))
+            elif 0.71 < x < 0.74 and self.caps:
+                self.cap()
             elif x < 0.74:
-                self.cap() if self.caps else self.publish()
+                self.chunk(slot, r.randint(1, 6), r.choice(faults))
             elif x < 0.85:
                 self.settle()
             elif x < 0.88:

@@ -24,7 +24,7 @@ class World:
 
     def __init__(self, folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
         shipped = (topology_folder() / "epcis.yaml").read_text()
-        (folder / "epcis.yaml").write_text(shipped.replace("options:\n", "options:\n  dscsa: true\n"))
+        (folder / "epcis.yaml").write_text(shipped.replace("dscsa: false", "dscsa: true"))
         (folder / "partners.yaml").write_text((topology_folder().parent / "partners.yaml").read_text())
         self.folder, self._cli = folder, cli
         self.partners = TradingPartners()

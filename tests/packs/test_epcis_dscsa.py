@@ -199,6 +199,9 @@ def test_a_document_that_mentions_too_many_items_is_refused_as_a_whole() -> None
     (found,) = outcomes(GOOD, by=dscsa(max_file_items=4))
     assert codes_of(found) == ["TOO_MANY_ITEMS"]
     assert len(outcomes(GOOD, by=dscsa(max_file_items=5))) == 3
+    again = changed_by(lambda made: events(made).append({**events(made)[2], "eventTime": "2026-03-02T09:00:00Z"}))
+    (found,) = outcomes(again, by=dscsa(max_file_items=5))
+    assert codes_of(found) == ["TOO_MANY_ITEMS"], "two shipments of three each"
 
 
 def test_containers_in_a_circle_end() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from streams.authorised import TradingPartner, TradingPartners, decode, encode, 
 from streams.driver import TopologyDriver
 from tests.packs.epcis_dscsa_inputs import BUYER, MAKER, good
 from tests.schemas.samples import example
-from topology.load import load_pipeline
+from topology.load import TopologyError, load_pipeline
 
 CODEC = SingleObjectCodec()
 DAY = 86_400_000
@@ -129,6 +130,21 @@ def test_a_pipeline_refuses_who_is_not_listed_and_takes_the_same_record_in_anew(
     driver.publish("k", letter["original"], {"content-type": letter["content_type"]})
     driver.finish()
     assert [ack["outcome"] for ack in driver.read("sent")] == ["delivered"] * 3
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ("raw: {timestamps: create}\noptions: {dscsa: true}\n", "must be log-append"),
+        ("profile: schema\noptions: {dscsa: true}\n", "take strict or lenient"),
+    ],
+)
+def test_a_pipeline_in_which_the_list_would_mean_nothing_is_no_pipeline(tmp_path: Path, more: str, why: str) -> None:
+    (tmp_path / "partners.yaml").write_text("lake: {kind: object-store, url: 'file:lake'}\n")
+    file = tmp_path / "law.yaml"
+    file.write_text("pipeline: law\npack: epcis\npartition_by: [sender]\nidempotency: [sender]\npartner: lake\n" + more)
+    with pytest.raises(TopologyError, match=why):
+        load_pipeline(str(file))
 
 
 def test_nobody_is_asked_where_the_option_is_off() -> None:

@@ -123,8 +123,9 @@ class InFile:
                 break
             if action == "ADD":
                 inside |= dict.fromkeys(names)
-            else:  # nobody named: all of them (EPCIS 2.0, 7.4.3)
-                inside = {one: None for one in inside if one not in set(names)} if names else {}
+            else:
+                gone = set(names or inside)  # nobody named: all of them (EPCIS 2.0, 7.4.3)
+                inside = {one: None for one in inside if one not in gone}
         return tuple(inside)
 
 

@@ -39,7 +39,7 @@ class Options(Settings):
     max_file_items: Whole = Field(
         500_000,
         ge=1,
-        description="with `dscsa`: mentions of items in a document with shipments, held at once",
+        description="with `dscsa`: items that a document mentions, or that its shipments hold, at most",
     )
     cascade: bool = Field(
         True, description="with `items`: whether what is decommissioned takes along what is packed in it"

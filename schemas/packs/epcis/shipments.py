@@ -10,13 +10,14 @@ from collections.abc import Iterator
 import orjson
 
 from schemas.errors import Finding
-from schemas.pack import Record
+from schemas.pack import Record, Refusal
 from schemas.packs.epcis import codes
 from schemas.packs.epcis.event import Event
-from schemas.packs.epcis.known import InFile
+from schemas.packs.epcis.judge import Outcome
+from schemas.packs.epcis.known import InFile, TooMany
 from schemas.packs.epcis.options import Options
 from schemas.packs.epcis.pieces import Read
-from schemas.packs.epcis.transaction import Around, FileFacts
+from schemas.packs.epcis.transaction import Around, FileFacts, is_shipment
 from schemas.packs.epcis.xml_text import Places
 
 _SHIPPING = b"shipping"
@@ -29,19 +30,34 @@ def is_told_in(data: bytes, options: Options) -> bool:
 
 
 def gather(around: Around, data: bytes, places: Places, read: Read, options: Options) -> FileFacts:
-    """What a document says of its shipments. `read` judges its events one by one. Raises TooMany."""
+    """What a document says of its shipments. `read` judges its events one by one. Raises TooMany where it mentions too
+    many items, or its shipments together hold too many: each shipment's record names all of its own."""
     events = InFile(options.max_file_items)
-    events.learn(_accepted(data, places, read, options.max_event_bytes))
-    return FileFacts(around, events)
+    shipments: list[Event] = []
+    events.learn(_accepted(data, places, read, options.max_event_bytes, shipments))
+    facts = FileFacts(around, events)
+    for number, _ in enumerate(item for shipment in shipments for item in facts.reached(shipment)):
+        if number >= options.max_file_items:
+            raise TooMany
+    return facts
 
 
-def _accepted(data: bytes, places: Places, read: Read, largest: int) -> Iterator[Event]:
+def _accepted(data: bytes, places: Places, read: Read, largest: int, shipments: list[Event]) -> Iterator[Event]:
+    """Events that are taken. Shipments, which cannot be judged yet, are added to `shipments`."""
     for piece in places.of(data):
-        if len(piece) <= largest and isinstance(outcome := read(piece), Record):
-            yield orjson.loads(outcome.payload)["event"]
+        outcome: Outcome = () if len(piece) > largest else read(piece)
+        if isinstance(outcome, tuple) and not isinstance(outcome, (Record, Refusal)):
+            continue
+        event = orjson.loads(outcome.payload if isinstance(outcome, Record) else outcome.original)["event"]
+        if is_shipment(event):
+            shipments.append(event)
+        if isinstance(outcome, Record):
+            yield event
 
 
 def too_many(options: Options) -> Finding:
     """Of a document that is refused as a whole."""
-    message = f"a document with shipments that mentions more than {options.max_file_items} items; send it in parts"
+    message = (
+        f"more than {options.max_file_items} items in a document with shipments, or in its shipments; send it in parts"
+    )
     return Finding(codes.TOO_MANY_ITEMS, "", message)

@@ -8,7 +8,7 @@ alone as it was in its document.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from schemas.gs1.uri import find_key
@@ -119,21 +119,30 @@ class FileFacts:
     def __init__(self, around: Around, events: InFile) -> None:
         self._around, self._events = around, events
 
+    def reached(self, event: Event) -> Iterator[tuple[str, Sequence[str]]]:
+        """All that a shipment holds, down through its containers: each by name, once, with what lies in it."""
+        names = [item_name(text) for _, text in shipped(event)]
+        seen = set(names)
+        while names:
+            name = names.pop()
+            inside = self._events.children(name, event["eventTime"])
+            yield name, inside
+            fresh = [child for child in inside if child not in seen]
+            seen.update(fresh)
+            names += fresh
+
     def about(self, event: Event) -> Transaction:
         """What concerns the shipment that an event tells of, as it stood at the event's time."""
         moment = event["eventTime"]
         products: dict[str, Product] = {}
         containers: dict[str, tuple[str, ...]] = {}
-        names = [item_name(text) for _, text in shipped(event)]
-        seen = set(names)
-        while names:
-            name = names.pop()
+        reached = list(self.reached(event))
+        for name, inside in reached:
             if (product := self._events.product(name, moment)) is not None and is_serialized(name):
                 products[name] = product
-            if inside := self._events.children(name, moment):
+            if inside:
                 containers[name] = tuple(sorted(inside))
-                names += seen.symmetric_difference(seen := seen | set(inside))
-        gtins = {gtin_of(name) for name in seen} - {None}
+        gtins = {gtin_of(name) for name, _ in reached} - {None}
         owners = owners_of(event).values()
         around = self._around
         return Transaction(

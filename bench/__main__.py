@@ -46,13 +46,13 @@ class Extent:
     """Of each shape, to a partner; times 100 are the records of the larger one."""
     partner_records: int
     """Of all 200 partners."""
-    benthos: bool
-    """Whether the peer of delivery is measured, too."""
+    delivery_whole: bool
+    """Whether batches of one record and the peer of delivery are measured, too."""
 
 
-QUICK = Extent(Sizes(30_000, faust=5_000, rounds=1), 30_000, 120_000, 4, 1, 5, 30_000, 5, 50_000, 300, 2_000, False)
+QUICK = Extent(Sizes(30_000, faust=5_000, rounds=1), 30_000, 120_000, 4, 1, 5, 30_000, 5, 50_000, 200, 2_000, False)
 FULL = Extent(
-    Sizes(200_000, faust=25_000, rounds=2), 400_000, 300_000, 12, 2, 20, 100_000, 30, 500_000, 2_000, 6_000, True
+    Sizes(200_000, faust=25_000, rounds=2), 400_000, 300_000, 12, 2, 20, 100_000, 30, 500_000, 800, 4_000, True
 )
 
 
@@ -113,7 +113,7 @@ class Bench:
 
     def delivery(self) -> None:
         """Batches to an HTTP API and to a folder, beside the roof and Benthos."""
-        extent, benthos = self._extent, self._extent.benthos
+        extent, benthos = self._extent, self._extent.delivery_whole
         if benthos:
             try:
                 program.build()
@@ -121,7 +121,7 @@ class Bench:
                 self.say(f"no peer benthos: {missing}")
                 benthos = False
         with Sink() as sink:
-            for place, shape in enumerate(delivery.SHAPES):
+            for place, shape in enumerate(delivery.SHAPES if extent.delivery_whole else delivery.SHAPES[:1]):
                 taken = self.readings[: shape.size * extent.batches]
                 batches = delivery.make(self._bootstrap, self._folder, taken, shape)
                 for number in range(extent.stages.rounds):
@@ -140,7 +140,7 @@ class Bench:
         with Sink() as sink:
             found = partners.sealed_to_delivered(self._bootstrap, self._folder, sink, readings, extent.latency_seconds)
             taken = readings[: extent.partner_records]
-            speeds = partners.beside_dead(self._bootstrap, self._folder, sink, taken, extent.stages.rounds)
+            speeds = partners.beside_dead(self._bootstrap, self._folder, sink, taken)
         self.found.figures += [
             Figure("latency sealed-to-delivered p50", percentile(found, 0.5), "ms"),
             Figure("latency sealed-to-delivered p99", percentile(found, 0.99), "ms"),

@@ -21,6 +21,9 @@ from topology.model import Pipeline
 
 FACTS = "waybill-items"
 """Header of a Validated message: what the state rules need of the record, decided by validate (VA1)."""
+MOST_ROWS = 200_000
+"""Rows read and written for one chunk before it is cut: a short message may concern thousands of things, and a stage
+has to answer for its chunk in time."""
 
 
 class ItemStore(TableStore, Protocol):
@@ -39,6 +42,12 @@ class Items:
         self._rules, self._store = rules, store
         self._field = pipeline.items.domain if pipeline.items else None
         self._pending: dict[bytes, str | None] = {}
+        self._rows = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the rest of the chunk is for the next one."""
+        return self._rows >= MOST_ROWS
 
     def judge(self, work: Work, message: Message, raw: RawPosition) -> Sequence[Finding]:
         """Why a record may not follow those before it; none: it may, and the rows have changed as it says."""
@@ -64,11 +73,13 @@ class Items:
     def committed(self) -> None:
         """The table has what was written (step 6)."""
         self._pending.clear()
+        self._rows = 0
 
     def _died(self, place: str) -> bool:
         return self._find("", _death(place)) is not None
 
     def _find(self, domain: str, key: str) -> str | None:
+        self._rows += 1
         name = _row_key(domain, key)
         if name in self._pending:
             return self._pending[name]
@@ -79,6 +90,7 @@ class Items:
         return row
 
     def _put(self, work: Work, offset: int, domain: str, key: str, row: str | None) -> None:
+        self._rows += 1
         name = _row_key(domain, key)
         self._pending[name] = row
         value = None

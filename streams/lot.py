@@ -125,6 +125,9 @@ class Lot:
                 or one_by_one
                 or find(front.key)
             ):
+                if self.items is not None and self.items.full:
+                    work.resume.setdefault(partition, offset)  # a partition may come in several runs
+                    return
                 self.take(work, message, front, now, condemned.get((partition, offset)))
             else:
                 shared, key, digest, _, recorded_at, raw_offset, index, _, key_field, position, ordering = front

@@ -43,18 +43,18 @@ retry: {{attempts: 1}}
 class Bench:
     """One pipeline, its file, its topics."""
 
-    def __init__(self, bootstrap: str, prefix: str, folder: Path) -> None:
+    def __init__(self, bootstrap: str, prefix: str, folder: Path, text: str = PIPELINE) -> None:
         self.folder = folder
         folder.mkdir()
         (folder / "partners.yaml").write_text("lake: {kind: object-store, url: 'file:lake'}\n")
-        (folder / "demo.yaml").write_text(PIPELINE.format(prefix=prefix))
+        (folder / "demo.yaml").write_text(text.format(prefix=prefix))
         self.pipeline = load_pipeline("demo", folder=folder)
         self.bootstrap = bootstrap
         self.codec = SingleObjectCodec()
         create_topics(bootstrap, topic_specs(self.pipeline))
         self._admin: Any = AdminClient(client_settings(bootstrap))
         self._producer: Any = Producer(client_settings(bootstrap))
-        pack = load_pack("cold_chain", {}, "strict")
+        pack = load_pack(self.pipeline.pack, self.pipeline.options, self.pipeline.profile)
         self._stores: dict[int, dict[str, Any]] = {}
         self._parts = Parts(self.pipeline, self.codec, pack, Identity("w", "test", "1"), random=Random(1))
 

@@ -9,10 +9,12 @@ import pytest
 
 from schemas.canonical import RawPosition
 from schemas.messages import position_of
-from streams.driver import TopologyDriver
-from tests.packs.epcis_inputs import document
+from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
+from streams.driver import AcceptingPartner, TopologyDriver
+from tests.packs.epcis_inputs import COMMISSIONING, changed, document
 from tests.packs.test_epcis_state import CASE, PALLET, A, B, C, declared, gone, made, packed, seen
 from topology.load import load_pipeline, topology_folder
+from waybill.demo import books_in_memory
 from waybill.derive import Versions
 
 
@@ -73,10 +75,37 @@ def test_every_event_is_answered_as_the_state_rules_say(tmp_path: Path, dies: bo
     answers |= {m["raw_offset"]: m["findings"][0]["code"] for m in letters}
     assert [answers[offset] for offset in range(len(TOLD))] == [expected for _, expected in TOLD]
     assert len(answers) == len(driver.read("sent")) + len(letters)
+    books = books_in_memory(driver)
+    assert (books.received, books.in_flight, books.problems) == (len(TOLD), 0, [])
     raw = f"epcis.raw/{letters[0]['raw_partition']}"
     words = {m["findings"][0]["code"]: m["findings"][0]["message"] for m in letters}
     assert words["ITEM_COMMISSIONED_TWICE"] == f"sgtin:00300010123455:1 is commissioned already by {raw}/1/0"
     assert words["ITEM_IN_OTHER_PARENT"].endswith(f" by {raw}/2/0")
+
+
+class RefusesOnce(AcceptingPartner):
+    """Does not want the first batch."""
+
+    def __call__(self, envelope: Envelope) -> Outcome:
+        self.attempts.append(envelope)
+        return Outcome(OutcomeKind.REFUSED if len(self.attempts) == 1 else OutcomeKind.DELIVERED, "an answer")
+
+
+def test_what_the_partner_refused_may_be_told_otherwise(tmp_path: Path) -> None:
+    partner = RefusesOnce()
+    driver = TopologyDriver(load_pipeline(str(pipeline(tmp_path))), {"epcis-lake": partner}, start=AUTUMN)
+    driver.publish("publisher", document(made(A)))
+    driver.finish()
+    (letter,) = driver.read("dead-letter")
+    assert letter["stage"] == "dispatch"
+    driver.publish("publisher", document(seen(A)))
+    driver.publish("publisher", document(changed(made(A), ilmd=COMMISSIONING["ilmd"] | {"cbvmda:lotNumber": "L2"})))
+    driver.publish("publisher", document(seen(A)))
+    driver.finish()
+    codes = sorted(m["findings"][0]["code"] for m in driver.read("dead-letter"))
+    assert codes == ["ITEM_NOT_COMMISSIONED", "PARTNER_REFUSED"]
+    assert sorted(m["raw_offset"] for m in driver.read("sent")) == [2, 3]
+    assert books_in_memory(driver).holds
 
 
 def test_the_versions_follow_from_the_log_also_with_what_state_rules_refused(tmp_path: Path) -> None:

@@ -188,6 +188,7 @@ class _Case:
         self._told, self._find, self._died, self._cascade = told, find, died, cascade
         self._event: str = told["event"]
         self._counts: dict[str, bool] = {}
+        self._items: dict[str, Item | None] = {}
         self.changes: dict[str, str | None] = {}
 
     def run(self) -> Iterator[Finding]:
@@ -315,21 +316,22 @@ class _Case:
         return f" by {place}" if place else ""
 
     def _put(self, key: str, item: Item) -> None:
+        self._items[key] = item
         self.changes[_key("item", key)] = item.text()
 
     def _item(self, key: str) -> Item | None:
         """The item as it is without the events that count no longer; None: not commissioned."""
-        name = _key("item", key)
-        if changed := self.changes.get(name):
-            return _item(changed)
-        text = self._find(name)
-        item = None if text is None else _item(text)
-        while item is not None and not self._holds(item.event):
-            if item.did == "add":
-                return None
-            parent = item.was if item.did == "unpack" else "" if item.did == "pack" else item.parent
-            item = item._replace(gone=False, parent=parent, was="", did="add", event=item.made)
-        return item
+        if key not in self._items:
+            text = self._find(_key("item", key))
+            item = None if text is None else _item(text)
+            while item is not None and not self._holds(item.event):
+                if item.did == "add":
+                    item = None
+                    break
+                parent = item.was if item.did == "unpack" else "" if item.did == "pack" else item.parent
+                item = item._replace(gone=False, parent=parent, was="", did="add", event=item.made)
+            self._items[key] = item
+        return self._items[key]
 
     def _holds(self, event: str) -> bool:
         if event not in self._counts:

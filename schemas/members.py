@@ -7,7 +7,7 @@ What is read is what the codec reads (a property test holds both equal). What ma
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, cast
+from typing import Any
 
 from schemas.kept import Kept
 from schemas.validated import NO_PASSPORT, known_shared, number
@@ -74,12 +74,8 @@ def read_members(header: bytes, values: Iterable[bytes]) -> Iterator[Fields | No
     """Each Validated message; None where it is none of the common form (long names, a claim, a passport, warnings,
     damage): then the codec reads it, or says what is wrong with it. `header`: the codec's."""
     start = len(header)
-<<<<<<< HEAD
     rest: Fields = {}
     rest_field = b"nothing begins with this"
-=======
-    rest_field, rest = b"nothing begins with this", cast(Fields, {})
->>>>>>> h-dbench
     time_field, recorded_at = b"nor with this", 0
     for data in values:
         member = None

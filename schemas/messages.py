@@ -258,6 +258,15 @@ class Window(TypedDict):
     sealed_through: int
 
 
+class Item(TypedDict):
+    """What is known of one thing, or of one record about things (ADR 22)."""
+
+    domain: str
+    key: str
+    offset: int
+    row: str
+
+
 class TablePart(TypedDict):
     """A table beside a head, and the id of its topic."""
 

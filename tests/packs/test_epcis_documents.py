@@ -84,6 +84,7 @@ def test_what_a_record_says() -> None:
         "owner": "0300011111116",
         "new_owner": "0399999999991",
         "jurisdiction": "none",
+        "issuer": "030001",
         "event_time": "2026-03-02T08:30:00.000Z",
         "day": "2026-03-02",
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,7 +81,7 @@ def test_the_id_of_a_job_is_its_place() -> None:
     assert place_of(job_id("high", "a/b.high.raw/3/17")) == ("high", 3, 17)
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "a version that is not read": ({"GS1_EPCIS_Version": "3.0"}, 406, "NotAcceptableException"),
     "a vocabulary that is not read": ({"GS1_CBV_Version": "two"}, 406, "NotAcceptableException"),
     "all or nothing": ({"GS1_Capture_Error_Behaviour": "rollback"}, 406, "NotAcceptableException"),
@@ -93,7 +94,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_refusal_has_the_name_that_the_binding_gives_it(running: Running, case: str) -> None:
     request, status, kind = REFUSED[case]
-    answer = running.post(**{"body": b"{}", "path": "/v1/demo/capture", **request})  # type: ignore[arg-type]
+    answer = running.post(**{"body": b"{}", "path": "/v1/demo/capture", **request})
     assert (answer.status, answer.problem()) == (status, f"epcisException:{kind}")
     assert running.kafka.taken == []
 

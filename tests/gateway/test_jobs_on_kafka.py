@@ -25,7 +25,7 @@ def reading(sensor: str, celsius: float | str) -> dict[str, object]:
 def test_a_job_is_read_off_the_topics_at_each_step_of_its_records(kafka: str, names: Names, tmp_path: Path) -> None:
     bench = Bench(kafka, names.prefix, tmp_path / "topology")
     first = [reading("FRIDGE-01", 4.5), reading("FRIDGE-01", 4.5), reading("FRIDGE-01", "warm")]
-    bench.write(Output("raw", 0, b"k", json.dumps(first).encode(), [("waybill-publisher", b"ward")]))
+    bench.write(Output("raw", 0, b"k", json.dumps(first).encode(), (("waybill-publisher", b"ward"),)))
     bench.write(Output("raw", 0, b"k", json.dumps(reading("FRIDGE-02", 4.5)).encode()))
 
     def job(offset: int) -> Job:
@@ -44,15 +44,15 @@ def test_a_job_is_read_off_the_topics_at_each_step_of_its_records(kafka: str, na
     assert asyncio.run(absent(jobs)) == [None, None, None]
     jobs.close()
     found = job(0)
-    assert (found.publisher, found.count, found.running) == ("ward", None, True)
+    assert (found.publisher, found.records, found.running) == ("ward", None, True)
     bench.validate()
     bench.batch()
     found = job(0)
-    assert [(one.index, one.stage) for one in found.answers] == [(1, None), (2, "validate")]
-    assert (found.count, found.running) == (3, True), "the first waits for its partner"
+    assert [(one.place, one.stage) for one in found.answers] == [(1, None), (2, "validate")]
+    assert (found.records, found.running) == (3, True), "the first waits for its partner"
     bench.dispatch()
     found = job(0)
-    assert [(one.index, one.stage) for one in found.answers] == [(0, None), (1, None), (2, "validate")]
+    assert [(one.place, one.stage) for one in found.answers] == [(0, None), (1, None), (2, "validate")]
     assert not found.running
     assert [one["code"] for one in found.answers[2].findings] == ["WRONG_TYPE"]
-    assert (job(1).count, job(1).running) == (1, False)
+    assert (job(1).records, job(1).running) == (1, False)

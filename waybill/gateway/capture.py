@@ -47,8 +47,8 @@ REQUEST_HEADERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 class Answered(NamedTuple):
     """The final answer of one record."""
 
-    index: int
-    """Its place in the submission."""
+    place: int
+    """Its index in the submission."""
     at: int
     """ms since epoch."""
     stage: str | None
@@ -64,15 +64,15 @@ class Job(NamedTuple):
     """Name of the token it came with."""
     created: int
     """ms since epoch."""
-    count: int | None
-    """Records; None as long as none of them has an answer."""
+    records: int | None
+    """How many; None as long as none of them has an answer."""
     answers: Sequence[Answered]
     """One for each record that has one."""
 
     @property
     def running(self) -> bool:
         """Whether some record has no answer yet."""
-        return self.count is None or len(self.answers) < self.count
+        return self.records is None or len(self.answers) < self.records
 
 
 class Jobs(Protocol):
@@ -172,7 +172,7 @@ def _error(answer: Answered, submission: str) -> dict[str, Any]:
     found = "; ".join(
         f"{one['code']}{' ' + one['path'] if one['path'] else ''}: {one['message']}" for one in answer.findings
     )
-    instance = f"{submission}/{answer.index}"
+    instance = f"{submission}/{answer.place}"
     return {"type": kind, "title": title, "status": status, "detail": found or answer.reason, "instance": instance}
 
 

@@ -16,8 +16,9 @@ from schemas.state import state_rules
 from schemas.wording import did_you_mean
 from topology.explain import PARTNER_KINDS, explain, mistake
 from topology.lanes import lanes_of
-from topology.model import Pipeline, Profile
+from topology.model import Pipeline, Profile, is_name
 from topology.partner import DOCUMENT_FORMS, Partner
+from topology.source import SOURCE_KINDS, Source
 from topology.yaml_file import Location, Mistake, TopologyError, YamlFile, expand, read_yaml
 
 __all__ = [
@@ -26,12 +27,14 @@ __all__ = [
     "find_pipeline",
     "load_all",
     "load_pipeline",
+    "load_source",
     "pipeline_names",
     "topology_folder",
 ]
 
 PACKAGED = Path(__file__).parent / "pipelines"
 PARTNERS = "partners.yaml"
+SOURCES = "sources.yaml"
 PARTNER: TypeAdapter[Partner] = TypeAdapter(Partner)
 
 
@@ -46,7 +49,7 @@ def pipeline_names(folder: Path | None = None) -> list[str]:
     folder = folder or topology_folder()
     if not folder.is_dir():
         raise TopologyError([Mistake(str(folder), 0, "", "no such folder; allowed: a folder of NAME.yaml files")])
-    return sorted(path.stem for path in folder.glob("*.yaml") if path.name != PARTNERS)
+    return sorted(path.stem for path in folder.glob("*.yaml") if path.name not in (PARTNERS, SOURCES))
 
 
 def load_all(folder: Path | None = None) -> dict[str, Pipeline]:
@@ -125,6 +128,31 @@ def load_pipeline(name_or_path: str, *, folder: Path | None = None) -> Pipeline:
     if mistakes:
         raise TopologyError(mistakes)
     return pipeline
+
+
+def load_source(name: str, folder: Path | None = None) -> Source:
+    """One source of the folder's `sources.yaml`. Raises TopologyError with every mistake in it; other sources are not
+    looked at: their variables may not be set here."""
+    file = (folder or topology_folder()) / SOURCES
+    declared = read_yaml(file)
+    if name not in declared.data:
+        what = f"source {name!r} is not declared{did_you_mean(name, sorted(declared.data))}"
+        raise TopologyError([declared.mistake((), what)])
+    if not is_name(name):
+        raise TopologyError([declared.mistake((name,), "is no name; allowed: small letters, digits and ._-")])
+    value, mistakes = expand(declared.data[name], (name,), declared, os.environ)
+    kind = value.get("kind") if isinstance(value, dict) else None
+    model = SOURCE_KINDS.get(str(kind))
+    if model is None:
+        what = f"`kind: {kind}` is not known{did_you_mean(kind, sorted(SOURCE_KINDS))}"
+        raise TopologyError([*mistakes, declared.mistake((name,), what)])
+    try:
+        source = model.model_validate(value)
+    except ValidationError as error:
+        mistakes += explain(error, declared, model, (name,))
+    if mistakes:
+        raise TopologyError(mistakes)
+    return source
 
 
 def _partner_uses(data: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:

@@ -343,6 +343,11 @@ class Pipeline(Settings):
         """Short names of its tables."""
         return TABLES if self.items is None else ANY_TABLE
 
+    def source_topic(self, source: str) -> str:
+        """The table of a source: what it has published. One for each, so that the open transaction of one hides no row
+        of another's."""
+        return self._regional(f"{self.application}.{self.pipeline}.source.{source}")
+
     def group_id(self, stage: str) -> str:
         """Consumer group of a stage (TX2)."""
         return self._regional(f"{self.application}.{self.pipeline}.{stage}")

@@ -101,6 +101,12 @@ def topic_specs(pipeline: Pipeline) -> list[TopicSpec]:
     return [*specs, spec("control", CONTROL_TOPIC, 1, table)]
 
 
+def source_spec(pipeline: Pipeline, source: str) -> TopicSpec:
+    """The table of a source."""
+    [control] = [spec for spec in topic_specs(pipeline) if spec.short == "control"]
+    return control._replace(name=pipeline.source_topic(source))
+
+
 Rule = tuple[str, Callable[[str, str], bool], str]
 
 

@@ -20,8 +20,8 @@ from streams.runtime.garbage import THRESHOLDS
 from waybill.output import Code, Fault, safe, say
 
 NOUNS = (
-    "broker", "publish", "gateway", "check", "tail", "trace", "reconcile", "dlq", "table", "topology", "audit",
-    "partner", "master", "exceptions", "drill", "status", "doctor", "config",
+    "broker", "publish", "gateway", "source", "check", "tail", "trace", "reconcile", "dlq", "table", "topology",
+    "audit", "partner", "master", "exceptions", "drill", "status", "doctor", "config",
 )  # fmt: skip
 LATER = ("run", "demo")
 """Modules that may be absent: commands that start workers."""

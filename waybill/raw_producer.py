@@ -18,6 +18,22 @@ PRIORITY = "waybill-priority"
 """Names the lane on whose raw topic the submission is."""
 
 
+def settings(brokers: str, pipelines: Iterable[Pipeline]) -> dict[str, Any]:
+    """Of a producer for the raw topics of these pipelines: idempotent, acknowledged by all in-sync replicas."""
+    from topology.topics import message_limit
+
+    return client_settings(
+        brokers,
+        **{
+            "enable.idempotence": True,
+            "acks": "all",
+            "message.max.bytes": max(map(message_limit, pipelines)),
+            "linger.ms": 5,
+            "compression.type": "lz4",
+        },
+    )
+
+
 class Receipt(NamedTuple):
     """What became of one submission."""
 
@@ -36,21 +52,8 @@ class RawProducer:
         client would hold a gigabyte: how much is handed over and not acknowledged yet is for the caller to bound."""
         from confluent_kafka import Producer
 
-        from topology.topics import message_limit
-
-        self._producer: Any = Producer(
-            client_settings(
-                brokers,
-                **{
-                    "enable.idempotence": True,
-                    "acks": "all",
-                    "message.max.bytes": max(map(message_limit, pipelines)),
-                    "message.timeout.ms": round(ack_seconds * 1000),
-                    "linger.ms": 5,
-                    "compression.type": "lz4",
-                },
-            )
-        )
+        waits = {"message.timeout.ms": round(ack_seconds * 1000)}
+        self._producer: Any = Producer(settings(brokers, pipelines) | waits)
 
     def send(
         self,

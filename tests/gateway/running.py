@@ -14,9 +14,12 @@ from typing import Any, NamedTuple
 
 from topology.model import Pipeline
 from topology.partner import ObjectStorePartner
+from waybill.gateway import problems
 from waybill.gateway.backlog import Backlog
+from waybill.gateway.capture import Job
 from waybill.gateway.intake import Gateway, LaneRoute, Route
 from waybill.gateway.observe import Metrics
+from waybill.gateway.problems import Problem
 from waybill.gateway.server import serve
 from waybill.gateway.tokens import Tokens
 from waybill.raw_producer import Receipt
@@ -70,26 +73,39 @@ class FakeKafka:
         return sha256(value).hexdigest(), future
 
 
+class FakeJobs:
+    """What became of submissions, by partition and offset, as a test says it; None: no submission is there."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[int, int], Job] = {}
+        self.away = False
+
+    async def find(self, pipeline: Pipeline, partition: int, offset: int) -> Job | None:
+        if self.away:
+            raise Problem(problems.NO_BROKER, "the broker does not answer now", retry_after=5)
+        return self.known.get((partition, offset))
+
+
 class Running:
     """A gateway for the pipeline `demo`."""
 
-    def __init__(self, tokens: Tokens | None, connections: int) -> None:
+    def __init__(self, tokens: Tokens | None, connections: int, pack: str) -> None:
         self.kafka = FakeKafka()
         self.clock = 0.0
         self.backlog = Backlog(10, lambda: self.clock)
         self.backlog.measured(0, 0)
         partner = ObjectStorePartner(kind="object-store", url="file:lake")
+        key = ["event_hash"] if pack == "epcis" else ["sensor_id", "event_time"]
         self.pipeline = Pipeline.model_validate({
-            "pipeline": "demo", "pack": "cold_chain", "partition_by": ["sensor_id"],
-            "idempotency": ["sensor_id", "event_time"], "partner": "lake", "partners": {"lake": partner},
-            "raw": {"max_message_bytes": LIMIT},
+            "pipeline": "demo", "pack": pack, "partition_by": key[:1], "idempotency": key, "partner": "lake",
+            "partners": {"lake": partner}, "raw": {"max_message_bytes": LIMIT},
         })  # fmt: skip
         types = frozenset({"application/json", "text/csv"})
+        self.jobs = FakeJobs()
         self.metrics = Metrics()
         self.lanes = {"standard": LaneRoute(self.pipeline.raw_topic, self.backlog)}
-        self.intake = Gateway(
-            {"demo": Route(self.pipeline, types, self.lanes)}, self.kafka, tokens, OPEN, self.metrics, lambda: NOW
-        )
+        routes = {"demo": Route(self.pipeline, types, self.lanes)}
+        self.intake = Gateway(routes, self.kafka, tokens, OPEN, self.metrics, self.jobs, lambda: NOW)
         self.port = 0
         self.loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
@@ -147,9 +163,9 @@ def said(connection: http.client.HTTPConnection) -> Said:
 
 
 @contextmanager
-def gateway(tokens: Tokens | None = None, connections: int = 100) -> Iterator[Running]:
+def gateway(tokens: Tokens | None = None, connections: int = 100, pack: str = "cold_chain") -> Iterator[Running]:
     """Runs one, and ends it."""
-    running = Running(tokens, connections)
+    running = Running(tokens, connections, pack)
     running.start()
     try:
         yield running

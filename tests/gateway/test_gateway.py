@@ -42,7 +42,7 @@ def test_a_submission_is_published_as_it_is_and_answered_with_position_id_and_di
     }
     headers = {
         "content-type": b"application/json; charset=utf-8", "waybill-source": b"ward/7", "waybill-site": b"s",
-        "waybill-received-at": b"2026-03-01T12:00:00.250Z",
+        "waybill-channel": b"http", "waybill-received-at": b"2026-03-01T12:00:00.250Z",
     }  # fmt: skip
     assert running.kafka.taken == [("demo.raw", BODY, "kü".encode(), headers)]
 

@@ -98,7 +98,7 @@ def test_what_the_page_shows_works_and_nothing_more_is_taken_than_may_wait(
         assert re.fullmatch(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", headers.pop("waybill-received-at") or b"")
         assert headers == {
             "waybill-digest": row["digest"].encode(), "content-type": b"application/json",
-            "waybill-source": b"ward-7/fridge-07", "waybill-publisher": b"ward-7",
+            "waybill-source": b"ward-7/fridge-07", "waybill-publisher": b"ward-7", "waybill-channel": b"http",
         }  # fmt: skip
 
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)

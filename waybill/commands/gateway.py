@@ -101,6 +101,7 @@ async def _run(
     from topology.lanes import lanes_of
     from waybill.gateway.backlog import Backlog, BacklogWatch, KafkaOffsets
     from waybill.gateway.intake import Gateway, LaneRoute, Route
+    from waybill.gateway.jobs import KafkaJobs
     from waybill.gateway.observe import Metrics
     from waybill.gateway.server import KafkaSender, serve
     from waybill.raw_producer import RawProducer
@@ -130,7 +131,8 @@ async def _run(
     if not watch.first():
         raise Fault(f"the broker at {cluster} does not say how far {', '.join(routes)} are read; see that it is well")
     sender = KafkaSender(RawProducer(cluster, pipelines.values(), ACK_SECONDS), loop)
-    intake = Gateway(routes, sender, tokens, limits.open_bytes, Metrics())
+    jobs = KafkaJobs(cluster)
+    intake = Gateway(routes, sender, tokens, limits.open_bytes, Metrics(), jobs)
 
     def started(at: int) -> None:
         watch.start()
@@ -140,5 +142,6 @@ async def _run(
         await serve(intake.answer, bind, port, limits.connections, limits.drain, stop, started)
     finally:
         sender.close()
+        jobs.close()
         watch.stop()
         offsets.close()

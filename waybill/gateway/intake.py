@@ -7,32 +7,24 @@ all the same, and the answer says so (law 4).
 from __future__ import annotations
 
 import asyncio
-import base64
-import io
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from hashlib import sha256
 from typing import Any, NamedTuple, Protocol
 
 import orjson
 from aiohttp import web
 
+from topology.lanes import lanes_of
 from topology.model import STANDARD, Pipeline
-from waybill.gateway import problems
+from waybill.gateway import capture, problems
+from waybill.gateway import request as read
 from waybill.gateway.backlog import Backlog
 from waybill.gateway.observe import Metrics
 from waybill.gateway.openapi import document
 from waybill.gateway.problems import Problem
 from waybill.gateway.tokens import Grant, Tokens
-from waybill.inputs import lines_of
 from waybill.raw_producer import PRIORITY, Receipt
 
-BODY_SECONDS = 60.0
-"""For a body to arrive: whoever is slower holds memory for nothing."""
-MAX_LINES = 10_000
-"""Submissions of one request with `lines=true`."""
-MAX_TEXT = 1000
-"""Bytes of a header that becomes the message's key or a header of it."""
 AGAIN = 5
 """Seconds after which to ask again when the pipeline is behind or the broker away."""
 SOON = 1
@@ -59,6 +51,11 @@ class Route(NamedTuple):
         waiting = [lane.backlog.now() for lane in self.lanes.values()]
         return None if None in waiting else sum(filter(None, waiting))
 
+    @property
+    def captures(self) -> bool:
+        """Whether it has the capture interface of EPCIS."""
+        return self.pipeline.pack == capture.PACK
+
 
 class Sender(Protocol):
     """Hands submissions to Kafka."""
@@ -80,14 +77,15 @@ class Gateway:
         tokens: Tokens | None,
         open_bytes: int,
         metrics: Metrics,
+        jobs: capture.Jobs,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`open_bytes`: of bodies that are being read or wait for the broker, all together."""
         self._routes, self._sender, self._tokens = routes, sender, tokens
         self._open_bytes, self._now = open_bytes, now
-        self._metrics = metrics
+        self._metrics, self._jobs = metrics, jobs
         self._open = 0
-        self._document = orjson.dumps(document(routes, tokens is not None, MAX_LINES))
+        self._document = orjson.dumps(document(routes, tokens is not None, read.MAX_LINES))
 
     def ready(self) -> bool:
         """Whether the broker has told lately how far every pipeline is behind."""
@@ -101,10 +99,11 @@ class Gateway:
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to a request, whatever it is. Raises nothing but CancelledError."""
-        name = _pipeline_in(request.path)
+        place = _place_in(request.path)
+        name = place.pipeline if place is not None else None
         with self._metrics.request(name if name in self._routes else "") as seen:
             try:
-                response = await self._route(request, name)
+                response = await self._route(request, place)
             except Problem as problem:
                 response = problem.response(request.path)
                 if not request.content.is_eof():
@@ -112,7 +111,7 @@ class Gateway:
             seen(response.status)
             return response
 
-    async def _route(self, request: web.BaseRequest, name: str | None) -> web.Response:
+    async def _route(self, request: web.BaseRequest, place: Place | None) -> web.Response:
         pages: dict[str, Callable[[web.BaseRequest], web.Response]] = {
             "/healthz": lambda _: web.Response(text="ok\n"),
             "/readyz": self._readyz,
@@ -122,18 +121,60 @@ class Gateway:
         if page := pages.get(request.path):
             _only(request, "GET")
             return page(request)
-        if name is None:
+        if place is None:
             self._grant(request)
             raise Problem(problems.NO_PIPELINE, f"no {request.path}; POST /v1/PIPELINE/records takes submissions")
-        _only(request, "POST")
-        grant = self._grant(request)
+        if place.kind == "records":
+            _only(request, "POST")
+        name, grant = place.pipeline, self._grant(request)
         route = self._routes.get(name)
         if route is None:
             served = ", ".join(sorted(one for one in self._routes if grant is None or grant.allows(one)))
             raise Problem(problems.NO_PIPELINE, f"no pipeline {name!r} is served here; served are {served}")
         if grant is not None and not grant.allows(name):
             raise Problem(problems.NOT_YOURS, f"the token of {grant.name!r} is not for {name!r}; ask the operator")
-        return await self._take(request, route, grant)
+        if place.kind == "records":
+            rows = await self._take(request, route, grant, read.lines_asked(request))
+            return _json(202, {"pipeline": name, "submissions": rows})
+        if not route.captures:
+            words = f"no {request.path}: {name} takes no EPCIS events; POST /v1/{name}/records takes submissions"
+            raise Problem(problems.NO_PIPELINE, words)
+        return await self._epcis(request, place, route, grant)
+
+    async def _epcis(self, request: web.BaseRequest, place: Place, route: Route, grant: Grant | None) -> web.Response:
+        """The capture interface."""
+        method = "GET" if place.job is not None else "POST"
+        if request.method == "OPTIONS":
+            return web.Response(status=204, headers=capture.settings(route.pipeline, f"{method}, OPTIONS"))
+        _only(request, method)
+        capture.require(request)
+        if place.job is not None:
+            found = await self._job(place.job, route.pipeline, grant)
+            return _json(200, found, capture.headers(request))
+        [row] = await self._take(request, route, grant, lines=False)
+        if row["position"] is None:
+            words = (
+                "the broker has it and does not say where, so there is no job to ask for; send the request again: "
+                "repeats are recognised"
+            )
+            raise Problem(problems.NO_ACK, words, retry_after=AGAIN, submissions=[row])
+        lane, _ = _lane(request, route)
+        location = f"/v1/{place.pipeline}/capture/{capture.job_id(lane, row['position'])}"
+        return web.Response(status=202, headers={**capture.headers(request), "Location": location})
+
+    async def _job(self, id: str, pipeline: Pipeline, grant: Grant | None) -> dict[str, Any]:
+        """A job is shown to whose token began it, and to nobody else."""
+        lanes = {str(name): one for name, one in lanes_of(pipeline).items()}
+        where = capture.place_of(id)
+        lane = lanes.get(where.lane) if where is not None else None
+        found = None
+        if where is not None and lane is not None:
+            found = await self._jobs.find(lane, where.partition, where.offset)
+        if where is None or lane is None or found is None or (grant is not None and found.publisher != grant.name):
+            raise Problem(
+                problems.NO_JOB, f"no capture job {id!r}: see the Location that the capture was answered with"
+            )
+        return capture.document(id, found, f"{lane.raw_topic}/{where.partition}/{where.offset}")
 
     def _grant(self, request: web.BaseRequest) -> Grant | None:
         """Whose request it is; None where everybody may ask."""
@@ -155,21 +196,23 @@ class Gateway:
         self.observe()
         return web.Response(body=self._metrics.page(), headers={"Content-Type": self._metrics.content_type})
 
-    async def _take(self, request: web.BaseRequest, route: Route, grant: Grant | None) -> web.Response:
+    async def _take(
+        self, request: web.BaseRequest, route: Route, grant: Grant | None, lines: bool
+    ) -> list[dict[str, Any]]:
+        """What the broker said of each submission: none was refused. Raises Problem."""
         lane, priority = _lane(request, route)
-        _judge_backlog(route.pipeline.pipeline, lane.backlog)
+        _judge_backlog(route.pipeline.pipeline, route.lanes[lane].backlog)
         limit = route.pipeline.raw.max_message_bytes
-        content_type = _content_type(request, route)
-        lines = _lines_asked(request)
-        key = _text(request, "Waybill-Key")
+        content_type = read.content_type(request, route.media_types)
+        key = read.text(request, "Waybill-Key")
         headers = self._headers(request, content_type, priority, grant)
         with _Held(self) as held:
-            body = await _body(request, limit, held)
-            _compare_digest(request, body)
-            submissions = _split(body, limit) if lines else [(0, body)]
+            body = await read.body(request, limit, held.reach)
+            read.compare_digest(request, body)
+            submissions = read.split(body, limit) if lines else [(0, body)]
             if not submissions or not body:
                 raise Problem(problems.EMPTY, "the body holds nothing; send the records as the body of the request")
-            return await self._publish(route.pipeline.pipeline, lane, submissions, key, headers)
+            return await self._publish(route.pipeline.pipeline, route.lanes[lane], submissions, key, headers)
 
     def _headers(
         self, request: web.BaseRequest, content_type: bytes | None, priority: bytes | None, grant: Grant | None
@@ -178,9 +221,10 @@ class Gateway:
         received = self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
         named = [
             ("content-type", content_type),
-            ("waybill-source", _text(request, "Waybill-Source")),
-            ("waybill-site", _text(request, "Waybill-Site")),
+            ("waybill-source", read.text(request, "Waybill-Source")),
+            ("waybill-site", read.text(request, "Waybill-Site")),
             (PRIORITY, priority),
+            ("waybill-channel", b"http"),
             ("waybill-publisher", grant.name.encode() if grant else None),
             ("waybill-received-at", received.encode()),
         ]
@@ -193,7 +237,7 @@ class Gateway:
         submissions: list[tuple[int, bytes]],
         key: bytes | None,
         headers: list[tuple[str, bytes]],
-    ) -> web.Response:
+    ) -> list[dict[str, Any]]:
         sent: list[tuple[int, int, str, asyncio.Future[Receipt]]] = []
         refused = ""
         for number, value in submissions:
@@ -213,8 +257,7 @@ class Gateway:
         self._metrics.taken(name, receipts, sum(size for _, size, *_ in sent))
         errors = {receipt.error for receipt in receipts if receipt.error}
         if not errors and not refused:
-            found = {"pipeline": name, "submissions": rows}
-            return web.Response(status=202, body=orjson.dumps(found), content_type="application/json")
+            return rows
         if not rows:
             raise Problem(problems.BUSY, f"{refused}; send the request again", retry_after=SOON)
         said = "; ".join(sorted(errors) + ([refused] if refused else []))
@@ -257,10 +300,27 @@ class _Held:
             self._size = size
 
 
-def _pipeline_in(path: str) -> str | None:
-    """The name in /v1/NAME/records."""
-    parts = path.split("/")
-    return parts[2] if len(parts) == 4 and parts[:2] == ["", "v1"] and parts[3] == "records" else None
+class Place(NamedTuple):
+    """What a path asks for."""
+
+    pipeline: str
+    kind: str
+    """`records`, `capture` or `events`."""
+    job: str | None = None
+
+
+def _place_in(path: str) -> Place | None:
+    """Of /v1/NAME/records, /v1/NAME/capture, /v1/NAME/capture/JOB, /v1/NAME/events."""
+    match path.split("/"):
+        case ["", "v1", name, ("records" | "capture" | "events") as kind]:
+            return Place(name, kind)
+        case ["", "v1", name, "capture", job]:
+            return Place(name, "capture", job)
+    return None
+
+
+def _json(status: int, value: Any, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(value), content_type="application/json", headers=headers)
 
 
 def _only(request: web.BaseRequest, method: str) -> None:
@@ -269,17 +329,17 @@ def _only(request: web.BaseRequest, method: str) -> None:
         raise Problem(problems.WRONG_METHOD, words, headers={"Allow": method})
 
 
-def _lane(request: web.BaseRequest, route: Route) -> tuple[LaneRoute, bytes | None]:
+def _lane(request: web.BaseRequest, route: Route) -> tuple[str, bytes | None]:
     """The lane that a request names, and its name as it is kept; `standard` where it names none, or where the pipeline
     has no lanes: then the header is only kept."""
-    priority = _text(request, PRIORITY)
+    priority = read.text(request, PRIORITY)
     if priority is None or len(route.lanes) == 1:
-        return route.lanes[STANDARD], priority
+        return STANDARD, priority
     name = priority.decode("utf-8", "replace")
     if name not in route.lanes:
         words = f"{PRIORITY} {name!r}: {route.pipeline.pipeline} has the lanes {', '.join(route.lanes)}"
         raise Problem(problems.UNREADABLE, words)
-    return route.lanes[name], priority
+    return name, priority
 
 
 def _judge_backlog(name: str, backlog: Backlog) -> None:
@@ -294,88 +354,6 @@ def _judge_backlog(name: str, backlog: Backlog) -> None:
             "nothing was published. Send the request again later",
             retry_after=AGAIN,
         )
-
-
-def _content_type(request: web.BaseRequest, route: Route) -> bytes | None:
-    """As it was stated; None where it was not."""
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
-    allowed = ", ".join(sorted(route.media_types))
-    if encoding != "identity":
-        words = f"Content-Encoding {encoding!r}: the bytes are kept as they come; send them as they are"
-        raise Problem(problems.UNKNOWN_TYPE, words, headers={"Accept-Encoding": "identity"})
-    stated = request.headers.get("Content-Type")
-    if stated is None:
-        return None
-    if stated.partition(";")[0].strip().lower() not in route.media_types:
-        words = f"Content-Type {stated!r}: {route.pipeline.pipeline} reads {allowed}; or state none"
-        raise Problem(problems.UNKNOWN_TYPE, words, headers={"Accept": allowed})
-    return _text(request, "Content-Type")
-
-
-def _text(request: web.BaseRequest, name: str) -> bytes | None:
-    """The bytes of a header; None where it is not there or empty."""
-    values = request.headers.getall(name, [])
-    if len(values) > 1:
-        raise Problem(problems.UNREADABLE, f"{name} is there {len(values)} times; send it once")
-    value = values[0].encode("utf-8", "surrogateescape") if values else b""
-    if len(value) > MAX_TEXT:
-        raise Problem(problems.UNREADABLE, f"{name}: {len(value)} bytes; {MAX_TEXT} are allowed")
-    return value or None
-
-
-def _lines_asked(request: web.BaseRequest) -> bool:
-    words = request.query.getall("lines", ["false"])
-    if len(words) != 1 or words[0] not in ("true", "false"):
-        raise Problem(problems.UNREADABLE, f"lines={','.join(words)!r}: allowed are true and false, once")
-    return words[0] == "true"
-
-
-async def _body(request: web.BaseRequest, limit: int, held: _Held) -> bytes:
-    """The body, never more than `limit` bytes of it."""
-    length = request.content_length
-    if length is not None and length > limit:
-        raise _too_large(f"{length}", limit)
-    held.reach(length or 0)
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while part := await request.content.readany():
-                if len(body) + len(part) > limit:
-                    raise _too_large(f"more than {limit}", limit)
-                held.reach(len(body) + len(part))
-                body += part
-    except TimeoutError:
-        words = f"{len(body)} bytes came in {BODY_SECONDS:g} s; nothing was published. Send it again, or in parts"
-        raise Problem(problems.TOO_SLOW, words) from None
-    except (web.PayloadAccessError, OSError, asyncio.IncompleteReadError) as cut:
-        raise Problem(problems.UNREADABLE, f"the body ends after {len(body)} bytes; nothing was published") from cut
-    return bytes(body)
-
-
-def _too_large(size: str, limit: int) -> Problem:
-    words = f"{size} bytes; the pipeline takes submissions of {limit} at most (raw.max_message_bytes): split it"
-    return Problem(problems.TOO_LARGE, words, limit=limit)
-
-
-def _compare_digest(request: web.BaseRequest, body: bytes) -> None:
-    """Content-Digest (RFC 9530) with sha-256, where the publisher sends it."""
-    announced = request.headers.get("Content-Digest")
-    if announced is None:
-        return
-    ours = f"sha-256=:{base64.b64encode(sha256(body).digest()).decode()}:"
-    stated = [part.strip() for part in announced.split(",") if part.strip().lower().startswith("sha-256=")]
-    if stated and stated != [ours]:
-        raise Problem(problems.OTHER_DIGEST, f"Content-Digest says {stated[0]}, the body that came has {ours}")
-
-
-def _split(body: bytes, limit: int) -> list[tuple[int, bytes]]:
-    """(line number, line) of every line that is not blank."""
-    found = []
-    for numbered in lines_of(io.BytesIO(body), limit):
-        found.append(numbered)
-        if len(found) > MAX_LINES:
-            raise Problem(problems.TOO_LARGE, f"more than {MAX_LINES} lines: split the request", limit=MAX_LINES)
-    return found
 
 
 def _row(number: int, size: int, digest: str, receipt: Receipt) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from waybill.gateway.problems import KINDS, MEDIA_TYPE
+from waybill.gateway import capture
+from waybill.gateway.problems import KINDS, MEDIA_TYPE, type_of
 
 if TYPE_CHECKING:
     from waybill.gateway.intake import Route
@@ -46,7 +47,7 @@ PROBLEM: Json = {
     "description": "RFC 9457",
     "required": ["type", "title", "status", "detail", "instance"],
     "properties": {
-        "type": {"enum": [f"urn:waybill:problem:{kind.name}" for kind in KINDS]},
+        "type": {"enum": sorted({type_of(kind, epcis) for kind in KINDS for epcis in (False, True)})},
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string", "description": "what is wrong, where, and what to do"},
@@ -56,6 +57,35 @@ PROBLEM: Json = {
             "type": "array",
             "items": {"$ref": "#/components/schemas/Submission"},
             "description": "with 503: what became of each submission that was sent",
+        },
+    },
+    "additionalProperties": False,
+}
+CAPTURE_JOB: Json = {
+    "type": "object",
+    "description": "EPCIS 2.0; `captured` is what has its final answer",
+    "required": ["captureID", "createdAt", "running", "success", "captureErrorBehaviour", "errors"],
+    "properties": {
+        "captureID": {"type": "string", "pattern": "^([a-z]+-)?[0-9]+-[0-9]+$"},
+        "createdAt": {"type": "string", "format": "date-time"},
+        "finishedAt": {"type": "string", "format": "date-time", "description": "once it is not running"},
+        "running": {"type": "boolean", "description": "some event has no final answer yet"},
+        "success": {"type": "boolean", "description": "no event was refused so far"},
+        "captureErrorBehaviour": {"enum": [capture.BEHAVIOUR]},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["type", "title", "detail"],
+                "properties": {
+                    "type": {"type": "string"},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "detail": {"type": "string", "description": "code, path and message of each finding"},
+                    "instance": {"type": "string", "description": "id of the record, for `waybill trace`"},
+                },
+                "additionalProperties": False,
+            },
         },
     },
     "additionalProperties": False,
@@ -71,8 +101,12 @@ OBSERVED = {
 def document(routes: Mapping[str, Route], tokens: bool, max_lines: int) -> Json:
     """The document. `tokens`: whether a bearer token is needed."""
     paths: Json = {f"/v1/{name}/records": {"post": _post(name, route, max_lines)} for name, route in routes.items()}
+    for name, route in routes.items():
+        if route.captures:
+            paths |= _captures(name, route)
     paths |= {path: {"get": _get(path, words, tokens)} for path, words in OBSERVED.items()}
-    components: Json = {"schemas": {"Submission": SUBMISSION, "Accepted": ACCEPTED, "Problem": PROBLEM}}
+    schemas = {"Submission": SUBMISSION, "Accepted": ACCEPTED, "Problem": PROBLEM, "CaptureJob": CAPTURE_JOB}
+    components: Json = {"schemas": schemas}
     if tokens:
         components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     return {
@@ -86,33 +120,95 @@ def document(routes: Mapping[str, Route], tokens: bool, max_lines: int) -> Json:
 
 def _post(name: str, route: Route, max_lines: int) -> Json:
     """One request is one submission, of as many records as it holds."""
-    limit = route.pipeline.raw.max_message_bytes
-    body = {"schema": {"type": "string", "format": "binary", "minLength": 1, "maxLength": limit}}
-    text = {"schema": {"type": "string", "maxLength": 100}}
     lines = f"every line that is not blank is a submission of its own, at most {max_lines}"
-    headers = {
+    query = {
+        "name": "lines",
+        "in": "query",
+        "description": lines,
+        "schema": {"type": "string", "enum": ["true", "false"]},
+    }
+    return {
+        "operationId": f"publish-{name}",
+        "summary": f"Publish a submission of one or many records to {name}",
+        "parameters": [query, *_headers(_message_headers(route))],
+        "requestBody": _body(route),
+        "responses": {
+            "202": _answer(
+                "the broker has it; the answer for each record comes on `sent` or `dead-letter`", "Accepted"
+            ),
+            **_problems(),
+        },
+    }
+
+
+def _captures(name: str, route: Route) -> Json:
+    """The capture interface of EPCIS 2.0."""
+    headers = [
+        {"name": key, "in": "header", "description": words, "schema": schema}
+        for key, (words, schema) in capture.REQUEST_HEADERS.items()
+    ]
+    said = {"GS1-EPCIS-Version": "of the answer", "GS1-CBV-Version": "of the answer"}
+    accepted = {
+        "description": "the broker has it; the job says what becomes of each event",
+        "headers": {
+            "Location": {"description": "of the capture job", "required": True, "schema": {"type": "string"}},
+            **{key: {"description": words, "schema": {"type": "string"}} for key, words in said.items()},
+        },
+    }
+    discovery = {"204": {"description": "versions and limits, as GS1 headers"}, **_problems()}
+    id = {"name": "captureID", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+
+    def post(operation: str, summary: str) -> Json:
+        return {
+            "operationId": f"{operation}-{name}",
+            "summary": summary,
+            "parameters": [*headers, *_headers(_message_headers(route))],
+            "requestBody": _body(route),
+            "responses": {"202": accepted, **_problems()},
+        }
+
+    def options(operation: str) -> Json:
+        return {"operationId": f"discover-{operation}-{name}", "responses": discovery}
+
+    job = {
+        "operationId": f"capture-job-{name}",
+        "summary": "What became of a capture",
+        "parameters": headers,
+        "responses": {"200": _answer("the job", "CaptureJob"), **_problems()},
+    }
+    return {
+        f"/v1/{name}/capture": {
+            "post": post("capture", "Capture one or more EPCIS events"),
+            "options": options("capture"),
+        },
+        f"/v1/{name}/events": {"post": post("event", "Capture one EPCIS event"), "options": options("events")},
+        f"/v1/{name}/capture/{{captureID}}": {"parameters": [id], "get": job, "options": options("job")},
+    }
+
+
+def _message_headers(route: Route) -> dict[str, str]:
+    return {
         "Waybill-Key": "key of the message on raw; none: any partition",
         "Waybill-Source": "a file name, device or feed, for the pack's `sources`",
         "Waybill-Site": "for the pack's `sources`",
         **({"Waybill-Priority": f"the lane: {', '.join(route.lanes)}; none: standard"} if len(route.lanes) > 1 else {}),
         "Content-Digest": "RFC 9530, sha-256: the body is compared with it",
     }
-    parameters: list[Json] = [
-        {"name": "lines", "in": "query", "description": lines, "schema": {"type": "string", "enum": ["true", "false"]}},
-        *({"name": key, "in": "header", "description": words, **text} for key, words in headers.items()),
-    ]
-    return {
-        "operationId": f"publish-{name}",
-        "summary": f"Publish a submission of one or many records to {name}",
-        "parameters": parameters,
-        "requestBody": {"required": True, "content": dict.fromkeys(sorted(route.media_types), body)},
-        "responses": {
-            "202": _answer(
-                "the broker has it; the answer for each record comes on `sent` or `dead-letter`", "Accepted"
-            ),
-            **{str(status): _problem(status) for status in sorted({kind.status for kind in KINDS})},
-        },
-    }
+
+
+def _headers(named: Mapping[str, str]) -> list[Json]:
+    text = {"schema": {"type": "string", "maxLength": 100}}
+    return [{"name": key, "in": "header", "description": words, **text} for key, words in named.items()]
+
+
+def _body(route: Route) -> Json:
+    limit = route.pipeline.raw.max_message_bytes
+    body = {"schema": {"type": "string", "format": "binary", "minLength": 1, "maxLength": limit}}
+    return {"required": True, "content": dict.fromkeys(sorted(route.media_types), body)}
+
+
+def _problems() -> Json:
+    return {str(status): _problem(status) for status in sorted({kind.status for kind in KINDS})}
 
 
 def _get(path: str, words: str, tokens: bool) -> Json:

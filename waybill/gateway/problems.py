@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -25,7 +26,9 @@ OTHER_DIGEST = Kind(400, "digest-differs", "The body is not the one that was ann
 NO_TOKEN = Kind(401, "no-token", "A bearer token is needed")
 NOT_YOURS = Kind(403, "not-allowed", "The token is not for this pipeline")
 NO_PIPELINE = Kind(404, "not-found", "There is nothing here")
+NO_JOB = Kind(404, "no-such-job", "There is no such capture job")
 WRONG_METHOD = Kind(405, "wrong-method", "The method does not fit the place")
+NOT_ACCEPTABLE = Kind(406, "not-acceptable", "What is asked for cannot be had")
 TOO_SLOW = Kind(408, "too-slow", "The body did not arrive in time")
 TOO_LARGE = Kind(413, "too-large", "The submission is too large")
 UNKNOWN_TYPE = Kind(415, "unknown-content-type", "The pipeline does not read this content type")
@@ -36,9 +39,16 @@ NO_BROKER = Kind(503, "no-broker", "The broker is out of reach")
 NO_ACK = Kind(503, "no-acknowledgement", "The broker did not acknowledge")
 
 KINDS = (
-    UNREADABLE, EMPTY, OTHER_DIGEST, NO_TOKEN, NOT_YOURS, NO_PIPELINE, WRONG_METHOD, TOO_SLOW, TOO_LARGE, UNKNOWN_TYPE,
-    BACKLOG, BROKEN, BUSY, NO_BROKER, NO_ACK,
+    UNREADABLE, EMPTY, OTHER_DIGEST, NO_TOKEN, NOT_YOURS, NO_PIPELINE, NO_JOB, WRONG_METHOD, NOT_ACCEPTABLE, TOO_SLOW,
+    TOO_LARGE, UNKNOWN_TYPE, BACKLOG, BROKEN, BUSY, NO_BROKER, NO_ACK,
 )  # fmt: skip
+EPCIS_PLACE = re.compile(r"/v1/[^/]+/(capture(/[^/]*)?|events)")
+EPCIS_TYPES: Mapping[int, str] = {
+    400: "ValidationException", 401: "SecurityException", 403: "SecurityException", 404: "NoSuchResourceException",
+    406: "NotAcceptableException", 413: "CaptureLimitExceededException", 415: "UnsupportedMediaTypeException",
+    500: "ImplementationException",
+}  # fmt: skip
+"""What the REST binding of EPCIS 2.0 calls a refusal with a status; of others it says nothing."""
 
 
 class Problem(Exception):
@@ -62,7 +72,7 @@ class Problem(Exception):
     def response(self, instance: str) -> web.Response:
         """`instance`: the path that was asked for."""
         document = {
-            "type": f"urn:waybill:problem:{self.kind.name}",
+            "type": type_of(self.kind, EPCIS_PLACE.fullmatch(instance) is not None),
             "title": self.kind.title,
             "status": self.kind.status,
             "detail": self.detail,
@@ -74,6 +84,12 @@ class Problem(Exception):
         return web.Response(
             status=self.kind.status, body=orjson.dumps(text), content_type=MEDIA_TYPE, headers=self.headers
         )
+
+
+def type_of(kind: Kind, epcis: bool) -> str:
+    """The `type` of a refusal; `epcis`: on the capture interface, which has names of its own."""
+    named = EPCIS_TYPES.get(kind.status) if epcis else None
+    return f"epcisException:{named}" if named else f"urn:waybill:problem:{kind.name}"
 
 
 def _text(value: str) -> str:

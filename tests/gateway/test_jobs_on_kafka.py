@@ -1,0 +1,58 @@
+"""What a capture job says is what the topics of a real broker say, whichever gateway is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from streams.stage import Output
+from tests.commands.bench_kafka import Bench
+from tests.support import Names
+from waybill.gateway.capture import Job
+from waybill.gateway.jobs import KafkaJobs
+
+pytestmark = pytest.mark.kafka
+
+
+def reading(sensor: str, celsius: float | str) -> dict[str, object]:
+    return {"sensor_id": sensor, "timestamp_utc": "2026-03-02T00:00:00Z", "temperature_c": celsius, "zone_id": "A1",
+            "product": "refrigerator"}  # fmt: skip
+
+
+def test_a_job_is_read_off_the_topics_at_each_step_of_its_records(kafka: str, names: Names, tmp_path: Path) -> None:
+    bench = Bench(kafka, names.prefix, tmp_path / "topology")
+    first = [reading("FRIDGE-01", 4.5), reading("FRIDGE-01", 4.5), reading("FRIDGE-01", "warm")]
+    bench.write(Output("raw", 0, b"k", json.dumps(first).encode(), (("waybill-publisher", b"ward"),)))
+    bench.write(Output("raw", 0, b"k", json.dumps(reading("FRIDGE-02", 4.5)).encode()))
+
+    def job(offset: int) -> Job:
+        jobs = KafkaJobs(kafka)  # as of a gateway that was started just now
+        try:
+            found = asyncio.run(jobs.find(bench.pipeline, 0, offset))
+        finally:
+            jobs.close()
+        assert found is not None
+        return found
+
+    async def absent(jobs: KafkaJobs) -> list[Job | None]:
+        return [await jobs.find(bench.pipeline, partition, offset) for partition, offset in ((0, 2), (1, 0), (7, 0))]
+
+    jobs = KafkaJobs(kafka)
+    assert asyncio.run(absent(jobs)) == [None, None, None]
+    jobs.close()
+    found = job(0)
+    assert (found.publisher, found.records, found.running) == ("ward", None, True)
+    bench.validate()
+    bench.batch()
+    found = job(0)
+    assert [(one.place, one.stage) for one in found.answers] == [(1, None), (2, "validate")]
+    assert (found.records, found.running) == (3, True), "the first waits for its partner"
+    bench.dispatch()
+    found = job(0)
+    assert [(one.place, one.stage) for one in found.answers] == [(0, None), (1, None), (2, "validate")]
+    assert not found.running
+    assert [one["code"] for one in found.answers[2].findings] == ["WRONG_TYPE"]
+    assert (job(1).records, job(1).running) == (1, False)

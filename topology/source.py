@@ -1,0 +1,74 @@
+"""The frozen models behind `sources.yaml`: where submissions come from that nobody publishes (ING-03, ING-04)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from schemas.settings import Number, Settings, Whole
+from topology.model import Name
+from topology.partner import Auth, HeaderText, Tls
+
+
+class FolderSource(Settings):
+    """A folder of this machine into which files are dropped; each is one submission."""
+
+    kind: Literal["folder"] = Field(description="a folder of this machine")
+    pipeline: Name = Field(description="whose raw topic they go to")
+    path: str = Field(min_length=1, description="the folder; `done` and `refused` are made inside it")
+    pattern: str = Field(
+        "*",
+        min_length=1,
+        description="which names are taken, as a shell matches them; never those that begin with a dot or end in "
+        "`.part`, `.tmp` or `.filepart`",
+    )
+    complete: Literal["settled", "renamed", "marker"] = Field(
+        "settled",
+        description="when a file is whole: `settled` once size and time of change stay the same for `settle` seconds; "
+        "`renamed` at once, because writers write beside and rename; `marker` once a file of its name and `marker` is "
+        "there",
+    )
+    settle: Number = Field(10.0, gt=0, le=86_400, description="seconds, for `settled`")
+    marker: str = Field(".done", pattern=r"^[A-Za-z0-9._-]+$", description="end of a marker's name, for `marker`")
+    interval: Number = Field(2.0, gt=0, le=86_400, description="seconds between two looks into the folder")
+    content_type: HeaderText | None = Field(
+        None, pattern=r"^[^/ ]+/[^/ ]+", description="of the files; none: the pack sniffs"
+    )
+    site: HeaderText | None = Field(None, description="`waybill-site` of each submission, for the pack's `sources`")
+
+
+class QuerySource(Settings):
+    """The query interface of an EPCIS 2.0 repository, which is asked again and again; each page is one submission."""
+
+    kind: Literal["epcis-query"] = Field(description="the query interface of an EPCIS 2.0 repository")
+    pipeline: Name = Field(description="whose raw topic they go to")
+    url: str = Field(pattern=r"^https?://[^?#@]+$", description="of the events, e.g. `https://partner.example/events`")
+    parameters: dict[str, str] = Field(
+        default_factory=dict, description="further parameters of the query, e.g. `EQ_bizStep: shipping`"
+    )
+    since: str | None = Field(
+        None,
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+(Z|[+-][0-9]{2}:[0-9]{2})$",
+        description="record time with its zone from which the first question asks; none: whatever there is",
+    )
+    per_page: Whole = Field(100, ge=1, le=10_000, description="events that are asked for at a time")
+    overlap: Number = Field(
+        60.0, ge=0, le=86_400, description="seconds before the newest record time seen from which is asked again"
+    )
+    interval: Number = Field(60.0, gt=0, le=86_400, description="seconds between two questions when all is fetched")
+    timeout: Number = Field(30.0, gt=0, le=600, description="seconds for one page")
+    auth: Auth | None = Field(None, description="who we are, as to an HTTP partner")
+    tls: Tls | None = Field(None, description="certificates, as of an HTTP partner")
+    site: HeaderText | None = Field(None, description="`waybill-site` of each submission")
+
+    @model_validator(mode="after")
+    def _own(self) -> QuerySource:
+        if taken := sorted({"GE_recordTime", "perPage", "nextPageToken", "orderBy"} & self.parameters.keys()):
+            raise ValueError(f"{', '.join(taken)} is set by the source itself; allowed: other parameters")
+        return self
+
+
+Source = FolderSource | QuerySource
+SOURCE_KINDS: Mapping[str, type[Source]] = {"folder": FolderSource, "epcis-query": QuerySource}

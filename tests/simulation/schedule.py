@@ -272,7 +272,10 @@ def settled(w: World) -> bool:
 
 
 def drained(w: World, process: Process) -> bool:
-    return w.guarded(process, lambda: process.runner.drain(ending=True).result) == "idle"
+    result = w.guarded(process, lambda: process.runner.drain(ending=True).result)
+    if result == "commit" and w.closed_at is None:
+        w.closed_at = w.broker.end("validated", 0)
+    return result == "idle"
 
 
 def unsettled(w: World) -> str:

@@ -97,6 +97,8 @@ class World:
         self.events: list[str] = []
         self.count: Counter[str] = Counter()
         self.calm = False
+        self.closed_at: int | None = None
+        """Where `validated` ended when the windows of its partition 0 were closed at the end."""
         self.depth = 0
         self.published: dict[tuple[int, int], Submission] = {}
         self.garbled: set[tuple[int, int]] = set()

@@ -314,6 +314,8 @@ class Pipeline(Settings):
             yield ("on_conflict",), "must be `conflict` with items: what a replaced version did cannot be taken back"
         if self.profile == "schema":
             yield ("profile",), "must be strict or lenient with items: `schema` asks for no more than the schemas do"
+        if len(self.lanes) > 1:
+            yield ("lanes",), "must be one with items: each lane has an order and tables of its own"
         domain = self.items.domain
         if domain is None and self.partitions != 1:
             yield ("partitions",), "must be 1 with items of no domain: a thing's records lie in one partition"

@@ -27,6 +27,7 @@ partition_by: [issuer]
 idempotency: [event_hash, declaration, sender, issuer]
 items: {{domain: issuer}}
 partner: lake
+ordering: none
 """
 
 

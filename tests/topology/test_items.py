@@ -28,6 +28,7 @@ WHOLE = ("items: {domain: issuer}", "items: {}")
     [
         ([("partition_by: [issuer]", "partition_by: [sender]")], "partition_by: must be [issuer], the domain of items"),
         ([("partition_by: [issuer]", "partition_by: [issuer, sender]")], "partition_by: must be [issuer]"),
+        ([("partitions: 4", "partitions: 4\nlanes: [high, standard]")], "lanes: must be one with items"),
         ([WHOLE], "partitions: must be 1 with items of no domain"),
         ([("domain: issuer", "domain: day")], "items.domain: items of pack epcis have no history by 'day'"),
         ([("domain: issuer", "domain: isuer")], "did you mean"),

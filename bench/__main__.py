@@ -49,7 +49,7 @@ class Extent:
     """Of all 200 partners."""
     delivery_whole: bool
     """Whether batches of one record and the peer of delivery are measured, too."""
-    epcis: epcis.Sizes
+    documents: epcis.Sizes
 
 
 QUICK = Extent(
@@ -178,7 +178,7 @@ class Bench:
 
     def epcis(self) -> None:
         """EPCIS documents beside the official schemas alone, and event hashes beside their peers'; no broker."""
-        self._measure(epcis.contenders(self._folder, self._extent.epcis, self.say))
+        self._measure(epcis.contenders(self._folder, self._extent.documents, self.say))
 
     def latency(self) -> None:
         """From publisher to each topic at several paces, beside Kafka Streams where it can be had."""

@@ -7,6 +7,7 @@
     faust_peer.py  a stock Faust agent that does the same validation
     delivery.py    dispatch alone, to an HTTP API (sink.py) and to a folder; its roof is delivery_roof.py
 
-Peers with environments of their own (Java, Quix Streams) are in `peers/`. `latency.py` asks how long a reading takes,
+`epcis/` measures documents and event hashes without a broker. Peers with environments of their own are in `peers/`.
+`latency.py` asks how long a reading takes,
 `pacing.py` publishes evenly, `waits.py` has the percentiles.
 """

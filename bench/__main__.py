@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench import delivery, isolation, latency, outage, partners, report, restart, waits
 from bench.contenders import FAUST_RAW, Round, Sizes, Turn, prepare
+from bench.epcis import part as epcis
 from bench.peers import beside, programs
 from bench.peers.benthos import program
 from bench.peers.job import PeerError
@@ -48,11 +49,38 @@ class Extent:
     """Of all 200 partners."""
     delivery_whole: bool
     """Whether batches of one record and the peer of delivery are measured, too."""
+    documents: epcis.Sizes
 
 
-QUICK = Extent(Sizes(30_000, faust=5_000, rounds=1), 30_000, 120_000, 4, 1, 5, 30_000, 5, 50_000, 200, 2_000, False)
+QUICK = Extent(
+    Sizes(30_000, faust=5_000, rounds=1),
+    30_000,
+    120_000,
+    4,
+    1,
+    5,
+    30_000,
+    5,
+    50_000,
+    200,
+    2_000,
+    False,
+    epcis.Sizes(2_000, 200, 1),
+)
 FULL = Extent(
-    Sizes(200_000, faust=25_000, rounds=2), 400_000, 300_000, 12, 2, 20, 100_000, 30, 500_000, 800, 4_000, True
+    Sizes(200_000, faust=25_000, rounds=2),
+    400_000,
+    300_000,
+    12,
+    2,
+    20,
+    100_000,
+    30,
+    500_000,
+    800,
+    4_000,
+    True,
+    epcis.Sizes(10_000, 2_000, 2),
 )
 
 
@@ -148,6 +176,10 @@ class Bench:
         ]
         self.found.ratios["isolation/200-partners"] = speeds["beside-dead"] / speeds["alone"]
 
+    def epcis(self) -> None:
+        """EPCIS documents beside the official schemas alone, and event hashes beside their peers'; no broker."""
+        self._measure(epcis.contenders(self._folder, self._extent.documents, self.say))
+
     def latency(self) -> None:
         """From publisher to each topic at several paces, beside Kafka Streams where it can be had."""
         extent, streams = self._extent, True
@@ -182,6 +214,7 @@ class Bench:
 PARTS: dict[str, Callable[[Bench], None]] = {
     "stages": Bench.stages,
     "peers": Bench.peers,
+    "epcis": Bench.epcis,
     "latency": Bench.latency,
     "delivery": Bench.delivery,
     "isolation": Bench.isolation,

@@ -33,6 +33,10 @@ RATIOS = {
     "validate/flink": ("job-validate", ("flink-validate",), WARM),
     "validate/quix": ("job-validate-rocksdb", ("quix-validate",), WHOLE),  # whose store is RocksDB, too
     "pipeline/kafka-streams": ("job-pipeline", ("streams-pipeline",), WARM),
+    "epcis-json/roof": ("epcis-json", ("roof-epcis-json",), WHOLE),
+    "epcis-xml/roof": ("epcis-xml", ("roof-epcis-xml",), WHOLE),
+    "event-hash/openepcis": ("event-hash", ("event-hash-openepcis",), WARM),
+    "event-hash/python": ("event-hash", ("event-hash-python",), WHOLE),
 }
 """Name of a ratio: which contender, against the best of which, and whether against their whole run or its second half,
 when their JVM was warm."""

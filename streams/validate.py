@@ -26,6 +26,7 @@ from streams.ahead import Ahead
 from streams.authorised import TradingPartners
 from streams.claims import NO_CLAIMS
 from streams.deadletter import Claim, DeadLetters
+from streams.fitting import Fitting
 from streams.headers import NO_HEADERS, read_headers, refuse_header
 from streams.items import FACTS
 from streams.limits import Limits
@@ -96,6 +97,7 @@ class ValidateStage:
         self._clamped = pipeline.raw.timestamps == "create"
         self._ahead = Ahead(pipeline.event_ahead)
         self._authorised, self._listed = authorised, TradingPartners()
+        self._fitting = Fitting(pipeline, pack.name)
         self.input_topic_id = ""
         self.table_topic_ids: Mapping[str, str] = {}
 
@@ -151,7 +153,7 @@ class ValidateStage:
         end = len(block)
         if chunk.condemned:
             end = next((n for n, m in enumerate(block) if (m.partition, m.offset) in chunk.condemned), end)
-        if progress.next_index or not end or self._pack.parties or self._rules is not None:
+        if progress.next_index or not end or self._fitting or self._pack.parties or self._rules is not None:
             return 0, True
         version, schema_version = self.pipeline.version, self._schema_version
         rests: Iterable[bytes] = repeat(shared_rest(None, 1, None, None, schema_version, version))
@@ -250,6 +252,7 @@ class ValidateStage:
         for found in unpacked.records(index):
             item = self._ahead.judge(found, recorded_at)
             item = self._listed.judge(item, recorded_at, self._pack.parties)
+            item = self._fitting.judge(item)
             if isinstance(item, Record):
                 try:
                     size = self._record(work, progress, item, offset, index, recorded_at, digest, rest)

@@ -113,13 +113,13 @@ class Tls(Settings):
         return self
 
 
-BodyForm = Literal["batch", "json-array", "json-lines", "avro", "record", "epcis-json", "epcis-xml"]
-DOCUMENT_FORMS: frozenset[BodyForm] = frozenset({"epcis-json", "epcis-xml"})
+BodyForm = Literal["batch", "json-array", "json-lines", "avro", "record", "epcis-json", "epcis-xml", "epcis-xml-1.2"]
+DOCUMENT_FORMS: frozenset[BodyForm] = frozenset({"epcis-json", "epcis-xml", "epcis-xml-1.2"})
 """Documents of a field, which its pack makes (`schemas.packs.documents`); the others are made of any records."""
 BODY = (
     "`batch` one JSON object with the batch's id, summary and records; `json-array` and `json-lines` the records "
     "alone; `avro` an Avro file of them; `record` the one record's own bytes (`max_records: 1`); of the pack epcis, "
-    "`epcis-json` and `epcis-xml` an EPCIS 2.0 document in JSON-LD or XML"
+    "`epcis-json` and `epcis-xml` an EPCIS 2.0 document in JSON-LD or XML, `epcis-xml-1.2` one of EPCIS 1.2"
 )
 
 

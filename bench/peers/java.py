@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from waybill.kafka_jars import BrokerUnavailable, find_java
 PEERS = Path(__file__).resolve().parent
 TARGET = PEERS / "target"
 BUILD_SECONDS = 900.0
-Peer = Literal["streams", "flink"]
+Peer = Literal["streams", "flink", "openepcis"]
 HEAP = "2g"
 JVM = {
     "streams": ["-XX:+UseParallelGC", f"-Xms{HEAP}", f"-Xmx{HEAP}"],
@@ -30,6 +30,7 @@ JVM = {
         "-XX:+UseParallelGC", f"-Xms{HEAP}", f"-Xmx{HEAP}",
         "--add-opens=java.base/java.util=ALL-UNNAMED", "--add-opens=java.base/java.lang=ALL-UNNAMED",
     ],
+    "openepcis": ["-XX:+UseParallelGC", f"-Xms{HEAP}", f"-Xmx{HEAP}"],
 }  # fmt: skip
 
 
@@ -91,7 +92,7 @@ def _source_digest() -> str:
 
 
 def _sources() -> Iterator[Path]:
-    for part in ("common", "streams", "flink"):
+    for part in ("common", "streams", "flink", "openepcis"):
         yield PEERS / part / "pom.xml"
         yield from (PEERS / part / "src").rglob("*.java")
     yield PEERS / "pom.xml"
@@ -102,8 +103,12 @@ def _sources() -> Iterator[Path]:
 
 def command(peer: Peer, job: Job, scratch: Path, jvm: Sequence[str] = ()) -> list[str]:
     """The command line of a peer; it keeps its state in `scratch`, with the native libraries that it unpacks."""
+    return start(peer, {**asdict(job), **limits(), "state": str(scratch / "state")}, scratch, jvm)
+
+
+def start(peer: Peer, given: Mapping[str, Any], scratch: Path, jvm: Sequence[str] = ()) -> list[str]:
+    """The command line of a program that is given a job as it stands."""
     (scratch / "tmp").mkdir(exist_ok=True)
-    given = {**asdict(job), **limits(), "state": str(scratch / "state")}
     options = [*JVM[peer], *jvm, f"-Djava.io.tmpdir={scratch / 'tmp'}"]
     return [java_path(), *options, "-cp", build(peer), f"waybill.peers.{peer}.Main", json.dumps(given)]
 

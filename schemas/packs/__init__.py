@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
+from schemas.errors import Finding
 from schemas.pack import ItemSearch, Pack
 from schemas.packs.manifest import Manifest, Sample
 
@@ -35,6 +36,13 @@ Document = Callable[[Sequence[bytes], str], bytes]
 def documents(name: str) -> Mapping[str, Document]:
     """The documents of its field that a pack can make of a batch, by the name that a partner's `body` gives them."""
     return cast(Mapping[str, Document], getattr(import_module(PACKS[name]), "DOCUMENTS", {}))
+
+
+def document_checks(name: str) -> Mapping[str, Callable[[bytes], Sequence[Finding]]]:
+    """Of documents that cannot say everything, by the name that a partner's `body` gives them: what a record's payload
+    holds that such a document cannot say, as refusals and as warnings. Pure; raises nothing for the pack's payloads."""
+    checks = getattr(import_module(PACKS[name]), "DOCUMENT_CHECKS", {})
+    return cast(Mapping[str, Callable[[bytes], Sequence[Finding]]], checks)
 
 
 def load_sample(name: str) -> tuple[Sample, Callable[[int, int], Manifest]]:

@@ -21,6 +21,7 @@ from topology.partner import DOCUMENT_FORMS, BodyForm
 
 FORMS: Mapping[BodyForm, int] = {
     "batch": 1, "json-array": 2, "json-lines": 3, "avro": 4, "record": 5, "epcis-json": 6, "epcis-xml": 7,
+    "epcis-xml-1.2": 8,
 }  # fmt: skip
 """The version that new batches of a form get; recorded in the `delivery` table with the first write-ahead."""
 CONTENT_TYPES = {
@@ -31,9 +32,10 @@ CONTENT_TYPES = {
     5: "application/json",
     6: "application/ld+json",
     7: "application/xml",
+    8: "application/xml",
 }
 """By version."""
-SUFFIXES = {1: ".json", 2: ".json", 3: ".jsonl", 4: ".avro", 5: ".json", 6: ".jsonld", 7: ".xml"}
+SUFFIXES = {1: ".json", 2: ".json", 3: ".jsonl", 4: ".avro", 5: ".json", 6: ".jsonld", 7: ".xml", 8: ".xml"}
 """Of an object's name, by version."""
 _DOCUMENTS: Mapping[int, BodyForm] = {FORMS[form]: form for form in DOCUMENT_FORMS}
 

@@ -25,9 +25,9 @@ def json_judge(cases: Path) -> Judge:
     return judge
 
 
-def xml_judge(cases: Path) -> Judge:
-    """The XSD of EPCIS 2.0."""
-    schema = etree.XMLSchema(etree.parse(cases / "epcis/gs1_epcis/XSD/EPCglobal-epcis-2_0.xsd"))
+def xml_judge(cases: Path, name: str = "XSD/EPCglobal-epcis-2_0.xsd") -> Judge:
+    """The XSD of EPCIS 2.0, or another of GS1's."""
+    schema = etree.XMLSchema(etree.parse(cases / "epcis/gs1_epcis" / name))
 
     def judge(document: bytes) -> list[str]:
         schema.validate(etree.fromstring(document))

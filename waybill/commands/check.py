@@ -85,6 +85,7 @@ def rows(
     from schemas.canonical import sha256
     from schemas.errors import TOO_LARGE, Finding
     from schemas.pack import Refusal, Submission
+    from streams.fitting import Fitting
 
     limit = pipeline.raw.max_message_bytes
     value = read(item, limit)
@@ -97,9 +98,9 @@ def rows(
         return
     submission = Submission(value, content_type, item.source, site)
     unpacked = pack.unpack(submission)
-    digest = sha256(value).hex()
+    digest, fitting = sha256(value).hex(), Fitting(pipeline, pack.name)
     for index, outcome in enumerate(unpacked.records()):
-        yield _row(pipeline, item, index, outcome, digest)
+        yield _row(pipeline, item, index, fitting.judge(outcome), digest)
 
 
 def _digest_of(item: Input, start: bytes) -> str:

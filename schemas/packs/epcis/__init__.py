@@ -3,9 +3,11 @@
 from schemas.packs.epcis.engine import build
 from schemas.packs.epcis.items import item_search
 from schemas.packs.epcis.json_document import json_document
+from schemas.packs.epcis.older import check_1_2
 from schemas.packs.epcis.options import Options
-from schemas.packs.epcis.xml_document import xml_document
+from schemas.packs.epcis.xml_document import xml_document, xml_document_1_2
 
-DOCUMENTS = {"epcis-json": json_document, "epcis-xml": xml_document}
+DOCUMENTS = {"epcis-json": json_document, "epcis-xml": xml_document, "epcis-xml-1.2": xml_document_1_2}
+DOCUMENT_CHECKS = {"epcis-xml-1.2": check_1_2}
 
-__all__ = ["DOCUMENTS", "Options", "build", "item_search"]
+__all__ = ["DOCUMENTS", "DOCUMENT_CHECKS", "Options", "build", "item_search"]

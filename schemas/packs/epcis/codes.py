@@ -85,6 +85,11 @@ ITEM_WITHOUT_EXPIRY = register(
     "ITEM_WITHOUT_EXPIRY", BLOCK, "a shipped item that was commissioned without expiration date"
 )
 
+# A partner that takes EPCIS 1.2.
+NOT_IN_1_2 = register("NOT_IN_1_2", FATAL, "an event that EPCIS 1.2, which its partner takes, cannot say")
+DROPPED_IN_1_2 = register("DROPPED_IN_1_2", WARNING, "a part that the partner's EPCIS 1.2 document is sent without")
+NEWER_THAN_1_2 = register("NEWER_THAN_1_2", WARNING, "a term of CBV 2.0 in an EPCIS 1.2 document")
+
 NOT_CANONICAL = register("NOT_CANONICAL", FATAL, "a canonical record that is not what its event gives")
 
 # State rules: what happened to an item before.

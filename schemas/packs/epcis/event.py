@@ -112,7 +112,10 @@ def add(fields: Event, name: str, item: Any) -> None:
 def misshapen(event: Event) -> Iterator[Finding]:
     """What makes an event's parts unreadable for rules and hash: parts of another shape than their names say, texts
     that no document may carry, an `eventTime` that is no moment."""
-    yield from _texts(event, "")
+    texts: list[str] = []
+    _collect(event, texts)
+    if _FORBIDDEN.search("".join(texts)):
+        yield from _texts(event, "")
     if not event.get("type"):
         yield Finding(errors.MISSING_FIELD, "type", "an event says its type")
     for name, item in event.items():
@@ -155,17 +158,31 @@ def _shaped(item: Any, path: str, form: Any) -> Iterator[Finding]:
         if not isinstance(item, list):
             yield Finding(errors.WRONG_TYPE, path, "is no list")
             return
+        if form[0] is str and all(one.__class__ is str for one in item):
+            return
         for index, one in enumerate(item):
             yield from _shaped(one, f"{path}[{index}]", form[0])
     elif not isinstance(item, dict):
         yield Finding(errors.WRONG_TYPE, path, "is no object with named parts")
     else:
         for name, part in item.items():
-            where = f"{path}.{shorten(name)[1:-1]}"
             if name in form:
-                yield from _shaped(part, where, form[name])
-            elif name[:1] != "{" and ":" not in name:
-                yield from _shaped(part, where, str)
+                yield from _shaped(part, f"{path}.{name}", form[name])
+            elif part.__class__ is not str and name[:1] != "{" and ":" not in name:
+                yield from _shaped(part, f"{path}.{shorten(name)[1:-1]}", str)
+
+
+def _collect(part: Any, texts: list[str]) -> None:
+    """Every text and name in a part."""
+    if isinstance(part, str):
+        texts.append(part)
+    elif isinstance(part, list):
+        for one in part:
+            _collect(one, texts)
+    elif isinstance(part, dict):
+        texts += part
+        for one in part.values():
+            _collect(one, texts)
 
 
 def _texts(part: Any, path: str) -> Iterator[Finding]:

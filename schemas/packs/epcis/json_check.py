@@ -149,10 +149,11 @@ def shape(fields: Mapping[str, Check], required: tuple[str, ...] = (), own: str 
             if name not in item:
                 yield Finding(errors.MISSING_FIELD, f"{path}.{name}".lstrip("."), f"{name} is required")
         for name, value in item.items():
-            where = f"{path}.{shorten(name)[1:-1]}".lstrip(".")
             if name in fields:
-                yield from fields[name](value, where)
-            elif own == "refused":
+                yield from fields[name](value, f"{path}.{name}" if path else name)
+                continue
+            where = f"{path}.{shorten(name)[1:-1]}".lstrip(".")
+            if own == "refused":
                 yield Finding(codes.UNEXPECTED_ELEMENT, where, f"{shorten(name)} has no place here")
             elif own == "named" and not is_uri(name):
                 yield Finding(codes.UNNAMED_EXTENSION, where, f"{shorten(name)} is no field of EPCIS, nor prefix:name")

@@ -34,6 +34,10 @@ class Vocabulary(NamedTuple):
             return term
         return f"{WEB}{self.web}-{term}" if self.web else VOC + term
 
+    def full_urn(self, term: str) -> str:
+        """A bare term as EPCIS 1.2 writes it, a URN; what is no bare term, or has none, as it is."""
+        return term if ":" in term or not self.urn else f"urn:epcglobal:cbv:{self.urn}:{term}"
+
     def bare(self, text: str) -> str:
         """The bare word of a term of this vocabulary, in whatever spelling; other texts as they are."""
         if ":" not in text:
@@ -68,6 +72,12 @@ DISPOSITION = Vocabulary(
     conformant container_open mismatch_class mismatch_instance mismatch_quantity needs_replacement non_conformant
     unavailable"""),
 )  # fmt: skip
+SINCE_2_0 = {
+    "bizStep": _words("sampling sensor_reporting"),
+    "disposition": _words("""available completeness_inferred completeness_verified conformant container_open
+    mismatch_class mismatch_instance mismatch_quantity needs_replacement non_conformant unavailable"""),
+}
+"""Terms that CBV 1.2 does not have, by field."""
 TRANSACTION_TYPE = Vocabulary(
     "bizTransaction type", "BTT", "btt",
     _words("bol cert desadv inv pedigree po poc prodorder recadv rma testprd testres upevt"),

@@ -1,5 +1,7 @@
-"""Canonical events as one EPCIS 2.0 document in XML: what `xml_event.py` reads, written back in the order that
-`xml_models.py` says. A function of the records alone, without a clock: equal batches are equal bytes."""
+"""Canonical events as one EPCIS document in XML, 2.0 or 1.2: what `xml_event.py` reads, written back in the order that
+`xml_models.py` says. A function of the records alone, without a clock: equal batches are equal bytes.
+
+What 1.2 has no place for is `older.py`'s to take out beforehand."""
 
 from __future__ import annotations
 
@@ -13,10 +15,13 @@ import orjson
 from schemas.packs.epcis import event as ev
 from schemas.packs.epcis.event import Event
 from schemas.packs.epcis.json_document import latest
+from schemas.packs.epcis.older import to_1_2
 from schemas.packs.epcis.party import NOBODY, of_event
-from schemas.packs.epcis.xml_models import EVENTS, OTHER, SBDH, VERSIONS, Model
+from schemas.packs.epcis.xml_models import EVENTS, LISTED, LOCAL, OTHER, SBDH, VERSIONS, Model, Particle
 
-_MODELS = VERSIONS["2.0"]
+_LATER = frozenset({"extension", "baseExtension"})
+"""Elements in which 1.2 holds what later versions added."""
+_STANDARD = frozenset({"type", *(particle.name for model in VERSIONS["1.2"].values() for particle in model.children)})
 _TEXT = "#text"
 _NO_NAME = re.compile(r"^(?![^\W\d])|[^\w.\-]")
 """What an XML name cannot begin with or hold."""
@@ -24,26 +29,36 @@ _PREFIXES = {"urn:epcglobal:cbv:mda": "cbvmda", "http://www.w3.org/2000/01/rdf-s
 
 
 def xml_document(payloads: Sequence[bytes], name: str) -> bytes:
-    """An EPCISDocument of records' payloads in their order, dated like that of `json_document`.
+    """An EPCISDocument 2.0 of records' payloads in their order, dated like that of `json_document`.
 
     Its header (SBDH) names the batch, and the sender and receiver of its events where all have the same ones; where
     they have not, there is none.
     """
+    return _document([orjson.loads(payload) for payload in payloads], name, "2.0")
+
+
+def xml_document_1_2(payloads: Sequence[bytes], name: str) -> bytes:
+    """The same in EPCIS 1.2, without what that cannot say. Raises ValueError for an event that it cannot say at all;
+    `older.check_1_2` tells beforehand."""
     records = [orjson.loads(payload) for payload in payloads]
+    return _document([{**record, "event": to_1_2(record["event"])} for record in records], name, "1.2")
+
+
+def _document(records: Sequence[Mapping[str, Any]], name: str, version: str) -> bytes:
     events = [record["event"] for record in records]
-    writer = _Writer()
+    writer = _Writer(version)
     listed = "".join(map(writer.event, events))
     created = latest(events)
     declared = "".join(f" xmlns:{prefix}={quoteattr(uri)}" for uri, prefix in writer.prefixes.items())
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f'<epcis:EPCISDocument xmlns:epcis="urn:epcglobal:epcis:xsd:2"{declared} schemaVersion="2.0" '
-        f'creationDate="{created}">{_header(records, name, created)}'
+        f'<epcis:EPCISDocument xmlns:epcis="urn:epcglobal:epcis:xsd:{version[0]}"{declared} schemaVersion="{version}" '
+        f'creationDate="{created}">{_header(records, name, created, version)}'
         f"<EPCISBody><EventList>{listed}</EventList></EPCISBody></epcis:EPCISDocument>"
     ).encode()
 
 
-def _header(records: Sequence[Mapping[str, Any]], name: str, created: str) -> str:
+def _header(records: Sequence[Mapping[str, Any]], name: str, created: str, version: str) -> str:
     senders = {record.get("sender") or of_event(record["event"], "source") for record in records}
     receivers = {record.get("receiver") or of_event(record["event"], "destination") for record in records}
     if len(senders) > 1 or len(receivers) > 1 or NOBODY in senders | receivers:
@@ -55,7 +70,7 @@ def _header(records: Sequence[Mapping[str, Any]], name: str, created: str) -> st
     return (
         f'<EPCISHeader><sbdh:StandardBusinessDocumentHeader xmlns:sbdh="{SBDH}"><sbdh:HeaderVersion>1.0'
         f"</sbdh:HeaderVersion>{parties}<sbdh:DocumentIdentification><sbdh:Standard>EPCglobal</sbdh:Standard>"
-        f"<sbdh:TypeVersion>2.0</sbdh:TypeVersion><sbdh:InstanceIdentifier>{name}</sbdh:InstanceIdentifier>"
+        f"<sbdh:TypeVersion>{version}</sbdh:TypeVersion><sbdh:InstanceIdentifier>{name}</sbdh:InstanceIdentifier>"
         f"<sbdh:Type>Events</sbdh:Type><sbdh:CreationDateAndTime>{created}</sbdh:CreationDateAndTime>"
         "</sbdh:DocumentIdentification></sbdh:StandardBusinessDocumentHeader></EPCISHeader>"
     )
@@ -64,53 +79,70 @@ def _header(records: Sequence[Mapping[str, Any]], name: str, created: str) -> st
 class _Writer:
     """Writes parts of events, and numbers the namespaces of fields of one's own as it meets them."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: str) -> None:
         self.prefixes: dict[str, str] = {}
+        self._models, self._listed, self._old = VERSIONS[version], LISTED[version], version == "1.2"
 
     def event(self, event: Event) -> str:
         """An event. One of a type that is not the standard's is an element of its own, as the XSD has it."""
         kind = event["type"]
-        if kind not in EVENTS:
+        if kind not in EVENTS | self._listed:
             return self._element(kind, {name: part for name, part in event.items() if name != "type"})
-        return f"<{kind}>{self.fields(event, _MODELS[kind])}</{kind}>"
+        written = f"<{kind}>{self.fields(event, self._models[kind])}</{kind}>"
+        return written if kind in self._listed else f"<extension>{written}</extension>"
 
     def fields(self, part: Event, model: Model) -> str:
-        """What a part holds, in the order of its model; fields of one's own last."""
+        """What a part holds, in the order of its model."""
         known = {"type", *(particle.name for particle in model.children)}
-        return "".join(
-            self._own(part, known)
-            if particle.name == OTHER
-            else self._field(particle.name, particle.type, part[particle.name])
-            for particle in model.children
-            if particle.name == OTHER or particle.name in part
-        )
+        return "".join(self._particle(part, particle, known) for particle in model.children)
+
+    def _particle(self, part: Event, particle: Particle, known: Container[str]) -> str:
+        name, kind = particle.name, particle.type
+        if self._old and name in _LATER:
+            inside = self._later(part, self._models[kind], name)
+            return f"<{name}>{inside}</{name}>" if inside else ""
+        if self._old and name in (OTHER, LOCAL):
+            named = {key: part[key] for key in part if (key[:1] == "{" or ":" in key) == (name == OTHER)}
+            return self._own(named, _STANDARD)
+        if name == OTHER:
+            return self._own(part, known)
+        if name in part:
+            return self._field(name, kind, part[name])
+        return f"<{name}/>" if kind == "EPCList" and particle.least else ""
+
+    def _later(self, part: Event, model: Model, name: str) -> str:
+        """What 1.2 holds in an `extension`: fields without a namespace stand in the innermost, of the event alone."""
+        if name == "extension":
+            return self.fields(part, model)
+        return "".join(self._particle(part, one, ()) for one in model.children if one.name not in _LATER)
 
     def _field(self, name: str, kind: str, part: Any) -> str:
         if kind == "EPCList":
-            inside = _texts("epc", part)
+            inside = self._texts("epc", part)
         elif kind == "QuantityList":
             inside = "".join(
-                f"<quantityElement>{self.fields(one, _MODELS['QuantityElement'])}</quantityElement>" for one in part
+                f"<quantityElement>{self.fields(one, self._models['QuantityElement'])}</quantityElement>"
+                for one in part
             )
         elif name in ev.PAIR_LISTS:
             inside = "".join(self._pair(one, name) for one in part)
         elif name == "persistentDisposition":
-            inside = "".join(_texts(key, part.get(key, ()), name) for key in ("unset", "set"))
+            inside = "".join(self._texts(key, part.get(key, ()), name) for key in ("unset", "set"))
         elif kind == "CorrectiveIDs":
-            inside = _texts("correctiveEventID", part)
+            inside = self._texts("correctiveEventID", part)
         elif name == "sensorElementList":
             inside = "".join(f"<sensorElement>{''.join(self._sensor(one))}</sensorElement>" for one in part)
         elif name == "certificationInfo":
-            return _texts(name, part)
+            return self._texts(name, part)
         elif isinstance(part, dict):
-            inside = self.fields(part, _MODELS[kind])
+            inside = self.fields(part, self._models[kind])
         else:
-            return _texts(name, part if isinstance(part, list) else [part])
+            return self._texts(name, part if isinstance(part, list) else [part])
         return f"<{name}>{inside}</{name}>"
 
     def _pair(self, pair: Event, within: str) -> str:
         name = ev.PAIR_LISTS[within][0]
-        kind = f" type={quoteattr(_value('type', pair['type'], within))}" if "type" in pair else ""
+        kind = f" type={quoteattr(self._value('type', pair['type'], within))}" if "type" in pair else ""
         return f"<{name}{kind}>{escape(pair.get(name, ''))}</{name}>"
 
     def _sensor(self, element: Event) -> Iterator[str]:
@@ -124,7 +156,7 @@ class _Writer:
         """An element of attributes. A field of one's own with parts has no place there but as JSON."""
         found = f"<{name}"
         for key, one in part.items():
-            text = _value(key, one, name) if isinstance(one, str) else orjson.dumps(one).decode()
+            text = self._value(key, one, name) if isinstance(one, str) else orjson.dumps(one).decode()
             found += f" {self._name(key)}={quoteattr(text)}"
         return found + "/>"
 
@@ -152,11 +184,11 @@ class _Writer:
             self.prefixes[namespace] = _PREFIXES.get(namespace, f"ext{len(self.prefixes) + 1}")
         return f"{self.prefixes[namespace]}:{local}"
 
+    def _texts(self, name: str, items: Iterable[str], within: str = "") -> str:
+        return "".join(f"<{name}>{escape(self._value(name, one, within))}</{name}>" for one in items)
 
-def _texts(name: str, items: Iterable[str], within: str = "") -> str:
-    return "".join(f"<{name}>{escape(_value(name, one, within))}</{name}>" for one in items)
-
-
-def _value(name: str, text: str, within: str = "") -> str:
-    vocabulary = ev.vocabulary_of(name, within)
-    return text if vocabulary is None else vocabulary.full(text)
+    def _value(self, name: str, text: str, within: str = "") -> str:
+        vocabulary = ev.vocabulary_of(name, within)
+        if vocabulary is None:
+            return text
+        return vocabulary.full_urn(text) if self._old else vocabulary.full(text)

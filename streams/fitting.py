@@ -19,7 +19,7 @@ class Fitting:
     def __init__(self, pipeline: Pipeline, pack: str) -> None:
         forms = {name: getattr(partner, "body", None) for name, partner in pipeline.partners.items()}
         checks = document_checks(pack) if DOCUMENT_FORMS.intersection(forms.values()) else {}
-        self._checks = {name: checks[form] for name, form in forms.items() if form in checks}
+        self._checks = {name: checks[form] for name, form in forms.items() if form is not None and form in checks}
         self._partner_of = pipeline.partner_of
 
     def __bool__(self) -> bool:

@@ -21,7 +21,7 @@ from streams.runtime.restore import Reader, refuse
 from streams.runtime.transaction import Transactor, offsets_of
 from streams.runtime.watchdog import Watchdog
 from streams.stage import Message, Output, TableStore
-from topology.model import ANY_NAMES, Pipeline
+from topology.model import EVENT_TOPICS, Pipeline
 
 INPUTS = {"validate": "raw", "batch": "validated", "dispatch": "batched"}
 SLICE = 2_000
@@ -57,7 +57,7 @@ class KafkaLog:
         self._settings = client_settings(bootstrap, pipeline, stage, slot, thread, overrides or {})
         self._pipeline, self._stage = pipeline, stage
         self._input = pipeline.topic(INPUTS[stage])
-        self._topics = {short: pipeline.topic(short) for short in ("raw", *ANY_NAMES)}
+        self._topics = {short: pipeline.topic(short) for short in ("raw", *EVENT_TOPICS, *pipeline.tables)}
         self._delete_retention: dict[str, float] = {}
         self._closed = False
         self._leaving = False

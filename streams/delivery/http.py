@@ -13,12 +13,15 @@ import io
 import os
 import ssl
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -35,6 +38,29 @@ MAX_ANSWER = 64 * 1024
 MAX_RECORD_ANSWER = 1024
 """Bytes beyond it for each record, where the partner answers for each one, up to MAX_ANSWERS in all."""
 MAX_ANSWERS = 8 * 2**20
+
+
+class Connector(aiohttp.TCPConnector):
+    """Uses no connection again on which something came that nobody had asked for: a second answer to the last request,
+    or the 408 of a proxy that waited for another one. It would be taken for the answer to the next batch (law 4).
+    aiohttp looks for such bytes when a connection comes back, and not when it is taken out again."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit=limit)
+        self._used: weakref.WeakSet[object] = weakref.WeakSet()
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol = connection.protocol
+            if protocol is None or protocol not in self._used or not protocol.should_close:
+                break
+            connection.close()
+        if protocol is not None:
+            self._used.add(protocol)
+        return connection
 
 
 class HttpSink:
@@ -153,7 +179,7 @@ class HttpSink:
         trace.on_request_headers_sent.append(request_begins)
         partner = self._partner
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=partner.connections),
+            connector=Connector(partner.connections),
             timeout=aiohttp.ClientTimeout(
                 total=partner.timeout, sock_connect=partner.connect_timeout, sock_read=partner.read_timeout
             ),

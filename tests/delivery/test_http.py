@@ -7,6 +7,7 @@ import base64
 import gc
 import gzip
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -365,6 +366,47 @@ def test_one_connection_serves_a_row_of_batches(partner: Server) -> None:
     outcomes = deliver(http(partner.url, connections=1), *(envelope(batch=n) for n in range(20)))
     assert {outcome.kind for outcome in outcomes} == {Kind.DELIVERED}
     assert len({entry["peer"] for entry in partner.partner.attempts}) == 1
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"],
+    ids=["a second answer", "408 to a connection that idles"],
+)
+def test_what_came_unasked_is_not_taken_for_the_answer_to_the_next_batch(stray: bytes) -> None:
+    async def work() -> None:
+        requests, idle, said = 0, asyncio.Event(), asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal requests
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                while True:
+                    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                    await reader.readexactly(int(head.lower().partition("content-length: ")[2].split()[0]))
+                    requests += 1
+                    body = b'{"request": %d}' % requests
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+                    if requests == 1:
+                        await idle.wait()
+                        writer.write(stray)
+                        await writer.drain()
+                        said.set()
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        sink = HttpSink("p", http(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"))
+        first = await sink.send(envelope(batch=1))
+        idle.set()
+        await said.wait()
+        for _ in range(100):  # it is in the socket; now the client's side reads it
+            await asyncio.sleep(0)
+        second = await sink.send(envelope(batch=2))
+        assert (first.answer, second.answer) == ('200 OK: {"request": 1}', '200 OK: {"request": 2}')
+        await sink.close()
+        server.close()
+        await server.wait_closed()
+
+    run(work())
 
 
 def test_closing_twice_and_a_broken_answer_leave_no_socket_open(partner: Server) -> None:

@@ -25,6 +25,9 @@ KEPT = 4096
 """Bytes of an answer's body that are kept with the attempt."""
 DEFAULT_PAUSE = 5.0
 """Seconds to pause after a 429 that does not say how long."""
+MIN_PAUSE = 1.0
+"""Seconds to pause at least, whatever it says: no attempt is used up, so one that says 0, or a date that is past
+because its clock is behind ours, would be asked again at once and without end."""
 MAX_PAUSE = 3600.0
 """Seconds a partner can pause us at most; then it is asked again."""
 
@@ -105,7 +108,7 @@ def _judge(
     if status in (429, 503):
         pause = retry_after(answer.headers.get("retry-after"), now)
         if pause is not None or status == 429:
-            return Outcome(OutcomeKind.PAUSED, text, DEFAULT_PAUSE if pause is None else pause)
+            return Outcome(OutcomeKind.PAUSED, text, DEFAULT_PAUSE if pause is None else max(pause, MIN_PAUSE))
     if status in (401, 403):
         return Outcome(OutcomeKind.STOPPED, text)
     if status == 413:

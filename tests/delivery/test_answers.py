@@ -183,6 +183,14 @@ def test_a_pause_lasts_as_long_as_the_partner_says() -> None:
     assert judge(answer(429), {SENT}, NOW).retry_after == DEFAULT_PAUSE
 
 
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("said", ["0", "0.001", formatdate(NOW - 30, usegmt=True)], ids=["0", "a moment", "the past"])
+def test_a_partner_that_asks_for_no_pause_is_not_asked_again_without_end(status: int, said: str) -> None:
+    """No attempt is used up by it, so nothing else would end it. A date is past where its clock is behind ours."""
+    outcome = judge(answer(status, b"", {"retry-after": said}), {SENT}, NOW)
+    assert (outcome.kind, outcome.retry_after) == (Kind.PAUSED, answers.MIN_PAUSE)
+
+
 def test_no_answer_is_a_known_failure_only_if_no_byte_was_sent() -> None:
     error = ConnectionResetError("connection reset by peer")
     assert answers.fault(error, sent=False).kind is Kind.FAILED

@@ -83,9 +83,9 @@ def heard(size: Size, terms: SizeTerms, sent: Sent, outcome: Outcome, now: int) 
         return size, None
     if outcome.kind is OutcomeKind.TOO_LARGE:
         return too_large(size, terms, sent, now)
-    reason: CapReason | None = (
-        "busy" if outcome.kind is OutcomeKind.PAUSED else "slow" if _slow(outcome, terms) else None
-    )
+    # A pause of no time is none of the partner's: our token was old (401), and there is another one.
+    busy = outcome.kind is OutcomeKind.PAUSED and outcome.retry_after != 0
+    reason: CapReason | None = "busy" if busy else "slow" if _slow(outcome, terms) else None
     if reason is not None:
         size = size._replace(calm=0)
         return (size, None) if sent.at < size.at else _to(size, max(terms.least, size.records // 2), now, reason)

@@ -64,6 +64,13 @@ def test_a_429_is_told_with_its_pause_and_growth_when_full_batches_are_taken_aga
     assert told(one) == [(4, "busy"), (7, "well")]
 
 
+def test_a_token_that_was_renewed_while_a_batch_was_out_says_nothing_of_its_size() -> None:
+    one = desk()
+    one.batch("a", size=8, partner="clinic")
+    one.answer("paused", retry_after=0.0)  # as the sink says it after a 401 that another token will mend
+    assert (told(one), cap(one), len(one.sent)) == ([], 8, 2)
+
+
 def test_the_parts_of_a_split_batch_say_nothing_of_the_cap() -> None:
     one = desk()
     one.batch("a", size=8, partner="clinic")

@@ -98,8 +98,8 @@ def heard(size: Size, terms: SizeTerms, sent: Sent, outcome: Outcome, now: int) 
 
 def too_large(size: Size, terms: SizeTerms, sent: Sent, now: int) -> tuple[Size, CapReason | None]:
     """A batch within the cap is more than the partner takes, by its word or by its `max_bytes`."""
-    if sent.count > size.records:
-        return size, None
+    if sent.count > size.records or sent.count <= terms.least < size.records:
+        return size, None  # of as few as it may always have it was their size and not their number
     size = size._replace(calm=0, too_large=sent.count, too_large_at=now)
     return _to(size, max(terms.least, sent.count // 2), now, "too_large")
 

@@ -79,6 +79,14 @@ def test_the_parts_of_a_split_batch_say_nothing_of_the_cap() -> None:
     assert told(one) == [(4, "too_large")]
 
 
+def test_a_few_large_records_say_nothing_of_how_many_there_may_be() -> None:
+    one = desk(adaptive=Adaptive(min_records=2, step=3))
+    for name, size in ("one", 1), ("two", 2):
+        one.batch(name, size, group=name, partner="clinic")
+        one.answer("too_large")
+    assert (told(one), cap(one)) == ([], 8)
+
+
 def test_a_batch_above_max_bytes_counts_as_refused_though_it_is_not_sent() -> None:
     one = desk(max_bytes=1_500)
     one.batch("a", size=8, partner="clinic")

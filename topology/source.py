@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from schemas.settings import Number, Settings, Whole
 from topology.model import Name
 from topology.partner import Auth, HeaderText, Tls
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""No record time is earlier."""
 
 
 class FolderSource(Settings):
@@ -44,7 +49,9 @@ class QuerySource(Settings):
 
     kind: Literal["epcis-query"] = Field(description="the query interface of an EPCIS 2.0 repository")
     pipeline: Name = Field(description="whose raw topic they go to")
-    url: str = Field(pattern=r"^https?://[^?#@]+$", description="of the events, e.g. `https://partner.example/events`")
+    url: str = Field(
+        pattern=r"^https?://[^?#@\s\x00-\x1f\x7f]+$", description="of the events, e.g. `https://partner.example/events`"
+    )
     parameters: dict[str, str] = Field(
         default_factory=dict, description="further parameters of the query, e.g. `EQ_bizStep: shipping`"
     )
@@ -63,11 +70,36 @@ class QuerySource(Settings):
     tls: Tls | None = Field(None, description="certificates, as of an HTTP partner")
     site: HeaderText | None = Field(None, description="`waybill-site` of each submission")
 
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        try:
+            host, _ = urlsplit(url).hostname, urlsplit(url).port
+        except ValueError as wrong:
+            raise ValueError(f"{url!r} is no URL: {wrong}") from wrong
+        if not host:
+            raise ValueError(f"{url!r} names no server")
+        return url
+
+    @field_validator("since")
+    @classmethod
+    def _moment(cls, since: str | None) -> str | None:
+        if since is not None and not _is_moment(since):
+            raise ValueError(f"{since!r} is no time since 1970; allowed: e.g. 2026-01-31T00:00:00Z")
+        return since
+
     @model_validator(mode="after")
     def _own(self) -> QuerySource:
         if taken := sorted({"GE_recordTime", "perPage", "nextPageToken", "orderBy"} & self.parameters.keys()):
             raise ValueError(f"{', '.join(taken)} is set by the source itself; allowed: other parameters")
         return self
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text) >= EPOCH
+    except ValueError:
+        return False
 
 
 Source = FolderSource | QuerySource

@@ -223,6 +223,41 @@ def test_credentials_go_to_no_other_server(target: str) -> None:
         next_page(f'<{target}>; rel="next"', URL)
 
 
+@pytest.mark.parametrize("target", ["mailto:x", "file:///etc/passwd", "javascript:1", "https://partner.example:99999/"])
+def test_a_next_page_that_is_no_address_is_told(target: str) -> None:
+    with pytest.raises(Unreadable, match="no URL"):
+        next_page(f'<{target}>; rel="next"', URL)
+
+
+def test_an_event_nested_without_end_is_taken_like_any_other() -> None:
+    """It is for the pack to refuse it: the other events of its page must not wait for it."""
+    deep = b'{"a":' * 400 + b"1" + b"}" * 400
+    body = b'{"epcisBody":{"eventList":[{"recordTime":"2026-03-01T10:00:00Z"},%s]}}'
+    assert read_page(body % deep).events == 2
+    assert read_page(body % deep).digest != read_page(body % b"{}").digest
+
+
+def test_a_record_time_before_there_were_any_is_none() -> None:
+    """The next round would ask from before the first year."""
+    assert read_page(document([{"eventID": "e0", "recordTime": "0001-01-01T00:00:00Z"}])).newest is None
+
+
+@pytest.mark.parametrize(
+    "since", ["2026-13-45T99:99Z", "2026-01-01T00:00:00.1.2Z", "2026-01-01T10:00:00+99:99", "0001-01-01T00:00:00Z"]
+)
+def test_a_first_time_that_does_not_exist_is_no_setting(since: str) -> None:
+    with pytest.raises(ValidationError, match="since"):
+        World(since=since)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1/events", "https://partner.example:99999/events", "http:///events", "http://a b/events"]
+)
+def test_an_address_that_is_none_is_no_setting(url: str) -> None:
+    with pytest.raises(ValidationError, match="url"):
+        World(url=url)
+
+
 def test_parameters_of_the_source_itself_cannot_be_set() -> None:
     with pytest.raises(ValidationError, match="GE_recordTime"):
         World(parameters={"GE_recordTime": at(1)})

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import orjson
 from yarl import URL
 
+from topology.source import EPOCH
+
 LINK = re.compile(r"<([^<>]*)>((?:\s*;\s*[^,;<>\"]+(?:\"[^\"]*\")?)*)")
 NEXT = re.compile(r";\s*rel\s*=\s*(\"[^\"]*\bnext\b[^\"]*\"|next\b)", re.IGNORECASE)
 
@@ -28,7 +30,8 @@ class Page(NamedTuple):
     newest: datetime | None
     """The latest `recordTime` among them; None where none has one."""
     digest: str
-    """Of the events alone: the document around them says when it was made."""
+    """Of the events alone: the document around them says when it was made. Of the whole page where its events are
+    nested deeper than can be written."""
 
 
 def read_page(body: bytes) -> Page:
@@ -41,8 +44,7 @@ def read_page(body: bytes) -> Page:
     if events is None:
         raise Unreadable("no EPCISQueryDocument: there is no epcisBody.queryResults.resultsBody.eventList")
     times = [at for event in events if isinstance(event, dict) and (at := _time(event.get("recordTime"))) is not None]
-    digest = sha256(orjson.dumps(events, option=orjson.OPT_SORT_KEYS)).hexdigest()
-    return Page(len(events), max(times, default=None), digest)
+    return Page(len(events), max(times, default=None), sha256(_told(events, body)).hexdigest())
 
 
 def next_page(links: str | None, base: str) -> str | None:
@@ -52,10 +54,11 @@ def next_page(links: str | None, base: str) -> str | None:
         if NEXT.search(parameters):
             try:
                 found = URL(base).join(URL(target, encoded=True))
+                server = str(found.origin())
             except ValueError:
                 raise Unreadable(f"the next page {target[:80]!r} is no URL") from None
-            if found.origin() != URL(base).origin():
-                raise Unreadable(f"the next page is on another server, {found.origin()}")
+            if server != str(URL(base).origin()):
+                raise Unreadable(f"the next page is on another server, {server}")
             return str(found)
     return None
 
@@ -68,9 +71,17 @@ def _events(document: Any) -> list[Any] | None:
     return events if isinstance(events, list) else None
 
 
+def _told(events: list[Any], body: bytes) -> bytes:
+    try:
+        return orjson.dumps(events, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        return body
+
+
 def _time(text: Any) -> datetime | None:
+    """Of a record time; one before 1970 is none: nothing was recorded then, and no question could begin before it."""
     try:
         at = datetime.fromisoformat(text) if isinstance(text, str) else None
-        return None if at is None or at.tzinfo is None else at.astimezone(UTC)
+        return None if at is None or at.tzinfo is None or at < EPOCH else at.astimezone(UTC)
     except (ValueError, OverflowError):
         return None

@@ -195,6 +195,25 @@ def test_others_may_know_what_a_document_only_names() -> None:
     assert not {code for code in told if code.startswith("ITEM")}
 
 
+def test_what_lies_in_many_containers_is_looked_into_once() -> None:
+    """Or a document of a few megabytes would ask for thousands of millions of steps."""
+    cases = [f"urn:epc:id:sscc:030001.{number:011d}" for number in range(50)]
+    asked: list[str] = []
+
+    class Shared:
+        def product(self, name: str) -> Product | None:
+            return None
+
+        def children(self, name: str) -> tuple[str, ...]:
+            asked.append(name)
+            return (SSCC,) if name[:3] == "00/" and name != SSCC else tuple(NAMES) if name == SSCC else ()
+
+    event = {"eventTime": "2026-03-02T08:30:00.000Z", "epcList": [*cases, CASE]}
+    found = [finding.code for finding in check_shipment(event, Transaction(), [Shared()])]
+    assert len(asked) == len(set(asked)) == len(cases) + 1 + len(NAMES)
+    assert found.count("ITEM_WITHOUT_COMMISSIONING") == len(NAMES)
+
+
 def test_a_document_that_mentions_too_many_items_is_refused_as_a_whole() -> None:
     (found,) = outcomes(GOOD, by=dscsa(max_file_items=4))
     assert codes_of(found) == ["TOO_MANY_ITEMS"]
@@ -202,6 +221,23 @@ def test_a_document_that_mentions_too_many_items_is_refused_as_a_whole() -> None
     again = changed_by(lambda made: events(made).append({**events(made)[2], "eventTime": "2026-03-02T09:00:00Z"}))
     (found,) = outcomes(again, by=dscsa(max_file_items=5))
     assert codes_of(found) == ["TOO_MANY_ITEMS"], "two shipments of three each"
+
+
+@pytest.mark.parametrize("children", [[], ["urn:epc:id:sgtin:030001.0012345.9"]])
+def test_what_has_to_be_read_for_each_shipment_counts_too(children: list[str]) -> None:
+    """A container packed and unpacked without end, and shipped as often: each shipment would read all of it."""
+
+    def change(document: Document) -> None:
+        _, packing, shipping = events(document)
+        emptied = {name: value for name, value in packing.items() if name != "childEPCs"}
+        emptied |= {"action": "DELETE"} | ({"childEPCs": children} if children else {})
+        changes = [emptied | {"eventTime": f"2026-03-02T08:{minute}:00Z"} for minute in range(11, 31)]
+        ships = [shipping | {"eventTime": f"2026-03-02T08:{minute}:00Z"} for minute in range(31, 41)]
+        events(document)[2:] = [*changes, *ships]
+
+    found = outcomes(changed_by(change), by=dscsa(max_file_items=100))
+    assert [codes_of(one) for one in found] == [["TOO_MANY_ITEMS"]]
+    assert len(outcomes(changed_by(change), by=dscsa(max_file_items=1000))) == 32
 
 
 def test_containers_in_a_circle_end() -> None:

@@ -42,8 +42,10 @@ def check_shipment(event: Event, transaction: Transaction, known: Sequence[Known
     yield from _statement(transaction)
     yield from _owners(event, transaction)
     gtins: set[str] = set()
+    seen: set[str] = set()
     for path, text in shipped(event):
-        yield from _contents(path, item_name(text), (transaction, *known), gtins)
+        if (name := item_name(text)) not in seen:
+            yield from _contents(path, name, (transaction, *known), gtins, seen)
     for gtin in sorted(gtins):
         yield from _trade_item(gtin, transaction.trade_items.get(gtin))
 
@@ -76,10 +78,11 @@ def _owners(event: Event, transaction: Transaction) -> Iterator[Finding]:
             yield Finding(codes.PARTY_DATA_MISSING, path, message)
 
 
-def _contents(path: str, first: str, known: Sequence[Known], gtins: set[str]) -> Iterator[Finding]:
+def _contents(path: str, first: str, known: Sequence[Known], gtins: set[str], seen: set[str]) -> Iterator[Finding]:
     """581(14), 582(g)(1)(B): whether all in a container is known down to items with their product identifier. Adds
-    the GTINs met."""
-    names, seen = [first], {first}
+    the GTINs met. `seen`: names that this shipment has led to, each looked into once: containers may share theirs."""
+    names = [first]
+    seen.add(first)
     while names:
         name = names.pop()
         if inside := next((found for one in known if (found := one.children(name))), ()):

@@ -123,10 +123,16 @@ class InFile:
                 break
             if action == "ADD":
                 inside |= dict.fromkeys(names)
+            elif names:
+                for one in names:
+                    inside.pop(one, None)
             else:
-                gone = set(names or inside)  # nobody named: all of them (EPCIS 2.0, 7.4.3)
-                inside = {one: None for one in inside if one not in gone}
+                inside.clear()  # nobody named: all of them (EPCIS 2.0, 7.4.3)
         return tuple(inside)
+
+    def mentions(self, name: str) -> int:
+        """How many items and events there are in what was said of one: all of it is read to know it at a moment."""
+        return len(self._products.get(name, ())) + sum(1 + len(names) for *_, names in self._contents.get(name, ()))
 
 
 def product_of(event: Event) -> Product:

@@ -36,8 +36,10 @@ def gather(around: Around, data: bytes, places: Places, read: Read, options: Opt
     shipments: list[Event] = []
     events.learn(_accepted(data, places, read, options.max_event_bytes, shipments))
     facts = FileFacts(around, events)
-    for number, _ in enumerate(item for shipment in shipments for item in facts.reached(shipment)):
-        if number >= options.max_file_items:
+    left = options.max_file_items
+    for cost in (one for shipment in shipments for one in facts.cost(shipment)):
+        left -= cost
+        if left < 0:
             raise TooMany
     return facts
 

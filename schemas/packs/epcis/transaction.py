@@ -131,6 +131,11 @@ class FileFacts:
             seen.update(fresh)
             names += fresh
 
+    def cost(self, event: Event) -> Iterator[int]:
+        """For each that a shipment holds 1, and more where much was said of it that is no longer so."""
+        for name, inside in self.reached(event):
+            yield max(1, self._events.mentions(name) - len(inside) - 1)
+
     def about(self, event: Event) -> Transaction:
         """What concerns the shipment that an event tells of, as it stood at the event's time."""
         moment = event["eventTime"]

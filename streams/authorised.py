@@ -2,8 +2,8 @@
 
 Pure: no Kafka, no clock. A record is judged by the rows that the log held before it took the record in, so the answer
 is the same whenever it is asked for: on a rebuild, on another worker, in a run from the beginning. A row is a message
-of its own and none is ever overwritten (its key carries a version); the last one of a GLN, in the order of the log, is
-in force. Only a command writes rows.
+of its own and none is ever overwritten (its key carries version and digest); the last one of a GLN, in the order of
+the log, is in force. Only a command writes rows.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from schemas.codec import Codec, WireError
@@ -50,8 +51,9 @@ class TradingPartner(NamedTuple):
 
 
 def key(row: TradingPartner) -> bytes:
-    """Of the row's message."""
-    return f"{TRADING_PARTNER}/{row.gln}/{row.version}".encode()
+    """Of the row's message. No two rows share one, also not those that two operators wrote at once as the same version:
+    compaction would keep one of them alone."""
+    return f"{TRADING_PARTNER}/{row.gln}/{row.version}/{sha256(repr(tuple(row)).encode()).hexdigest()[:16]}".encode()
 
 
 def encode(codec: Codec, row: TradingPartner) -> bytes:

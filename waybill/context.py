@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -129,6 +130,16 @@ def pipeline_and_id(words: list[str], option: str | None) -> tuple[str | None, s
     if option not in (None, named):
         raise Fault(f"two pipelines are named, {named!r} and --pipeline {option!r}; allowed: one")
     return named, words[-1]
+
+
+def who(given: str | None) -> str:
+    """Who gives an order: as said, else the user of this machine. Raises Fault where the machine does not know."""
+    if given:
+        return given
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as unknown:  # a container's user without an entry in passwd
+        raise Fault("this machine has no name for its user: say who orders it with --by NAME") from unknown
 
 
 def client_settings(brokers: str, **more: Any) -> dict[str, Any]:

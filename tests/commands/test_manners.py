@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from tests.commands.conftest import Cli
+from waybill.context import who
 from waybill.main import NOUNS
+from waybill.output import Fault
 
 READING = (
     b'{"sensor_id":"FRIDGE-01","timestamp_utc":"2026-03-02T00:00:00Z","temperature":4.5,"unit":"C","zone_id":"A1"}'
@@ -95,3 +99,15 @@ def test_a_file_name_that_is_no_utf8_is_shown_and_read(cli: Cli, tmp_path: Path)
     (row,) = ran.rows
     assert row["outcome"] == "valid"
     assert row["file"].endswith("r\\xff.json")
+
+
+def test_an_order_from_a_user_without_a_name_asks_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may run under a uid that is in no passwd."""
+
+    def unknown() -> NoReturn:
+        raise KeyError("getpwuid(): uid not found: 4711")
+
+    monkeypatch.setattr(getpass, "getuser", unknown)
+    assert who("qa@example.org") == "qa@example.org"
+    with pytest.raises(Fault, match="--by"):
+        who(None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import getpass
 import time
 from datetime import date
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from waybill.context import Brokers, Json, find_brokers
+from waybill.context import Brokers, Json, find_brokers, who
 from waybill.control_topic import write_control
 from waybill.output import Code, Fault, count, emit, finish, line, say, utc
 from waybill.tables import table
@@ -190,7 +189,7 @@ def _write(
         before = partners.newest(row.gln)
         if row != before:
             version = before.version + 1 if before else 1
-            changed.append(row._replace(version=version, actor=by or getpass.getuser(), reason=reason, at=now))
+            changed.append(row._replace(version=version, actor=who(by), reason=reason, at=now))
     write_control(brokers, [(key(row), encode(codec, row)) for row in changed], "`waybill master ls`")
     for row in changed:
         if json:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from waybill.context import Brokers, Folder, Json, MaybePipeline, find_brokers, load_some
+from waybill.context import Brokers, Folder, Json, MaybePipeline, find_brokers, load_some, who
 from waybill.context import pipeline_and_id as pipeline_and_partner
 from waybill.control_topic import write_control
 from waybill.output import Code, Fault, count, emit, finish, line, safe, say
@@ -117,7 +116,7 @@ def _order(
             if (before is not None and before.paused) == paused:
                 _tell(pipeline, partner, paused, before, False, json)
                 continue
-            given = _new_order(pipeline, partner, paused, before, by or getpass.getuser(), reason)
+            given = _new_order(pipeline, partner, paused, before, who(by), reason)
             give(reader, given)
             _tell(pipeline, partner, paused, given, True, json)
     finish(Code.FINE)

@@ -347,6 +347,12 @@ class PostgresPartner(Settings):
     rate: Rate | None = Field(None, description="attempts per time (RTY-09); none: as many as there are")
 
 
+def one_way_in(private_key: str | None, password: Secret | None) -> None:
+    """Raises RulesBroken where there are two ways into an SFTP server, or none."""
+    if (private_key is None) == (password is None):
+        raise RulesBroken([(("private_key",), "either private_key or password must be there")])
+
+
 class SftpPartner(Settings):
     """A folder of an SFTP server that takes one batch as one file."""
 
@@ -369,8 +375,7 @@ class SftpPartner(Settings):
 
     @model_validator(mode="after")
     def _way_in(self) -> SftpPartner:
-        if (self.private_key is None) == (self.password is None):
-            raise RulesBroken([(("private_key",), "either private_key or password must be there")])
+        one_way_in(self.private_key, self.password)
         return self
 
 

@@ -11,18 +11,16 @@ from pydantic import Field, field_validator, model_validator
 
 from schemas.settings import Number, Settings, Whole
 from topology.model import Name
-from topology.partner import Auth, HeaderText, Tls
+from topology.partner import Auth, HeaderText, Secret, Tls, one_way_in
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """No record time is earlier."""
 
 
-class FolderSource(Settings):
-    """A folder of this machine into which files are dropped; each is one submission."""
+class DropSettings(Settings):
+    """What is said of files that are dropped, wherever they lie."""
 
-    kind: Literal["folder"] = Field(description="a folder of this machine")
     pipeline: Name = Field(description="whose raw topic they go to")
-    path: str = Field(min_length=1, description="the folder; `done` and `refused` are made inside it")
     pattern: str = Field(
         "*",
         min_length=1,
@@ -37,11 +35,58 @@ class FolderSource(Settings):
     )
     settle: Number = Field(10.0, gt=0, le=86_400, description="seconds, for `settled`")
     marker: str = Field(".done", pattern=r"^[A-Za-z0-9._-]+$", description="end of a marker's name, for `marker`")
+    after: Literal["move", "leave"] = Field(
+        "move",
+        description="what becomes of a file that is published: `move` into `done`, or into `refused` if it is too "
+        "large; `leave` where we have no right to: it lies until others take it away",
+    )
     interval: Number = Field(2.0, gt=0, le=86_400, description="seconds between two looks into the folder")
     content_type: HeaderText | None = Field(
         None, pattern=r"^[^/ ]+/[^/ ]+", description="of the files; none: the pack sniffs"
     )
     site: HeaderText | None = Field(None, description="`waybill-site` of each submission, for the pack's `sources`")
+
+
+class FolderSource(DropSettings):
+    """A folder of this machine into which files are dropped; each is one submission."""
+
+    kind: Literal["folder"] = Field(description="a folder of this machine")
+    path: str = Field(min_length=1, description="the folder; `done` and `refused` are made inside it")
+
+    @property
+    def place(self) -> str:
+        """What the folder is called to a person."""
+        return self.path
+
+
+class SftpSource(DropSettings):
+    """A folder of an SFTP server into which files are dropped; each is one submission."""
+
+    kind: Literal["sftp"] = Field(description="a folder of an SFTP server")
+    url: str = Field(
+        pattern=r"^sftp://[^@/:]+@(\[[0-9A-Fa-f:.]+\]|[^@/:\[\]]+)(:[0-9]{1,5})?(/[^?#]*)?$",
+        description="sftp://user@host:port/folder, without a password; `done` and `refused` are made inside it",
+    )
+    known_hosts: str = Field(min_length=1, description="file with the server's key, as ssh keeps it")
+    private_key: str | None = Field(None, description="file with the key to log in with")
+    password: Secret | None = Field(None, description="in place of a key")
+    interval: Number = Field(30.0, gt=0, le=86_400, description="seconds between two looks into the folder")
+    timeout: Number = Field(60.0, gt=0, le=3600, description="seconds for one listing, one file, one move")
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        return _address_checked(url)
+
+    @model_validator(mode="after")
+    def _way_in(self) -> SftpSource:
+        one_way_in(self.private_key, self.password)
+        return self
+
+    @property
+    def place(self) -> str:
+        """What the folder is called to a person."""
+        return self.url
 
 
 class QuerySource(Settings):
@@ -73,13 +118,7 @@ class QuerySource(Settings):
     @field_validator("url")
     @classmethod
     def _address(cls, url: str) -> str:
-        try:
-            host, _ = urlsplit(url).hostname, urlsplit(url).port
-        except ValueError as wrong:
-            raise ValueError(f"{url!r} is no URL: {wrong}") from wrong
-        if not host:
-            raise ValueError(f"{url!r} names no server")
-        return url
+        return _address_checked(url)
 
     @field_validator("since")
     @classmethod
@@ -95,6 +134,16 @@ class QuerySource(Settings):
         return self
 
 
+def _address_checked(url: str) -> str:
+    try:
+        host, _ = urlsplit(url).hostname, urlsplit(url).port
+    except ValueError as wrong:
+        raise ValueError(f"{url!r} is no URL: {wrong}") from wrong
+    if not host:
+        raise ValueError(f"{url!r} names no server")
+    return url
+
+
 def _is_moment(text: str) -> bool:
     try:
         return datetime.fromisoformat(text) >= EPOCH
@@ -102,5 +151,6 @@ def _is_moment(text: str) -> bool:
         return False
 
 
-Source = FolderSource | QuerySource
-SOURCE_KINDS: Mapping[str, type[Source]] = {"folder": FolderSource, "epcis-query": QuerySource}
+FileSource = FolderSource | SftpSource
+Source = FileSource | QuerySource
+SOURCE_KINDS: Mapping[str, type[Source]] = {"folder": FolderSource, "sftp": SftpSource, "epcis-query": QuerySource}

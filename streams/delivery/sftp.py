@@ -1,4 +1,4 @@
-"""Owns one SSH connection to one SFTP folder: a file is written beside its place and renamed into it, create-only.
+"""Owns how a batch gets into one SFTP folder: a file is written beside its place and renamed into it, create-only.
 
 SFTP's own rename never overwrites. Until it is asked for nothing has taken effect: a reader sees a file whole or not at
 all, as long as it passes over names that begin with a dot.
@@ -12,32 +12,15 @@ from contextlib import suppress
 from hashlib import sha256
 from types import SimpleNamespace
 from typing import cast
-from urllib.parse import unquote, urlsplit
 
 import asyncssh
 
 from streams.delivery import answers
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
-from streams.delivery.secrets import SecretMissing, Secrets
+from streams.delivery.ssh import GONE, NOT_THERE, OURS, SftpSession
 from topology.partner import SftpPartner
 
-KEEP_ALIVE_SECONDS = 15
-"""An idle connection that a firewall forgot is noticed within a minute."""
 PIECE = 256 * 1024
-NOT_THERE = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath)
-GONE = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection)
-OURS = (
-    asyncssh.PermissionDenied,
-    asyncssh.HostKeyNotVerifiable,
-    asyncssh.KeyExchangeFailed,
-    asyncssh.KeyImportError,
-    asyncssh.SFTPPermissionDenied,
-    asyncssh.SFTPWriteProtect,
-    FileNotFoundError,
-    PermissionError,
-    SecretMissing,
-)
-"""What speaks of our login, keys or rights, and of no batch."""
 
 
 class SftpSink:
@@ -47,15 +30,10 @@ class SftpSink:
         """Opens nothing yet. Raises ValueError for a URL that holds a password."""
         self.name = name
         self._partner = partner
-        parts = urlsplit(partner.url)
-        if parts.password is not None:
-            raise ValueError(f"partner {name}: its url holds a password; put it under `password`, as a variable")
-        self._user, self._host, self._port = unquote(parts.username or ""), parts.hostname or "", parts.port or 22
-        self._root = unquote(parts.path).rstrip("/") or "."
-        self._secrets = Secrets()
-        self._opening = asyncio.Lock()
-        self._connection: asyncssh.SSHClientConnection | None = None
-        self._client: asyncssh.SFTPClient | None = None
+        try:
+            self._session = SftpSession(partner)
+        except ValueError as wrong:
+            raise ValueError(f"partner {name}: {wrong}") from None
 
     async def send(self, envelope: Envelope) -> Outcome:
         """See Sink. The whole attempt takes at most `partner.timeout` seconds."""
@@ -70,40 +48,18 @@ class SftpSink:
             raise
         except Exception as error:  # noqa: BLE001  (law 5: whatever the client raises is this attempt's outcome)
             if not isinstance(error, asyncssh.SFTPError) or isinstance(error, GONE):
-                self._drop()
+                self._session.drop()
             if isinstance(error, OURS) and not trace.sent:
-                text = answers.excerpt(f"{type(error).__name__}: {error}", self._secrets.texts)
+                text = answers.excerpt(f"{type(error).__name__}: {error}", self._session.secrets.texts)
                 return Outcome(OutcomeKind.STOPPED, text)
-            return answers.fault(error, sent=trace.sent, secrets=self._secrets.texts)
+            return answers.fault(error, sent=trace.sent, secrets=self._session.secrets.texts)
 
     async def close(self) -> None:
-        self._drop()
-
-    def _drop(self) -> None:
-        connection, self._connection, self._client = self._connection, None, None
-        if connection is not None:
-            connection.abort()
-
-    async def _open(self) -> asyncssh.SFTPClient:
-        async with self._opening:
-            if self._client is None:
-                self._connection = await asyncssh.connect(
-                    self._host,
-                    self._port,
-                    username=self._user,
-                    password=self._secrets.read(self._partner.password) if self._partner.password else None,
-                    client_keys=[self._partner.private_key] if self._partner.private_key else None,
-                    known_hosts=self._partner.known_hosts,
-                    config=None,
-                    agent_path=None,
-                    keepalive_interval=KEEP_ALIVE_SECONDS,
-                )
-                self._client = await self._connection.start_sftp_client()
-            return self._client
+        self._session.drop()
 
     async def _send(self, envelope: Envelope, trace: SimpleNamespace) -> Outcome:
-        sftp = await self._open()
-        place = posixpath.join(self._root, envelope.path)
+        sftp = await self._session.open()
+        place = posixpath.join(self._session.root, envelope.path)
         difference = await _difference(sftp, place, envelope)
         if difference is None:
             part = await self._write_beside(sftp, place, envelope)

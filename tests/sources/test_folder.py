@@ -213,6 +213,46 @@ def test_with_a_marker_a_file_is_whole_once_its_marker_is_there(tmp_path: Path) 
     assert world.lying("done") == {"a"}
 
 
+def test_where_files_are_left_each_is_published_once_as_long_as_it_lies_there(tmp_path: Path) -> None:
+    world = World(tmp_path, after="leave")
+    (tmp_path / "a").write_bytes(b"one")
+    (tmp_path / "b").write_bytes(b"two")
+    (tmp_path / "large").write_bytes(b"x" * (LIMIT + 1))
+    assert world.turn() == ["a", "b"]
+    world.begin()
+    os.utime(tmp_path / "b", (1, 1))  # put there once more, with the same bytes
+    assert (world.turn(), world.turn()) == ([], [])
+    (tmp_path / "a").write_bytes(b"three")
+    assert world.turn() == ["a"]
+    assert world.lying() == {"a", "b", "large"}
+    (tmp_path / "b").unlink()
+    (tmp_path / "c").write_bytes(b"four")
+    assert world.turn() == ["c"]
+    assert (world.broker.values, set(world.broker.rows)) == ([b"one", b"two", b"three", b"four"], {b"a", b"c"})
+
+
+def test_a_marker_that_is_left_says_nothing_of_a_later_file() -> None:
+    settings = {"kind": "folder", "pipeline": "demo", "path": "x", "complete": "marker", "after": "leave"}
+    rule = Completeness(FolderSource.model_validate(settings))
+    assert settled(Entry("a", 1, 5), Entry("a.done", 0, 5), now=0, of=rule) == ["a"]
+    assert settled(Entry("a", 1, 6), Entry("a.done", 0, 5), now=0, of=rule) == []
+
+
+def test_a_file_that_is_written_anew_while_it_is_published_is_not_moved_unpublished(tmp_path: Path) -> None:
+    class Slow(Broker):
+        def publish(self, value: bytes | None, *given: Any) -> str | None:
+            if not self.raw:
+                (tmp_path / "a").write_bytes(b"other bytes")
+            return super().publish(value, *given)
+
+    world = World(tmp_path)
+    (tmp_path / "a").write_bytes(b"one")
+    world.broker = Slow()
+    world.begin()
+    assert [world.turn(), world.turn()] == [["a"], ["a"]]
+    assert world.broker.values == [b"one", b"other bytes"]
+
+
 def settled(*entries: Entry, now: float, of: Completeness) -> list[str]:
     return [entry.name for entry in of.whole(entries, now)]
 

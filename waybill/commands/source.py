@@ -76,7 +76,7 @@ def run(
 @contextmanager
 def _opened(name: str, source: Source, pipeline: Pipeline, rows: Rows) -> Iterator[Running]:
     """The source, and what it speaks through. Raises Fault."""
-    from topology.source import FolderSource
+    from topology.source import FolderSource, SftpSource
 
     limit = pipeline.raw.max_message_bytes
     if isinstance(source, FolderSource):
@@ -87,6 +87,16 @@ def _opened(name: str, source: Source, pipeline: Pipeline, rows: Rows) -> Iterat
         if not path.is_dir():
             raise Fault(f"{source.path}: is no folder; make it, or name another as `path` of {name} in sources.yaml")
         yield DropSource(name, source, LocalFolder(path), rows, limit, say, _now)
+    elif isinstance(source, SftpSource):
+        from waybill.sources.drop import DropSource
+        from waybill.sources.sftp_folder import SftpFolder
+
+        try:
+            remote = SftpFolder(source)
+        except ValueError as wrong:
+            raise Fault(f"source {name}: {wrong}; mend `url` in sources.yaml") from None
+        with closing(remote):
+            yield DropSource(name, source, remote, rows, limit, say, _now)
     else:
         from waybill.sources.client import QueryClient
         from waybill.sources.poll import PollSource

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from topology.source import FolderSource
+from topology.source import FileSource
 
 UNFINISHED = (".part", ".tmp", ".filepart")
 
@@ -23,7 +23,7 @@ class Entry(NamedTuple):
 class Completeness:
     """Remembers since when each file has been as it is."""
 
-    def __init__(self, source: FolderSource) -> None:
+    def __init__(self, source: FileSource) -> None:
         self._source = source
         self._seen: dict[str, tuple[Entry, float]] = {}
 
@@ -44,7 +44,9 @@ class Completeness:
             case "renamed":
                 found = mine
             case "marker":
-                found = [entry for entry in mine if entry.name + self._source.marker in listed]
+                found = [
+                    entry for entry in mine if self._is_marked(entry, listed.get(entry.name + self._source.marker))
+                ]
             case "settled":
                 seen = {
                     entry.name: before
@@ -56,7 +58,11 @@ class Completeness:
                 found = [entry for entry, since in seen.values() if now - since >= self._source.settle]
         return sorted(found, key=lambda entry: (entry.changed, entry.name))
 
+    def _is_marked(self, entry: Entry, marker: Entry | None) -> bool:
+        """A marker that is left where it lies speaks of no file that changed after it."""
+        return marker is not None and (self._source.after == "move" or marker.changed >= entry.changed)
+
     @property
-    def settling(self) -> bool:
-        """Whether files were seen that may become whole by waiting."""
-        return bool(self._seen)
+    def settling(self) -> Set[str]:
+        """Names of the files that were seen and may become whole by waiting."""
+        return self._seen.keys()

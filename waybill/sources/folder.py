@@ -33,14 +33,17 @@ class LocalFolder:
             info = os.fstat(file.fileno())
         return value, Entry(name, info.st_size, info.st_mtime_ns)
 
-    def move(self, name: str, where: str, digest: str) -> None:
+    def move(self, entry: Entry, where: str, mark: str) -> None:
         """See `drop.Folder`."""
-        folder = self._path / where
+        folder, source = self._path / where, self._path / _name(entry.name)
         folder.mkdir(exist_ok=True)
-        target = folder / _name(name)
+        target = folder / _name(entry.name)
         if target.exists():
-            target = folder / _name(f"{name}.{digest[:12]}")
-        os.rename(self._path / _name(name), target)
+            target = folder / _name(f"{entry.name}.{mark}")
+        info = source.lstat()
+        if (info.st_size, info.st_mtime_ns) != (entry.size, entry.changed):
+            return
+        os.rename(source, target)
         for changed in (folder, self._path):  # or a power cut could bring the file back after its row is gone
             handle = os.open(changed, os.O_RDONLY)
             try:

@@ -18,13 +18,9 @@ from yarl import URL
 from streams.delivery.answers import retry_after
 from topology.source import QuerySource
 from waybill.sources.page import Page, Unreadable, next_page, read_page
-from waybill.sources.protocol import Published, Rows
+from waybill.sources.protocol import PEOPLE_PAUSE, Published, Rows, back_off
 
 CURSOR = b"cursor"
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
-"""Seconds after a failure, doubled while failures follow."""
-PEOPLE_PAUSE = 60.0
-"""Seconds after an answer that a person must look at: our credentials, our URL, our parameters."""
 MOST_SEEN = 10_000
 """Pages whose events are remembered until the next round."""
 LOST_PAGE = (400, 404, 410)
@@ -157,8 +153,7 @@ class PollSource:
     def _failed(self, words: str, least: float | None) -> None:
         """`least`: seconds that it asks for, or that a person needs."""
         self._failures += 1
-        growing = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 16), LONGEST_PAUSE)
-        self._pause = max(growing, least or 0.0)
+        self._pause = max(back_off(self._failures), least or 0.0)
         self._tell(f"{self._name}: {words}; asked again in {self._pause:g} s")
 
 

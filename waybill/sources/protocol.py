@@ -5,6 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
+"""Seconds after a failure, doubled while failures follow."""
+PEOPLE_PAUSE = 60.0
+"""Seconds after an answer that a person must look at: our credentials, our URL, our parameters."""
+
+
+def back_off(failures: int) -> float:
+    """Seconds to wait after so many failures in a row (from 1)."""
+    return min(FIRST_PAUSE * 2 ** min(failures - 1, 16), LONGEST_PAUSE)
+
 
 class Rows(Protocol):
     """See `ledger.Ledger`."""

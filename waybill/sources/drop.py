@@ -133,7 +133,8 @@ class DropSource:
     def _take(self, entry: Entry) -> Published | None:
         """Raises Away, with nothing of this file published."""
         if entry.size > self._limit:
-            return self._refuse(entry)
+            self._refuse(entry)
+            return None
         if (value := self._read(entry)) is None:
             return None
         digest, key = sha256(value).hexdigest(), _key(entry.name)
@@ -161,13 +162,16 @@ class DropSource:
         except Away:
             raise
         except FileNotFoundError:
-            return self._tell(name, f"{name}: is gone; nothing of it was published")
+            self._tell(name, f"{name}: is gone; nothing of it was published")
+            return None
         except OSError as error:
-            return self._tell(name, f"{name}: cannot be read ({error.strerror or error}); it stays where it is")
+            self._tell(name, f"{name}: cannot be read ({error.strerror or error}); it stays where it is")
+            return None
         if after != entry:
             return None  # it is still being written
         if len(value) != entry.size:
-            return self._tell(name, f"{name}: {len(value)} bytes were read of {entry.size}; it stays where it is")
+            self._tell(name, f"{name}: {len(value)} bytes were read of {entry.size}; it stays where it is")
+            return None
         return value
 
     def _refuse(self, entry: Entry) -> None:

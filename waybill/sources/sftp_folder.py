@@ -49,7 +49,7 @@ class SftpFolder:
 
     def list(self) -> list[Entry]:
         """See `drop.Folder`."""
-        return self._run(self._list)
+        return self._run(lambda sftp: _list(sftp, self._root))
 
     def read(self, name: str, limit: int) -> tuple[bytes, Entry]:
         """See `drop.Folder`."""
@@ -130,20 +130,6 @@ class SftpFolder:
     def _path(self, *parts: str) -> bytes:
         return posixpath.join(self._root, *(part.encode("utf-8", "surrogateescape") for part in parts))
 
-    async def _list(self, sftp: asyncssh.SFTPClient) -> list[Entry]:
-        found, names = [], 0
-        async for one in sftp.scandir(self._root):
-            name = cast(bytes, one.filename).decode("utf-8", "surrogateescape")
-            if (names := names + 1) > MOST_NAMES:
-                raise asyncssh.SFTPFailure(f"more than {MOST_NAMES} names lie there: clear it out")
-            if "/" in name or one.attrs.type not in FILES:
-                continue
-            entry = _entry(name, one.attrs)
-            if entry is None:
-                raise asyncssh.SFTPFailure(f"the server says neither size nor time of change of {name[:80]!r}")
-            found.append(entry)
-        return found
-
     async def _read(self, sftp: asyncssh.SFTPClient, name: str, limit: int) -> tuple[bytes, Entry]:
         value = bytearray()
         async with sftp.open(self._path(name), "rb") as file:
@@ -165,6 +151,21 @@ class SftpFolder:
             with suppress(*NOT_THERE):  # the same bytes; SFTP's rename does not overwrite
                 await sftp.remove(target)
         await sftp.rename(source, target)
+
+
+async def _list(sftp: asyncssh.SFTPClient, root: bytes) -> list[Entry]:
+    found, names = [], 0
+    async for one in sftp.scandir(root):
+        name = cast(bytes, one.filename).decode("utf-8", "surrogateescape")
+        if (names := names + 1) > MOST_NAMES:
+            raise asyncssh.SFTPFailure(f"more than {MOST_NAMES} names lie there: clear it out")
+        if "/" in name or one.attrs.type not in FILES:
+            continue
+        entry = _entry(name, one.attrs)
+        if entry is None:
+            raise asyncssh.SFTPFailure(f"the server says neither size nor time of change of {name[:80]!r}")
+        found.append(entry)
+    return found
 
 
 def _entry(name: str, attrs: asyncssh.SFTPAttrs) -> Entry | None:

@@ -114,8 +114,16 @@ def test_a_key_that_is_not_known_is_told_and_not_tried_every_second(drop_server:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"url": "sftp://a:secret@host/x"}, {"url": "https://a@host/x"}, {"password": {"env": "A"}}, {"private_key": None}],
+    [
+        {"url": "sftp://a:secret@host/x"},
+        {"url": "https://a@host/x"},
+        {"url": "sftp://a@host:99999/x"},
+        {"password": {"env": "A"}},
+        {"private_key": None},
+    ],
 )
-def test_a_password_in_the_url_and_two_ways_in_or_none_are_not_taken(drop_server: Sftp, wrong: dict[str, Any]) -> None:
+def test_an_address_that_is_none_a_password_in_it_and_two_ways_in_or_none_are_not_taken(
+    drop_server: Sftp, wrong: dict[str, Any]
+) -> None:
     with pytest.raises(ValidationError):
         source(drop_server, "x", **wrong)

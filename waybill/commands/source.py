@@ -91,11 +91,7 @@ def _opened(name: str, source: Source, pipeline: Pipeline, rows: Rows) -> Iterat
         from waybill.sources.drop import DropSource
         from waybill.sources.sftp_folder import SftpFolder
 
-        try:
-            remote = SftpFolder(source)
-        except ValueError as wrong:
-            raise Fault(f"source {name}: {wrong}; mend `url` in sources.yaml") from None
-        with closing(remote):
+        with closing(SftpFolder(source)) as remote:
             yield DropSource(name, source, remote, rows, limit, say, _now)
     else:
         from waybill.sources.client import QueryClient

@@ -13,7 +13,7 @@ PEOPLE_PAUSE = 60.0
 
 def back_off(failures: int) -> float:
     """Seconds to wait after so many failures in a row (from 1)."""
-    return min(FIRST_PAUSE * 2 ** min(failures - 1, 16), LONGEST_PAUSE)
+    return min(FIRST_PAUSE * 2.0 ** min(failures - 1, 16), LONGEST_PAUSE)
 
 
 class Rows(Protocol):

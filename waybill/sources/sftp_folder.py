@@ -40,7 +40,7 @@ class SftpFolder:
     """See `drop.Folder`. Used from one thread."""
 
     def __init__(self, source: SftpSource, env: Mapping[str, str] = os.environ) -> None:
-        """Opens nothing yet. Raises ValueError for a URL that names no server."""
+        """Opens nothing yet."""
         self._source = source
         self._session = SftpSession(source, env)
         self._root = self._session.root.encode()

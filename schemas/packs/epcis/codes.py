@@ -85,6 +85,8 @@ ITEM_WITHOUT_EXPIRY = register(
     "ITEM_WITHOUT_EXPIRY", BLOCK, "a shipped item that was commissioned without expiration date"
 )
 
+OFFICIAL_SCHEMA = _tolerable("OFFICIAL_SCHEMA", "what the official schemas of the deployment's folder do not take")
+
 # A partner that takes EPCIS 1.2.
 NOT_IN_1_2 = register("NOT_IN_1_2", FATAL, "an event that EPCIS 1.2, which its partner takes, cannot say")
 DROPPED_IN_1_2 = register("DROPPED_IN_1_2", WARNING, "a part that the partner's EPCIS 1.2 document is sent without")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +13,7 @@ from schemas.pack import CANONICAL_TYPE, Listed, Origin, Record, Refusal, Submis
 from schemas.packs.epcis import json_submission, xml_submission
 from schemas.packs.epcis.canonical import read_canonical
 from schemas.packs.epcis.judge import FIELDS, PARTIES, Rules, answer
+from schemas.packs.epcis.official import Official
 from schemas.packs.epcis.options import Options, Profile
 from schemas.packs.epcis.state import ItemRules
 from schemas.packs.epcis.summary import summarize
@@ -36,10 +38,16 @@ class EpcisPack:
     parties: tuple[str, ...]
 
     def __init__(self, options: Options, profile: Profile) -> None:
-        self._rules = Rules(options, profile)
+        named = options.official_schemas
+        official = None if named is None else Official(Path(named.folder), named.max_envelope_bytes)
+        self._rules = Rules(options, profile, official)
         self.parties = PARTIES if options.dscsa else ()
         self.state_rules = ItemRules(options.cascade)
-        self.settings: Mapping[str, Any] = MappingProxyType({**options.model_dump(mode="json"), "profile": profile})
+        settings = {**options.model_dump(mode="json"), "profile": profile}
+        if official is not None:
+            self.version = f"{EpcisPack.version}+official.{official.files.digest[:12]}"
+            settings["official_schemas"] |= {"sha256": official.files.digest, "files": dict(official.files.digests)}
+        self.settings: Mapping[str, Any] = MappingProxyType(settings)
 
     def heavy(self, submission: Submission) -> bool:
         """XML is: expat is bounded, and still it is C that reads what strangers send (VA3)."""

@@ -33,7 +33,10 @@ def unpack(value: bytes, rules: Rules) -> Unpacked:
         return whole([Finding(codes.UNKNOWN_ROOT, "", message)], value, JSON)
     if kind not in ENVELOPES:
         return _bare(value, envelope, rules)
-    findings = rules.weigh(ENVELOPES[kind](envelope, ""))
+    broken = list(ENVELOPES[kind](envelope, ""))
+    if rules.official is not None and len(document.places):
+        broken += rules.official.json_envelope(envelope)
+    findings = rules.weigh(broken)
     verdict = errors.judge(findings)
     if verdict is not None and verdict.refused:
         return whole(findings, value, JSON)
@@ -70,6 +73,8 @@ def _read(piece: bytes, names: Prefixes, around: Around, rules: Rules) -> Outcom
     found += check_event(item, bare=False)
     if not isinstance(item, dict):
         return tuple(found)
+    if rules.official is not None:
+        found += rules.official.json_event(item)
     return judge(to_event(item, names), around, rules, found)
 
 
@@ -80,5 +85,8 @@ def _bare(value: bytes, item: dict[str, Any], rules: Rules) -> Unpacked:
     if "eventTime" not in item and ":" not in item["type"]:
         message = f"the type {shorten(item['type'])} is no EPCIS document, and what it names is no event"
         return whole([Finding(codes.UNKNOWN_ROOT, "type", message)], value, JSON)
-    outcome = judge(to_event(item, STANDARD), Around(), rules, list(check_event(item, bare=True)))
+    found = list(check_event(item, bare=True))
+    if rules.official is not None:
+        found += rules.official.json_bare(item)
+    outcome = judge(to_event(item, STANDARD), Around(), rules, found)
     return Listed(JSON, [answer(outcome, value, JSON)])

@@ -13,6 +13,7 @@ from schemas.packs.epcis import codes, rules
 from schemas.packs.epcis.dscsa import check_shipment
 from schemas.packs.epcis.event import Event, misshapen
 from schemas.packs.epcis.event_hash import event_hash
+from schemas.packs.epcis.official import Official
 from schemas.packs.epcis.options import Options, Profile
 from schemas.packs.epcis.party import NOBODY, of_event
 from schemas.packs.epcis.state import issuer
@@ -57,6 +58,8 @@ class Rules(NamedTuple):
 
     options: Options
     profile: Profile
+    official: Official | None = None
+    """The option `official_schemas`."""
 
     def weigh(self, findings: Iterable[Finding]) -> list[Finding]:
         """Findings as this profile takes them: lenient turns what it lets pass into warnings."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from schemas.gs1.characters import has_check_digit, is_digits
+from schemas.packs.epcis.official import Official
 from schemas.settings import Settings, Whole
 
 Profile = Literal["strict", "lenient", "schema"]
@@ -18,6 +20,25 @@ class Jurisdiction(Settings):
 
     match: str = Field(min_length=1, description="glob on the receiver: a GLN, or the identifier it was named by")
     name: str = Field(min_length=1, max_length=64, description="value of the field `jurisdiction`")
+
+
+class OfficialSchemas(Settings):
+    """GS1's own schema files for an extra pass; loading fails where one is missing or no schema."""
+
+    folder: str = Field(min_length=1, description="holds GS1's XSDs of 1.2 and 2.0 and the JSON schema, at any depth")
+    sha256: str | None = Field(
+        None, pattern="^[0-9a-f]{64}$", description="digest that the files must have; `waybill config` shows it"
+    )
+    max_envelope_bytes: Whole = Field(
+        16 * 2**20, ge=1024, description="largest XML envelope, its master data included; a larger one is refused"
+    )
+
+    @model_validator(mode="after")
+    def _loads(self) -> OfficialSchemas:
+        found = Official(Path(self.folder), self.max_envelope_bytes).files.digest
+        if self.sha256 not in (None, found):
+            raise ValueError(f"the files in {self.folder} have the digest {found}, not the one of `sha256`")
+        return self
 
 
 class Options(Settings):
@@ -43,6 +64,9 @@ class Options(Settings):
     )
     cascade: bool = Field(
         True, description="with `items`: whether what is decommissioned takes along what is packed in it"
+    )
+    official_schemas: OfficialSchemas | None = Field(
+        None, description="an extra pass with the official schemas; needs the extra `official-schemas`"
     )
     max_bytes: Whole = Field(256 * 2**20, ge=1024, description="largest submission")
     max_event_bytes: Whole = Field(4 * 2**20, ge=1024, description="largest event, as it was sent")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from schemas import errors
 from schemas.errors import Finding
 from schemas.pack import Listed, Unpacked
@@ -38,7 +40,10 @@ def unpack(value: bytes, rules: Rules) -> Unpacked:
     model, version = ROOTS[root.name]
     if _is_query(root):
         return whole([_no_event(root)], value, XML)
-    findings = rules.weigh(check(root, model, VERSIONS[version]))
+    found = list(check(root, model, VERSIONS[version]))
+    if rules.official is not None and len(document.places):
+        found += rules.official.xml_envelope(version, data[: document.places.starts[0]], document.tail)
+    findings = rules.weigh(found)
     verdict = errors.judge(findings)
     if verdict is not None and verdict.refused:
         return whole(findings, value, XML)
@@ -55,7 +60,9 @@ def unpack(value: bytes, rules: Rules) -> Unpacked:
                 element = parse(piece, document.namespaces, rules.options.max_depth)
             except Unreadable as broken:
                 return (broken.finding,)
-            return _read_item(element, version, around, rules)
+            official = rules.official
+            said = [] if official is None else official.xml_event(version, piece, document.namespaces)
+            return _read_item(element, version, around, rules, said)
 
         return read
 
@@ -97,16 +104,18 @@ def _bare(value: bytes, data: bytes, made: bool, document: Scan, rules: Rules) -
         message = "a bare event has no namespace; only documents have one"
         found.append(Finding(codes.QUALIFIED_ELEMENT, "", message))
     old = any(child.local in ("extension", "baseExtension") for child in root.children)
-    models = VERSIONS["1.2" if old and root.local != "AssociationEvent" else "2.0"]
-    found += check(root, root.local, models)
+    version = "1.2" if old and root.local != "AssociationEvent" else "2.0"
+    found += check(root, root.local, VERSIONS[version])
+    if rules.official is not None:
+        found += rules.official.xml_bare(version, data)
     outcome = judge(to_event(root), Around(), rules, found)
     return Listed(XML, [answer(outcome, data if made else value, XML, made)])
 
 
-def _read_item(item: Element, version: str, around: Around, rules: Rules) -> Outcome:
-    """One element of an event list. `extension` is where 1.2 hides what came later."""
+def _read_item(item: Element, version: str, around: Around, rules: Rules, said: Sequence[Finding]) -> Outcome:
+    """One element of an event list, of which `said` is known. `extension` is where 1.2 hides what came later."""
     models = VERSIONS[version]
-    found: list[Finding] = []
+    found: list[Finding] = list(said)
     element = item
     if item.local == "extension" and not item.namespace:
         found += check(item, "EventListExtension", models)
@@ -124,7 +133,8 @@ def _read_item(item: Element, version: str, around: Around, rules: Rules) -> Out
             found.append(Finding(codes.UNEXPECTED_ELEMENT, "", message))
         found += check(item, item.local, models if item.local in models else VERSIONS["2.0"])
     else:
-        return (Finding(codes.UNKNOWN_EVENT_TYPE, "", f"{shorten(item.name)} is no event of EPCIS {version}"),)
+        message = f"{shorten(item.name)} is no event of EPCIS {version}"
+        return tuple(rules.weigh([*found, Finding(codes.UNKNOWN_EVENT_TYPE, "", message)]))
     return judge(to_event(element), around, rules, found)
 
 

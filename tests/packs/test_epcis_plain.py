@@ -100,10 +100,21 @@ def test_single_fields_are_read_the_same_either_way() -> None:
         xml(SHIPPING_2_0.replace("<epcList>", "<epcList xmlns='urn:x'>")),
         document(COMMISSIONING, **{"@context": {"a": "x" * plain.LARGEST}}),
     ],
-    ids=["a key twice", "twice around", "a huge number", "an escape", "a comment", "a target", "a prefix", "long"]
+    ids=["key twice", "twice around", "a huge number", "an escape", "a comment", "a target", "a prefix", "long"]
 )  # fmt: skip
 def test_what_is_not_plain_is_left_to_the_thorough_way(value: bytes) -> None:
     quick, thorough, _ = both(value)
     assert quick is None or list(quick.records()) == list(thorough.records())
     if not isinstance(next(iter(thorough.records())), Record):
         assert quick is None or not isinstance(next(iter(quick.records())), Record)
+
+
+def test_a_document_that_others_judge_too_goes_the_thorough_way() -> None:
+    official: Any = object()
+    party = json_submission._party
+    for rules in (Rules(Options(), "strict", official), Rules(Options(dscsa=True), "strict")):
+        shipment = document(PLAIN)
+        assert plain_json.unpack(shipment, rules, party, lambda: pytest.fail("read")) is None
+        assert plain_xml.unpack(xml(PLAIN_2_0), rules, lambda: pytest.fail("read")) is None
+    assert both(document(PLAIN))[2]
+    assert both(xml(PLAIN_2_0))[2]

@@ -22,6 +22,7 @@ from schemas.packs.epcis.event import Event, misshapen
 from schemas.packs.epcis.event_hash import canonical, hash_of, in_hash, put_together
 from schemas.packs.epcis.judge import KIND, LONGEST, Around, Rules, encode, few, fields_of
 from schemas.packs.epcis.party import NOBODY, of_event
+from schemas.packs.epcis.shipments import is_told_in
 from schemas.packs.epcis.state import NONE, SEVERAL, issuer
 from schemas.packs.epcis.times import milliseconds, utc_text
 from schemas.packs.epcis.transaction import is_shipment, owners_of
@@ -228,6 +229,14 @@ class Draft:
             payload["receiver"] = receiver
         encoded = encode(payload)
         return Record(fields, self._moment, encoded, sha256(encoded), few(around.warnings))
+
+
+def may_hold(data: bytes, in_force: Rules) -> bool:
+    """Whether a document may go the short way: nobody else has a say in it, and it is not judged as a whole."""
+    options = in_force.options
+    if in_force.official is not None or is_told_in(data, options):
+        return False
+    return len(data) <= min(LARGEST, options.max_event_bytes)
 
 
 Read = Callable[[], Unpacked]

@@ -64,7 +64,7 @@ _envelopes = Kept(_envelope, 2**5)
 
 def unpack(data: bytes, in_force: Rules, party: Party, thorough: plain.Read) -> Unpacked | None:
     """A document, where it is plain but for single events; None: it is not."""
-    if len(data) > min(plain.LARGEST, in_force.options.max_event_bytes) or b"\\" in data:
+    if not plain.may_hold(data, in_force) or b"\\" in data:
         return None
     try:
         whole = orjson.loads(data)

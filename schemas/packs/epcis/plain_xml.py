@@ -94,7 +94,7 @@ def unpack(data: bytes, in_force: Rules, thorough: plain.Read) -> Unpacked | Non
     start, end = data.find(_OPEN) + len(_OPEN), data.find(_CLOSE)
     if (
         not len(_OPEN) <= start <= end
-        or len(data) > min(plain.LARGEST, in_force.options.max_event_bytes)
+        or not plain.may_hold(data, in_force)
         or data.count(b"EventList") != 2
         or not (declared := _DECLARED.match(data))
         or b"<!" in data

@@ -125,8 +125,12 @@ def _time(text: str) -> tuple[int, str] | None:
     return moment, utc_text(moment)
 
 
+def _minute(text: str) -> tuple[int, str] | None:
+    return _time(text + "00.000Z")
+
+
 _times = Kept(_time, 2**12)
-_minutes = Kept(lambda text: _time(text + "00.000Z"), 2**12)
+_minutes = Kept(_minute, 2**12)
 
 
 def time_of(text: str) -> tuple[int, str] | None:

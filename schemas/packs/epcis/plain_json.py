@@ -13,7 +13,7 @@ from schemas.pack import Record, Unpacked
 from schemas.packs.epcis import plain
 from schemas.packs.epcis.json_check import ENVELOPES, FIELDS, REQUIRED, offset, time
 from schemas.packs.epcis.json_event import STANDARD, Prefixes, prefixes, to_event
-from schemas.packs.epcis.judge import Around, Rules
+from schemas.packs.epcis.judge import LONGEST, Around, Rules
 from schemas.packs.jsontext import inspect
 
 _DATED = re.compile(rb'"creationDate":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d))"')
@@ -97,7 +97,7 @@ def _event(item: Any, envelope: _Envelope, around: Around, in_force: Rules) -> R
     for name, value in item.items():
         if name in plain.KEPT:
             text = orjson.dumps(value)
-            good = len(text) <= plain.LONGEST and draft.parts(parts[kind, name, text])
+            good = len(text) <= LONGEST and draft.parts(parts[kind, name, text])
         elif name in plain.TIMES:
             good = isinstance(value, str) and draft.time(name, value)
         elif name in plain.ITEMS:

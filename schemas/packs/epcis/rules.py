@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 
 from schemas import errors
@@ -93,7 +93,7 @@ def check_objects(event: Event) -> Iterator[Finding]:
     if "parentID" in event and event["parentID"] in event.get("childEPCs", ()):
         yield Finding(codes.OWN_CHILD, "childEPCs", "the parent is among its children")
     for name in ev.EPC_LISTS:
-        epcs = event.get(name, ())
+        epcs: Sequence[str] = event.get(name, ())
         if len(set(epcs)) < len(epcs):
             twice = [epc for epc, times in Counter(epcs).items() if times > 1]
             yield Finding(codes.REPEATED_VALUE, name, f"{shorten(twice[0])} stands more than once")

@@ -39,6 +39,7 @@ _EVENT = (
     "sensorElementList",
 )  # fmt: skip
 """Fields in their order; what is not named here follows, sorted."""
+_PLACED = frozenset(_EVENT)
 _QUANTITY = ("epcClass", "quantity", "uom")
 _METADATA = (
     "time", "startTime", "endTime", "deviceID", "deviceMetadata", "rawData", "dataProcessingMethod", "bizRules",
@@ -53,18 +54,35 @@ _REPORT = (
 def event_hash(event: Event, ignored: Collection[str] = ()) -> str:
     """`ni:///sha-256;…?ver=CBV2.0` of a canonical event. `ignored`: names of fields of one's own that the document
     leaves out of the hash (its `ignoreFields`)."""
-    return f"ni:///sha-256;{hashlib.sha256(pre_hash(event, ignored).encode()).hexdigest()}?ver=CBV2.0"
+    return hash_of(pre_hash(event, ignored))
 
 
 def pre_hash(event: Event, ignored: Collection[str] = ()) -> str:
     """The string that is hashed."""
-    parts = [f"eventType={event['type']}"]
-    parts += [_field(name, event[name]) for name in _EVENT if name in event]
-    rest = [name for name in event if name not in _EVENT and name not in _LEFT_OUT and name not in ignored]
-    last = [_rest(name, event[name]) for name in rest]
-    if rules := "".join(sorted(map(_rules_of_reports, event.get("sensorElementList", ())))):
-        last.append("sensorElementList" + rules)
-    return "".join(parts + sorted(last))
+    told = {
+        name: in_hash(name, item)
+        for name, item in event.items()
+        if name in _PLACED or (name not in _LEFT_OUT and name not in ignored)
+    }
+    rules = "".join(sorted(map(_rules_of_reports, event.get("sensorElementList", ()))))
+    return put_together(event["type"], told, ["sensorElementList" + rules] if rules else [])
+
+
+def put_together(kind: str, told: dict[str, str], last: Iterable[str] = ()) -> str:
+    """The string that is hashed, of an event's type and what its fields are in it, which are taken out of `told`;
+    `last`: what else is sorted among the fields without a place."""
+    parts = [told.pop(name) for name in _EVENT if name in told]
+    return "".join([f"eventType={kind}", *parts, *sorted([*told.values(), *last])])
+
+
+def in_hash(name: str, item: Any) -> str:
+    """What a field of an event is in the string that is hashed; `eventID` and others are nothing in it."""
+    return _field(name, item) if name in _PLACED else _rest(name, item)
+
+
+def hash_of(text: str) -> str:
+    """`ni:///sha-256;…?ver=CBV2.0` of the string."""
+    return f"ni:///sha-256;{hashlib.sha256(text.encode()).hexdigest()}?ver=CBV2.0"
 
 
 def _rules_of_reports(element: Event) -> str:
@@ -133,8 +151,8 @@ def _own_field(name: str, item: Any) -> str:
         return "".join(sorted(_own_field(name, one) for one in item))
     if isinstance(item, Mapping):
         text = item.get("#text")
-        return name + (f"={_canonical(text)}" if text else "") + _own(item)
-    return name + (f"={_canonical(item)}" if item else "")
+        return name + (f"={canonical(text)}" if text else "") + _own(item)
+    return name + (f"={canonical(item)}" if item else "")
 
 
 def _leaf(name: str, text: Any, within: str = "") -> str:
@@ -145,7 +163,7 @@ def _leaf(name: str, text: Any, within: str = "") -> str:
         return f"{name}={vocabulary.full(text)}"
     if name in ev.TIMES or name == "eventTimeZoneOffset":
         return f"{name}={text}"
-    return f"{name}={_canonical(text)}"
+    return f"{name}={canonical(text)}"
 
 
 def _canonize(text: str) -> str:
@@ -172,5 +190,6 @@ _kept = Kept(_canonize, 2**14)
 """Places, parties and classes repeat."""
 
 
-def _canonical(text: str) -> str:
+def canonical(text: str) -> str:
+    """A value that is no time and no term, as it is hashed."""
     return _kept[text] if len(text) <= 200 else _canonize(text)

@@ -266,15 +266,16 @@ FIELDS: Mapping[str, Mapping[str, Check]] = {
     },
 }  # fmt: skip
 """Fields of each event type beside the common ones."""
-_REQUIRED: Mapping[str, tuple[str, ...]] = {
+REQUIRED: Mapping[str, tuple[str, ...]] = {
     "ObjectEvent": ("action",),
     "AggregationEvent": ("action",),
     "AssociationEvent": ("action", "parentID"),
     "TransactionEvent": ("action", "bizTransactionList"),
     "TransformationEvent": (),
 }
+"""Of these, those without which it is none, beside time and offset."""
 _EVENTS: Mapping[str, Check] = {
-    name: shape({**_COMMON, **fields}, ("eventTime", "eventTimeZoneOffset", *_REQUIRED[name]), own="named")
+    name: shape({**_COMMON, **fields}, ("eventTime", "eventTimeZoneOffset", *REQUIRED[name]), own="named")
     for name, fields in FIELDS.items()
 }
 _foreign = shape(_COMMON, ("eventTime", "eventTimeZoneOffset"), own="any")

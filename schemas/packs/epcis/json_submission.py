@@ -7,7 +7,7 @@ from typing import Any
 from schemas import errors
 from schemas.errors import Finding
 from schemas.pack import Listed, Unpacked
-from schemas.packs.epcis import codes, json_text
+from schemas.packs.epcis import codes, json_text, plain_json
 from schemas.packs.epcis.json_check import ENVELOPES, check_event
 from schemas.packs.epcis.json_event import STANDARD, Prefixes, prefixes, to_event
 from schemas.packs.epcis.judge import Around, Outcome, Rules, answer, judge
@@ -23,6 +23,11 @@ JSON = "application/ld+json"
 
 def unpack(value: bytes, rules: Rules) -> Unpacked:
     """Never raises."""
+    found = plain_json.unpack(value, rules, _party, lambda: _thorough(value, rules))
+    return _thorough(value, rules) if found is None else found
+
+
+def _thorough(value: bytes, rules: Rules) -> Unpacked:
     options = rules.options
     document = json_text.scan(value, options.max_depth)
     envelope = document.envelope

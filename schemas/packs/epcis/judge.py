@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from schemas import errors
@@ -31,7 +31,7 @@ PARTIES = ("sender", "receiver", "owner", "new_owner")
 """Of these, those that name parties."""
 NONE = "none"
 """Value of a field that an event does not have."""
-_LONGEST = 1000
+LONGEST = 1000
 """Characters of a value that may become a key, a group or a part of an object's name."""
 
 
@@ -90,10 +90,11 @@ def judge(event: Event, around: Around, rules_in_force: Rules, found: Sequence[F
         weighed += rules_in_force.weigh(one for one in broken if (one.code, one.path) not in named_already)
     moment = milliseconds(event["eventTime"])
     assert moment is not None  # misshapen asks for it
-    fields = _fields(event, computed, sender, receiver, rules_in_force.options)
+    owners = owners_of(event)
+    fields = fields_of(event, computed, sender, receiver, owners, issuer(event), rules_in_force.options)
     for name, text in fields.items():
-        if len(text) > _LONGEST:
-            weighed.append(Finding(errors.OUT_OF_RANGE, name, f"{len(text)} characters; at most {_LONGEST}"))
+        if len(text) > LONGEST:
+            weighed.append(Finding(errors.OUT_OF_RANGE, name, f"{len(text)} characters; at most {LONGEST}"))
     if _refused(weighed):
         return few(weighed)
     payload: dict[str, Any] = {"kind": KIND, "event": event, "event_hash": computed}
@@ -105,9 +106,7 @@ def judge(event: Event, around: Around, rules_in_force: Rules, found: Sequence[F
     transaction = around.about(event) if shipment and around.about is not None else Transaction()
     if said := transaction.as_json():
         payload["transaction"] = said
-    encoded = canonical_json_fast(payload)
-    if not encoded.isascii():
-        encoded = canonical_json(payload)  # keys sort otherwise where they are not ASCII
+    encoded = encode(payload)
     if shipment and rules_in_force.options.dscsa:
         lacking = rules_in_force.weigh(check_shipment(event, transaction))
         if _refused(lacking):
@@ -116,15 +115,23 @@ def judge(event: Event, around: Around, rules_in_force: Rules, found: Sequence[F
     return Record(fields, moment, encoded, sha256(encoded), few([*around.warnings, *weighed]))
 
 
+def encode(payload: dict[str, Any]) -> bytes:
+    """A payload as canonical JSON."""
+    encoded = canonical_json_fast(payload)
+    return encoded if encoded.isascii() else canonical_json(payload)  # keys sort otherwise where they are not ASCII
+
+
 def _refused(findings: Iterable[Finding]) -> bool:
     verdict = errors.judge(findings)
     return verdict is not None and verdict.refused
 
 
-def _fields(event: Event, computed: str, sender: str, receiver: str, options: Options) -> dict[str, str]:
+def fields_of(
+    event: Event, computed: str, sender: str, receiver: str, owners: Mapping[str, str], issued_by: str, options: Options
+) -> dict[str, str]:
+    """The fields of an event's record. `owners`: see owners_of; `issued_by`: see state.issuer."""
     declaration = event.get("errorDeclaration")
     declared = NONE if declaration is None else declaration.get("declarationTime") or "undated"
-    owners = owners_of(event)
     return {
         "event_hash": computed,
         "declaration": declared,
@@ -140,7 +147,7 @@ def _fields(event: Event, computed: str, sender: str, receiver: str, options: Op
         "owner": owners.get("source") or NOBODY,
         "new_owner": owners.get("destination") or NOBODY,
         "jurisdiction": options.jurisdiction_of(receiver),
-        "issuer": issuer(event),
+        "issuer": issued_by,
         "event_time": event["eventTime"],
         "day": event["eventTime"][:10],
     }

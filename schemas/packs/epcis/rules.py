@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 
 from schemas import errors
@@ -49,24 +49,35 @@ def check(event: Event, options: Options, sender: str, receiver: str, computed_h
         message = f"{len(items)} identifiers; {options.max_items} are allowed"
         yield Finding(codes.TOO_MANY_ITEMS, "", message)
         return
-    yield from _objects(event)
+    yield from check_objects(event)
+    yield from check_parts(event, items)
+    yield from check_parties(event, options, sender, receiver)
+    stated = event.get("eventID", "")
+    if HASH.fullmatch(stated) and stated != computed_hash:
+        yield Finding(codes.EVENT_ID_DIFFERS, "eventID", f"is the hash of another event; this one's is {computed_hash}")
+
+
+def check_parts(event: Event, items: Iterable[tuple[str, str]]) -> Iterator[Finding]:
+    """Everything wrong with an event's parts taken one by one, `items` being its identifiers; only times are compared
+    with the event's own."""
     yield from _identifiers(event, items)
     yield from _quantities(event)
     yield from _terms(event)
     yield from _times(event)
     yield from _master_data(event)
+
+
+def check_parties(event: Event, options: Options, sender: str, receiver: str) -> Iterator[Finding]:
+    """What an event lacks by the options in force, and whether its parties are known."""
     if options.product_data:
         yield from _product_data(event, sender, receiver)
     if options.partners:
         for role, name in (("sender", sender), ("receiver", receiver)):
             if name not in options.partners:
                 yield Finding(codes.UNKNOWN_PARTNER, role, f"{shorten(name)} is no configured trading partner")
-    stated = event.get("eventID", "")
-    if HASH.fullmatch(stated) and stated != computed_hash:
-        yield Finding(codes.EVENT_ID_DIFFERS, "eventID", f"is the hash of another event; this one's is {computed_hash}")
 
 
-def _objects(event: Event) -> Iterator[Finding]:
+def check_objects(event: Event) -> Iterator[Finding]:
     """EPCIS 2.0, 7.4: what each type needs, also where XML's schema does not ask."""
     kind = event["type"]
     if kind == "QuantityEvent":
@@ -82,25 +93,26 @@ def _objects(event: Event) -> Iterator[Finding]:
     if "parentID" in event and event["parentID"] in event.get("childEPCs", ()):
         yield Finding(codes.OWN_CHILD, "childEPCs", "the parent is among its children")
     for name in ev.EPC_LISTS:
-        counted: Counter[str] = Counter(event.get(name, ()))
-        twice = [epc for epc, times in counted.items() if times > 1]
-        if twice:
+        epcs: Sequence[str] = event.get(name, ())
+        if len(set(epcs)) < len(epcs):
+            twice = [epc for epc, times in Counter(epcs).items() if times > 1]
             yield Finding(codes.REPEATED_VALUE, name, f"{shorten(twice[0])} stands more than once")
 
 
 def _identifiers(event: Event, items: Iterable[tuple[str, str]]) -> Iterator[Finding]:
     """EPC Tag Data Standard 6.3; GS1 Digital Link URI Syntax 4; CBV 2.0, 8: what may identify what."""
     for path, text in items:
-        yield from _identifier(text, path, wanted="class" if path.endswith("epcClass") else "item")
+        yield from check_identifier(text, path, wanted="class" if path.endswith("epcClass") else "item")
     for name in ev.PLACES:
         if name in event:
-            yield from _identifier(event[name].get("id", ""), f"{name}.id", wanted="")
+            yield from check_identifier(event[name].get("id", ""), f"{name}.id", wanted="")
     for name, (key, _) in ev.PAIR_LISTS.items():
         for index, pair in enumerate(event.get(name, ())):
-            yield from _identifier(pair.get(key, ""), f"{name}[{index}].{key}", wanted="")
+            yield from check_identifier(pair.get(key, ""), f"{name}[{index}].{key}", wanted="")
 
 
-def _identifier(text: str, path: str, wanted: str) -> Iterator[Finding]:
+def check_identifier(text: str, path: str, wanted: str) -> Iterator[Finding]:
+    """What is wrong with an identifier in the place of an `item`, a `class`, or (empty) whatever it names."""
     for code, message, kind in _judged[text] if len(text) <= 200 else _judge(text):
         if not kind or (wanted and kind != wanted):
             yield Finding(code, path, message)

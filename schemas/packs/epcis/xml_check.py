@@ -44,6 +44,13 @@ _SIMPLE: Mapping[str, tuple[str, Callable[[str], bool]]] = {
     "hex": (errors.BAD_FORMAT, lambda text: bool(re.fullmatch(r"(?:[0-9A-Fa-f]{2})*", text))),
     "action": (errors.BAD_FORMAT, lambda text: text in ("ADD", "OBSERVE", "DELETE")),
 }
+
+
+def is_time(text: str) -> bool:
+    """Whether a text is a time in both versions."""
+    return all(_SIMPLE[kind][1](text) for kind in ("dateTime", "stamp"))
+
+
 _EXACT = frozenset({"string", "action"})
 """Simple types whose white space counts; of the others it is taken off before they are read."""
 _XSI_TYPES = {
@@ -97,7 +104,20 @@ def _check_value(text: str, kind: str, path: str, nil: bool = False) -> Iterator
     yield Finding(code, path, f"{shorten(text)} is no {kind}")
 
 
-def _check_children(element: Element, model: Model, models: Mapping[str, Model], path: str) -> Iterator[Finding]:
+def check_names(element: Element, kind: str, models: Mapping[str, Model]) -> Iterator[Finding]:
+    """What is wrong with the names, the number and the order of an element's children, which are not looked into."""
+    yield from _check_children(element, models[kind], {}, "", inside=False)
+
+
+def check_child(child: Element, kind: str, models: Mapping[str, Model]) -> Iterator[Finding]:
+    """What is wrong with an element's child in itself, where its name may stand."""
+    particle = next(one for one in models[kind].children if one.name == child.name)
+    yield from _check_child(child, particle, models, child.local)
+
+
+def _check_children(
+    element: Element, model: Model, models: Mapping[str, Model], path: str, inside: bool = True
+) -> Iterator[Finding]:
     places = {particle.name: number for number, particle in enumerate(model.children)}
     counts = [0] * len(model.children)
     reached = 0
@@ -119,7 +139,8 @@ def _check_children(element: Element, model: Model, models: Mapping[str, Model],
         reached = max(reached, place)
         if counts[place] == particle.most + 1:
             yield Finding(codes.REPEATED_ELEMENT, _join(path, child.local), f"more than {particle.most} {child.local}")
-        yield from _check_child(child, particle, models, _numbered(path, child.local, particle, counts[place] - 1))
+        if inside:
+            yield from _check_child(child, particle, models, _numbered(path, child.local, particle, counts[place] - 1))
     for particle, count in zip(model.children, counts, strict=True):
         if count < particle.least and particle.name in (OTHER, LOCAL):
             yield Finding(codes.UNEXPECTED_ELEMENT, path, "holds nothing that could stand in an extension here")

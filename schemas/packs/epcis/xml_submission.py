@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from schemas import errors
 from schemas.errors import Finding
 from schemas.pack import Listed, Unpacked
-from schemas.packs.epcis import codes
+from schemas.packs.epcis import codes, plain_xml
 from schemas.packs.epcis.event import own_name
 from schemas.packs.epcis.judge import Around, Outcome, Rules, answer, judge
 from schemas.packs.epcis.known import TooMany
@@ -29,6 +29,11 @@ _IGNORE = "ignoreFields"
 
 def unpack(value: bytes, rules: Rules) -> Unpacked:
     """Never raises."""
+    found = plain_xml.unpack(value, rules, lambda: _thorough(value, rules))
+    return _thorough(value, rules) if found is None else found
+
+
+def _thorough(value: bytes, rules: Rules) -> Unpacked:
     try:
         data, made = to_utf8(value)
         document = scan(data, rules.options.max_depth)

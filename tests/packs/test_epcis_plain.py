@@ -47,7 +47,8 @@ def both(value: bytes, rules: Rules = STRICT) -> tuple[Unpacked | None, Unpacked
 
     def thorough() -> Unpacked:
         asked.append(value)
-        return module._thorough(value, rules)
+        made: Unpacked = module._thorough(value, rules)
+        return made
 
     module = xml_submission if value[:1] == b"<" else json_submission
     if module is xml_submission:

@@ -76,6 +76,12 @@ class DeadLetters:
             },
         )
 
+    def review(self, letter: Output, why: str, attempts: int) -> Output:
+        """The second dead letter (RTY-11): the bytes of the first one, for whoever has to look at the store. It is no
+        answer; the first one is."""
+        value = self._codec.encode("review", {"dead_letter": letter.value, "why": why, "attempts": attempts})
+        return letter._replace(topic="review", value=value)
+
     def unreadable(
         self, stage: str, topic: str, message: Message, finding: Finding
     ) -> tuple[Output, RawPosition, bytes]:

@@ -7,7 +7,15 @@ from typing import Any
 
 from schemas.canonical import RawPosition
 from schemas.codec import Codec
-from schemas.errors import Finding, lookup
+from schemas.errors import (
+    OUTCOME_UNKNOWN,
+    PARTNER_REFUSED,
+    PARTNER_TOO_LARGE,
+    RETRIES_EXHAUSTED,
+    STORED_OBJECT_DIFFERS,
+    Finding,
+    lookup,
+)
 from schemas.sent import encode_delivered, shared_middle
 from streams.attempts import Row
 from streams.bodies import Frozen
@@ -15,7 +23,12 @@ from streams.deadletter import DeadLetters
 from streams.progress import Progress
 from streams.stage import Output
 from topology.model import Pipeline, partition_for
+from topology.partner import ObjectStorePartner
 
+STORE_FAILED = frozenset(
+    {RETRIES_EXHAUSTED, OUTCOME_UNKNOWN, PARTNER_REFUSED, PARTNER_TOO_LARGE, STORED_OBJECT_DIFFERS}
+)
+"""Codes of what an object store did not take, or holds otherwise; the others are our own faults."""
 POSITION = ("raw_topic", "raw_incarnation", "raw_partition", "raw_offset", "raw_index")
 ACKED = (*POSITION, "count", "digest", "warnings")
 ACK_FIELDS = (*ACKED, "key", "topology_version", "recorded_at", "event_time", "passport")
@@ -44,6 +57,7 @@ class Settlement:
 
     def __init__(self, pipeline: Pipeline, codec: Codec, dead_letters: DeadLetters) -> None:
         self._pipeline, self._codec, self._dead_letters = pipeline, codec, dead_letters
+        self._stores = {name for name, one in pipeline.partners.items() if isinstance(one, ObjectStorePartner)}
 
     def attempt(self, progress: Progress, row: Row, frozen: Frozen) -> None:
         """Notes that an attempt begins."""
@@ -104,10 +118,12 @@ class Settlement:
     def _deaths(
         self, progress: Progress, row: Row, code: str, frozen: Frozen, dead: Sequence[tuple[Mapping[str, Any], str]]
     ) -> Iterator[Output]:
-        """Dead letters; and, if no attempt can have taken effect, the releases of their keys (BA8)."""
+        """Dead letters, with a second one each where an object store failed for good (RTY-11); and, if no attempt can
+        have taken effect, the releases of their keys (BA8)."""
+        review = row.partner in self._stores and code in STORE_FAILED
         for record, why in dead:
             progress.note("DEAD", code, position(record), record["digest"])
-            yield self._dead_letters.valid(
+            letter = self._dead_letters.valid(
                 "dispatch",
                 record,
                 [Finding(code, "", why or lookup(code).meaning)],
@@ -118,6 +134,10 @@ class Settlement:
                 outcome_unknown=row.unknown,
                 passport=row.passport if row.passport is not None else record["passport"],
             )
+            yield letter
+            if review:
+                words = row.answer or why or lookup(code).meaning
+                yield self._dead_letters.review(letter, f"{code}: {row.partner}: {words}", row.attempt)
         if row.unknown:
             return
         whole = len(dead) == len(frozen.records)

@@ -9,9 +9,6 @@ from topology.model import EVENT_TOPICS, STANDARD, Batching, PartnerRule, Pipeli
 from topology.partner import KafkaPartner, ObjectStorePartner, Partner, PostgresPartner, SftpPartner
 
 WIDTH = 100
-UNWRITTEN = ("review", "parked")
-"""Topics that every pipeline has for what is to come."""
-DRAWN = tuple(short for short in EVENT_TOPICS if short not in UNWRITTEN)
 
 
 def describe(pipeline: Pipeline) -> str:
@@ -41,17 +38,33 @@ def describe(pipeline: Pipeline) -> str:
         f"  [dispatch]   write ahead, send, settle       group {p.group_id('dispatch')}",
         f"      ├──► {name('sent')}   delivered; one ack per {p.acks}",
         f"      ├──► {name('dead-letter')}   refused by the partner, or attempts used up",
+        *(
+            [f"      ├──► {name('review')}   copies of those that an object store caused"]
+            if "review" in drawn(p)
+            else []
+        ),
         f"      ├──► {name('validated')}   releases and retains",
         f"      │    table {name('delivery')}",
         "      ▼",
         *_partners(p),
         "",
         f"  every stage also writes {name('audit')} and table {name('heads')}",
-        f"  nothing is written yet to {' and '.join(map(name, UNWRITTEN))}",
+        f"  nothing is written to {' and '.join(map(name, unwritten(p)))}",
         "",
         *_facts(p),
     ]
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def unwritten(p: Pipeline) -> tuple[str, ...]:
+    """Topics that the pipeline has and never writes to: `review` holds what object stores did not take."""
+    stores = any(isinstance(partner, ObjectStorePartner) for partner in p.partners.values())
+    return ("parked",) if stores else ("review", "parked")
+
+
+def drawn(p: Pipeline) -> tuple[str, ...]:
+    """The topics of a picture, by their short names."""
+    return tuple(short for short in EVENT_TOPICS if short not in unwritten(p))
 
 
 def _batch_tables(p: Pipeline) -> tuple[str, ...]:
@@ -184,7 +197,7 @@ def describe_mermaid(pipeline: Pipeline) -> str:
 def _nodes(p: Pipeline, of: str = "") -> list[str]:
     """Topics, tables and stages; `of` begins their ids."""
     lines = [f'  {of}raw[/"{p.raw_topic}"/]']
-    lines += [f'  {of}{short.replace("-", "_")}[/"{p.topic(short)}"/]' for short in DRAWN]
+    lines += [f'  {of}{short.replace("-", "_")}[/"{p.topic(short)}"/]' for short in drawn(p)]
     lines += [f'  {of}{short}[("{p.topic(short)}")]' for short in (*_batch_tables(p), "delivery", "heads")]
     return lines + [f'  {of}stage_{stage}["{stage}"]' for stage in ("validate", "batch", "dispatch")]
 
@@ -204,6 +217,7 @@ def _arrows(p: Pipeline, of: str = "") -> list[str]:
         f"  {dispatch} <--> {of}delivery",
         f"  {dispatch} -- delivered --> {of}sent",
         f"  {dispatch} -- refused --> {of}dead_letter",
+        *([f'  {dispatch} -- "an object store failed" --> {of}review'] if "review" in drawn(p) else []),
         f'  {dispatch} -- "releases, retains" --> {of}validated',
     ]
     lines += [f"  {dispatch} <--> partner_{place}" for place in range(len(p.partner_names))]

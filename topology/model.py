@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from schemas.settings import Number, Settings, Whole
 from schemas.wording import RulesBroken
+from topology.bucket import Encryption, check_bucket
 from topology.partner import HttpPartner, Partner
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
@@ -123,7 +124,13 @@ class ClaimStore(Settings):
     options: dict[str, str] = Field(
         default_factory=dict, description="obstore settings; ${ENV} is taken from the environment"
     )
+    encryption: Encryption | None = Field(None, description="how S3 encrypts them; none: as the bucket says")
     timeout: Number = Field(15.0, gt=0, le=20, description="seconds for one request")
+
+    @model_validator(mode="after")
+    def _of_s3(self) -> ClaimStore:
+        check_bucket(self.url, self.options, encryption=self.encryption)
+        return self
 
 
 class ItemHistory(Settings):

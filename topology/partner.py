@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from schemas.settings import Number, Settings, Whole
 from schemas.wording import RulesBroken
+from topology.bucket import Encryption, ObjectLock, check_bucket
 
 
 def _expression(text: str) -> str:
@@ -183,10 +184,19 @@ class ObjectStorePartner(Settings):
         default_factory=dict,
         description="obstore settings, e.g. endpoint, region; ${ENV} is taken from the environment",
     )
+    encryption: Encryption | None = Field(None, description="how S3 encrypts the objects; none: as the bucket says")
+    object_lock: ObjectLock | None = Field(
+        None, description="how long S3 keeps anybody from deleting an object; none: as the bucket says"
+    )
     timeout: Number = Field(30.0, gt=0, description="seconds for one attempt, after which its outcome is unknown")
     key_retention: Number | None = Field(None, gt=0, description="seconds; none: an object name is remembered for ever")
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
     rate: Rate | None = Field(None, description="attempts per time (RTY-09); none: as many as there are")
+
+    @model_validator(mode="after")
+    def _of_s3(self) -> ObjectStorePartner:
+        check_bucket(self.url, self.options, encryption=self.encryption, object_lock=self.object_lock)
+        return self
 
 
 HEADER = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from topology.bucket import Encryption, ObjectLock
 from topology.model import (
     BATCHING_PRESETS,
     Batching,
@@ -54,6 +55,8 @@ SECTIONS: Mapping[str, type[BaseModel]] = {
     "`claims`": ClaimStore,
     "`partner`, where it depends on the record": PartnerRule,
     "A partner of `kind: object-store`": ObjectStorePartner,
+    "`encryption`": Encryption,
+    "`object_lock`": ObjectLock,
     "A partner of `kind: http`": HttpPartner,
     "`auth` of `kind: bearer`": BearerAuth,
     "`auth` of `kind: basic`": BasicAuth,

@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from datetime import timedelta
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
@@ -31,6 +32,15 @@ CLIENT_OPTIONS = frozenset(
     {"allow_http", "allow_invalid_certificates", "connect_timeout", "proxy_url", "proxy_excludes", "root_certificate"}
 )
 """Names in `options` that concern the HTTP client; every other one is a setting of the store."""
+
+
+MISCONFIGURED = re.compile(r"<Code>KMS\.|<Message>[^<]*(?:Object ?Lock|[Rr]etain)")
+"""In S3's answer 400: no key of KMS that can be used; no Object Lock in this bucket; a date that it does not take."""
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
 
 
 def object_path(prefix: str, date: str, batch_id_hex: str, suffix: str = ".json") -> str:
@@ -54,7 +64,7 @@ class ObjectStoreSink:
     """Writes each batch as one object, create-only. Metadata (DEL-05) are the object's attributes where the store
     has them, else a sidecar beside it, written after it; of several attempts the first one's metadata stay."""
 
-    def __init__(self, name: str, partner: ObjectStorePartner) -> None:
+    def __init__(self, name: str, partner: ObjectStorePartner, now: Callable[[], datetime] = utc_now) -> None:
         """Opens nothing yet. Raises ValueError for a URL or option that obstore does not know (not for a folder or
         server that is away: that is an outcome)."""
         self.name = name
@@ -62,6 +72,9 @@ class ObjectStoreSink:
         self._secrets = secrets_of(partner)
         self._folder = folder_of(partner.url)
         self._store: ObjectStore | None = None if self._folder else open_bucket(f"partner {name}", partner)
+        self._now = now
+        self._locking: tuple[dict[str, str], ObjectStore] | None = None
+        """The headers of a lock, and the same bucket with them; its requests are writes."""
 
     async def send(self, envelope: Envelope) -> Outcome:
         """See Sink. The whole attempt takes at most `partner.timeout` seconds."""
@@ -76,6 +89,7 @@ class ObjectStoreSink:
 
     async def close(self) -> None:
         self._store = None if self._folder else self._store
+        self._locking = None
 
     async def probe(self) -> Probed:
         """See Probing. A bucket is listed, one level below the prefix; a folder is looked at. Nothing is written."""
@@ -95,12 +109,16 @@ class ObjectStoreSink:
     async def _send(self, envelope: Envelope) -> Outcome:
         try:
             store = self._store = self._store or LocalStore(self._folder, mkdir=True)
+            to_write = self._to_write(store)
         except Exception as error:  # noqa: BLE001  (obstore raises several kinds; nothing was written)
             return answers.fault(error, sent=False, secrets=self._secrets)
         local = isinstance(store, LocalStore)
         attributes = None if local else {"Content-Type": envelope.content_type, **envelope.metadata}
         try:
-            await obstore.put_async(store, envelope.path, envelope.body, mode="create", attributes=attributes)
+            await obstore.put_async(
+                to_write, envelope.path, envelope.body, mode="create", attributes=attributes,
+                use_multipart=False,
+            )  # fmt: skip
             said = "created"
         except AlreadyExistsError:
             try:
@@ -120,6 +138,17 @@ class ObjectStoreSink:
             await asyncio.to_thread(self._sync, envelope.path)
         return Outcome(OutcomeKind.DELIVERED, f"{said}: {envelope.path}")
 
+    def _to_write(self, store: ObjectStore) -> ObjectStore:
+        """The store as objects are written to it. obstore takes headers for a client and not for a request, so one with
+        a lock (its date changes at midnight) is opened once a day (ADR 24)."""
+        lock = self._partner.object_lock
+        if lock is None:
+            return store
+        headers = lock.headers(self._now())
+        if self._locking is None or self._locking[0] != headers:
+            self._locking = headers, open_bucket(f"partner {self.name}", self._partner, headers)
+        return self._locking[1]
+
     async def _write_sidecar(self, store: ObjectStore, envelope: Envelope) -> None:
         meta = canonical_json({"content_type": envelope.content_type, **envelope.metadata})
         try:
@@ -136,8 +165,8 @@ class ObjectStoreSink:
             # The object gets its name by the last step, which did not happen.
             return Outcome(OutcomeKind.FAILED, text)
         status, detail = _http_status(error)
-        if status == 404:
-            # A PUT finds no bucket: that is our configuration, and no fault of this batch.
+        if status == 404 or (status == 400 and MISCONFIGURED.search(detail)):
+            # No bucket, or one without the lock or the key: that is our configuration, and no fault of this batch.
             return Outcome(OutcomeKind.STOPPED, text)
         if status == 429 or (status == 503 and "<Code>SlowDown</Code>" in detail):
             return Outcome(OutcomeKind.PAUSED, text, answers.DEFAULT_PAUSE)
@@ -215,12 +244,18 @@ def folder_of(url: str) -> Path | None:
     return Path(path.removeprefix("//") if path.startswith("//") else path).absolute()
 
 
-def open_bucket(name: str, place: ObjectStorePartner | ClaimStore) -> ObjectStore:
-    """The bucket behind a URL; `name` says in errors whose it is. One call of it is one request: a retry inside would
-    turn "unknown, then refused connection" into a known failure. Raises ValueError for a URL or option that obstore
-    does not know."""
+def open_bucket(
+    name: str, place: ObjectStorePartner | ClaimStore, headers: Mapping[str, str] | None = None
+) -> ObjectStore:
+    """The bucket behind a URL; `name` says in errors whose it is; `headers` go, signed, with every request. One call of
+    it is one request: a retry inside would turn "unknown, then refused connection" into a known failure. Raises
+    ValueError for a URL or option that obstore does not know."""
     assert place.url is not None
     options = {key.lower(): value for key, value in place.options.items()}
+    if place.encryption is not None:
+        options |= place.encryption.options
+    if headers:
+        options["checksum_algorithm"] = "SHA256"
     client: dict[str, Any] = {key: options.pop(key) for key in CLIENT_OPTIONS & options.keys()}
     for switch in ("allow_http", "allow_invalid_certificates"):
         if switch in client:
@@ -228,6 +263,10 @@ def open_bucket(name: str, place: ObjectStorePartner | ClaimStore) -> ObjectStor
     if options.get("endpoint", "").startswith("http://"):
         client.setdefault("allow_http", True)
     client["timeout"] = timedelta(seconds=place.timeout)
+    client["default_headers"] = dict(headers or {})
+    if checksum := options.get("checksum_algorithm", options.get("aws_checksum_algorithm")):
+        # S3 takes no object that is to be locked without a checksum and this word for it; obstore sends the checksum.
+        client["default_headers"]["x-amz-sdk-checksum-algorithm"] = checksum.upper()
     try:
         build = cast(Any, from_url)
         return cast(

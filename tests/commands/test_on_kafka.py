@@ -332,6 +332,16 @@ def test_a_batch_that_died_is_told_by_trace_and_the_books(ask: Ask, bench: Bench
     state = ask("trace", f"{ids['a-three.json']}/0", "--json").rows[-1]
     assert (state["state"], state["transmission"]) == ("FAILED", "DeadLetter")
     assert ask("table", "rebuild", "demo", "delivery", "--compare").code == 0
+    listed = ask("dlq", "ls", "demo", "--review", "--json").rows  # what the store did not take, and no other (RTY-11)
+    assert [row["id"] for row in listed] == [f"{ids['a-three.json']}/{index}" for index in range(3)]
+    (first, *_) = ask("tail", "demo", "review", "--until-end", "--json").rows
+    letter = first["value"]["dead_letter"]
+    assert (letter["stage"], letter["partner"], first["value"]["why"]) == (
+        "dispatch", "lake", "PARTNER_REFUSED: lake: 422 no",
+    )  # fmt: skip
+    told = ask("trace", first["position"], "--json").rows[-1]
+    assert (told["record"], told["state"]) == (f"{ids['a-three.json']}/{letter['raw_index']}", "FAILED")
+    assert "PARTNER_REFUSED: lake: 422 no" in ask("tail", "demo", "review", "--until-end").out
 
 
 def test_a_split_batch_is_followed_into_its_halves_by_every_command(ask: Ask, bench: Bench, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from topology.describe import UNWRITTEN, WIDTH, describe, describe_mermaid
+from topology.describe import WIDTH, describe, describe_mermaid, unwritten
 from topology.load import load_pipeline
 from topology.model import SHORT_NAMES, Pipeline
 
@@ -25,7 +25,7 @@ def test_everything_has_a_place_and_fits_the_page(demo: Pipeline) -> None:
     text, graph = describe(demo), describe_mermaid(demo)
     for name in [demo.raw_topic, *map(demo.topic, SHORT_NAMES), *demo.partner_names]:
         assert name in text
-        assert name in graph or name in map(demo.topic, UNWRITTEN)
+        assert name in graph or name in map(demo.topic, unwritten(demo))
     assert max(map(len, text.splitlines())) <= WIDTH
 
 

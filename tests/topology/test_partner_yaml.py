@@ -8,7 +8,7 @@ import pytest
 
 from topology.load import TopologyError, load_pipeline
 from topology.model import Pipeline
-from topology.partner import HttpPartner, Secret
+from topology.partner import HttpPartner, ObjectStorePartner, Secret
 
 PIPELINE = """\
 pipeline: demo
@@ -19,10 +19,12 @@ partner: clinic
 """
 
 
-def load(folder: Path, *lines: str, pipeline: str = "") -> Pipeline:
+def load(
+    folder: Path, *lines: str, pipeline: str = "", kind: str = "http", url: str = "https://api.example/v2"
+) -> Pipeline:
     """A pipeline whose partner says these lines, the first of them on line 4."""
     (folder / "demo.yaml").write_text(PIPELINE + pipeline)
-    head = ["clinic:", "  kind: http", "  url: https://api.example/v2"]
+    head = ["clinic:", f"  kind: {kind}", f"  url: {url}"]
     (folder / "partners.yaml").write_text("\n".join([*head, *(f"  {line}" for line in lines)]) + "\n")
     return load_pipeline(str(folder / "demo.yaml"))
 
@@ -107,3 +109,50 @@ def test_a_partner_that_takes_one_record_needs_batches_of_one(tmp_path: Path) ->
 def test_a_document_that_the_pack_does_not_make_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TopologyError, match=r"demo.yaml:5: partner: partner clinic wants `body: epcis-json`, which"):
         load(tmp_path, "body: epcis-json")
+
+
+def test_what_a_bucket_does_with_an_object_is_read(tmp_path: Path) -> None:
+    made = load(
+        tmp_path,
+        "encryption: {algorithm: 'aws:kms', kms_key: alias/waybill, bucket_key: true}",
+        "object_lock: {mode: COMPLIANCE, days: 730}",
+        pipeline="claims: {url: 's3://claims', encryption: {algorithm: AES256}}\n",
+        kind="object-store",
+        url="s3://lake",
+    )
+    partner = made.partners["clinic"]
+    assert isinstance(partner, ObjectStorePartner)
+    assert partner.encryption is not None
+    assert partner.encryption.options == {
+        "server_side_encryption": "aws:kms",
+        "sse_kms_key_id": "alias/waybill",
+        "sse_bucket_key_enabled": "true",
+    }
+    assert partner.object_lock is not None
+    assert (partner.object_lock.mode, partner.object_lock.days) == ("COMPLIANCE", 730)
+    assert made.claims.encryption is not None
+    assert made.claims.encryption.algorithm == "AES256"
+
+
+@pytest.mark.parametrize(
+    ("url", "line", "field", "words"),
+    [
+        ("file:lake", "encryption: {algorithm: AES256}", "encryption", "begins with s3://"),
+        ("az://lake", "object_lock: {mode: COMPLIANCE, days: 1}", "object_lock", "begins with s3://"),
+        ("s3://lake", "encryption: {algorithm: AES-256}", "encryption.algorithm", "did you mean `AES256`?"),
+        ("s3://lake", "encryption: {algorithm: AES256, kms_key: a}", "encryption.kms_key", "allowed with algorithm"),
+        ("s3://lake", "encryption: {algorithm: 'aws:kms:dsse', bucket_key: true}", "encryption.bucket_key", "aws:kms"),
+        ("s3://lake", "object_lock: {mode: COMPLIANCE}", "object_lock", "days"),
+        ("s3://lake", "object_lock: {mode: COMPLIANCE, days: 0}", "object_lock.days", "at least 1"),
+        ("s3://lake", "object_lock: {mode: FOREVER, days: 1}", "object_lock.mode", "allowed: GOVERNANCE, COMPLIANCE"),
+        ("s3://lake",
+         "encryption: {algorithm: AES256}\n  options: {AWS_SERVER_SIDE_ENCRYPTION: 'aws:kms'}",
+         "options", "server_side_encryption is said by encryption"),
+    ],
+)  # fmt: skip
+def test_a_mistake_about_a_bucket_is_named(tmp_path: Path, url: str, line: str, field: str, words: str) -> None:
+    with pytest.raises(TopologyError) as caught:
+        load(tmp_path, line, kind="object-store", url=url)
+    shown = [str(mistake) for mistake in caught.value.mistakes if mistake.field.startswith(f"clinic.{field}")]
+    assert shown, caught.value
+    assert words in shown[0]

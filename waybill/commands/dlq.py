@@ -15,10 +15,12 @@ from waybill.tables import table
 if TYPE_CHECKING:
     from streams.stage import Message
     from topology.model import Pipeline
+    from waybill.reader import Decoder
 
 ErrorClassOption = Annotated[str | None, typer.Option("--class", help="of this class only")]
 CodeOption = Annotated[str | None, typer.Option("--code", help="with a finding of this code")]
 StageOption = Annotated[str | None, typer.Option("--stage", help="of this stage only")]
+ReviewOption = Annotated[bool, typer.Option("--review", help="those on `review`: what object stores failed to take")]
 
 SHOWN_BYTES = 1024
 """Of an original that is no text, without --json."""
@@ -38,13 +40,14 @@ def ls(
     error_class: ErrorClassOption = None,
     code: CodeOption = None,
     stage: StageOption = None,
+    review: ReviewOption = False,
     limit: Annotated[int | None, typer.Option(min=1, help="the newest so many only")] = None,
     brokers: Brokers = None,
     folder: Folder = None,
     json: Json = False,
 ) -> None:
     """List dead letters by the position of their records: partition, offset, index; later lives of a record last."""
-    found = list(letters(find_brokers(brokers), name, folder, error_class, code, stage))
+    found = list(letters(find_brokers(brokers), name, folder, error_class, code, stage, review))
     if limit is not None:
         found = sorted(found, key=lambda letter: letter[1].timestamp)[-limit:]
     rows = [row(*letter) for letter in sorted(found, key=place)]
@@ -65,6 +68,7 @@ def stats(
     error_class: ErrorClassOption = None,
     code: CodeOption = None,
     stage: StageOption = None,
+    review: ReviewOption = False,
     brokers: Brokers = None,
     folder: Folder = None,
     json: Json = False,
@@ -72,7 +76,7 @@ def stats(
     """Count dead letters by class, code and stage."""
     facets: Counter[tuple[str, str, str, str, str]] = Counter()
     total = 0
-    for pipeline, _, letter in letters(find_brokers(brokers), name, folder, error_class, code, stage):
+    for pipeline, _, letter in letters(find_brokers(brokers), name, folder, error_class, code, stage, review):
         total += 1
         for found in sorted({finding["code"] for finding in letter["findings"]}):
             facets[pipeline.pipeline, letter["stage"], letter["error_class"], found, letter["route"]] += 1
@@ -121,8 +125,11 @@ def letters(
     error_class: str | None = None,
     code: str | None = None,
     stage: str | None = None,
+    review: bool = False,
 ) -> Iterator[tuple[Pipeline, Message, dict[str, Any]]]:
-    """The dead letters that match, of one pipeline or of all that the cluster has. Raises Fault for unknown words."""
+    """The dead letters that match, of one pipeline or of all that the cluster has; `review`: only those that lie on
+    `review` too. Raises Fault for unknown words."""
+    from schemas.canonical import sha256
     from schemas.errors import ErrorClass
     from topology.lanes import each_lane
     from waybill.commands.reconcile import present
@@ -133,15 +140,26 @@ def letters(
             raise Fault(f"{given!r} is not known; allowed: {', '.join(allowed)}")
     for pipeline in each_lane(present(brokers, load_some(name, folder), named=name is not None)):
         decoder = Decoder(pipeline)
+        wanted = reviewed(brokers, pipeline, decoder) if review else None
         with Reader(brokers) as reader:
             for message in reader.all(pipeline.topic("dead-letter")):
-                if message.value is None:
+                if message.value is None or (wanted is not None and sha256(message.value) not in wanted):
                     continue
                 _, letter = decoder.codec.decode(message.value)
                 codes = {finding["code"] for finding in letter["findings"]}
                 matches = error_class in (None, letter["error_class"]) and stage in (None, letter["stage"])
                 if matches and (code is None or code in codes):
                     yield pipeline, message, letter
+
+
+def reviewed(brokers: str, pipeline: Pipeline, decoder: Decoder) -> set[bytes]:
+    """Digests of the dead letters that lie on `review` too (RTY-11)."""
+    from schemas.canonical import sha256
+    from waybill.reader import Reader
+
+    with Reader(brokers) as reader:
+        values = (message.value for message in reader.all(pipeline.topic("review")))
+        return {sha256(decoder.codec.decode(value)[1]["dead_letter"]) for value in values if value is not None}
 
 
 def place(found: tuple[Pipeline, Message, dict[str, Any]]) -> tuple[Any, ...]:

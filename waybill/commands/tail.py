@@ -134,7 +134,7 @@ def _value(decoder: Decoder, name: str, value: Any) -> Any:
     if isinstance(value, bytes):
         if name in ("payload", "original"):
             return as_text(value)
-        if name == "records":
+        if name in ("records", "dead_letter"):
             return readable(decoder, decoder.codec.decode(value)[1])
         return value.hex()
     return value
@@ -161,6 +161,8 @@ def text(row: dict[str, Any]) -> str:
 def summary(kind: str, value: dict[str, Any]) -> str:
     """What matters most in a message."""
     parts: list[str] = []
+    if kind == "review":
+        return f"{summary('dead_letter', value['dead_letter'])}  {value['why']}"
     if "raw_topic" in value:
         parts.append(f"{value['raw_topic']}/{value['raw_partition']}/{value['raw_offset']}/{value['raw_index']}")
     if kind == "batched":

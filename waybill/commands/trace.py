@@ -145,6 +145,8 @@ def by_position(finder: Finder, reader: Any, pipeline: Pipeline, text: str) -> l
             slices = reader.read(raw.topic, {raw.partition: raw.offset}, {raw.partition: raw.offset + 1})
             found = next((m for slice_ in slices for m in slice_), None)
             fields = finder.codec.decode(found.value)[1] if found and found.value else {}
+            if short == "review" and fields:
+                fields = finder.codec.decode(fields["dead_letter"])[1]
             return finder.lives([position_of(fields)]) if "raw_topic" in fields else []
     if raw.topic != pipeline.raw_topic:
         return []

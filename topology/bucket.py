@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from schemas.settings import Settings, Whole
 from schemas.wording import RulesBroken
+from topology.yaml_file import Location
 
 S3 = ("s3://", "s3a://")
 OPTIONS = {
@@ -82,7 +83,7 @@ class ObjectLock(Settings):
 
 def check_bucket(url: str | None, options: Mapping[str, str], **settings: Encryption | ObjectLock | None) -> None:
     """Raises RulesBroken where settings of S3 stand beside another store, or beside `options` that say the same."""
-    wrong = []
+    wrong: list[tuple[Location, str]] = []
     given = {name.lower().removeprefix("aws_") for name in options}
     for name, value in settings.items():
         if value is None:

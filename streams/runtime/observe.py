@@ -97,6 +97,10 @@ class Metrics:
             (*partner, "outcome", "status"),
             registry=self.registry,
         )
+        self.attempt_seconds = Histogram(
+            "waybill_partner_attempt_seconds", "From the begin of an attempt to its answer, or to when it was given up",
+            partner, buckets=BUCKETS, registry=self.registry,
+        )  # fmt: skip
         self.partner_state = Gauge(
             "waybill_partner_state",
             "1 for the state a partner is in: closed, open, half-open, paused, stopped",
@@ -187,6 +191,8 @@ class Observer:
         """An attempt came to its end."""
         status = f"{outcome.status // 100}xx" if outcome.status is not None else "none"
         self._metrics.attempts.labels(self._labels[0], envelope.partner, outcome.kind.value, status).inc()
+        if outcome.seconds is not None:
+            self._metrics.attempt_seconds.labels(self._labels[0], envelope.partner).observe(outcome.seconds)
 
     def partners(self, views: Iterable[PartnerView]) -> None:
         """How partners stand now."""

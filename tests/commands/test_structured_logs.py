@@ -191,8 +191,8 @@ def test_metrics_tell_of_each_partner_its_state_its_queue_and_what_its_answers_w
     observer = Observer(metrics, load_pipeline("cold-chain"), "dispatch", SingleObjectCodec(), "1")
     observer.partners([PartnerView("lake", "half-open", 7, 61_500), PartnerView("clinic-api", "closed", 0, 0, True)])
     one = envelope(partner="lake")
-    for status in (503, 500, None):
-        observer.answered(one, Outcome(OutcomeKind.UNKNOWN, "", status=status))
+    for status, seconds in (503, 0.02), (500, 7.0), (None, None):
+        observer.answered(one, Outcome(OutcomeKind.UNKNOWN, "", status=status, seconds=seconds))
 
     def value(name: str, **labels: str) -> float | None:
         return metrics.registry.get_sample_value(name, {"pipeline": "cold-chain", **labels})
@@ -204,6 +204,8 @@ def test_metrics_tell_of_each_partner_its_state_its_queue_and_what_its_answers_w
     told = {"partner": "lake", "outcome": "unknown"}
     assert value("waybill_partner_attempts_total", status="5xx", **told) == 2
     assert value("waybill_partner_attempts_total", status="none", **told) == 1
+    within = [value("waybill_partner_attempt_seconds_bucket", partner="lake", le=le) for le in ("0.025", "5.0", "10.0")]
+    assert within == [1, 1, 2]
 
 
 def test_a_batch_that_its_partner_finds_too_large_is_said_to_go_on_in_halves(lines: Lines) -> None:

@@ -260,6 +260,16 @@ def spent(row: Row, now: int, terms: Terms) -> str:
     return ""
 
 
+def attempts_left(row: Row, terms: Terms) -> int:
+    """Attempts that a batch may still fail before `spent` ends it, the one under way included; an outage of its partner
+    uses up none. An end by age (`key_retention`) is not foreseen."""
+    left = terms.attempts - row.budget_used
+    if row.unknown:
+        ended = row.attempt - (row.state == "in_flight")
+        left = min(left, terms.unknown_attempts - (ended - row.budget_used - row.spared))
+    return max(0, left)
+
+
 def dead(row: Row, code: str, answer: str | None) -> Settled:
     """The end of a life without success. A partner that holds other bytes under our key may have got them from us:
     nobody else knows the key. So a conflict is no known failure (law 4)."""

@@ -22,7 +22,7 @@ from schemas.codec import Codec, WireError
 from schemas.errors import UNPROCESSABLE, Finding
 from schemas.pack import Pack
 from streams.allowance import Allowances
-from streams.attempts import Row, Terms, waiting_from
+from streams.attempts import Row, Terms, attempts_left, waiting_from
 from streams.bodies import Bodies, Body, Fault, Fetch
 from streams.changes import Broken, Changes, Event, Later, Prepared, What
 from streams.claims import NO_CLAIMS, Claims, ClaimsAway
@@ -54,6 +54,8 @@ class PartnerView(NamedTuple):
     """By an operator's order."""
     cap: int | None = None
     """Records that its batches may have; None: nobody watches."""
+    attempts_left: int = 0
+    """That the unsettled batch with the fewest left may still fail before it dies; `retry.attempts` without a batch."""
 
 
 class DispatchStage:
@@ -122,6 +124,7 @@ class DispatchStage:
 
     def partners(self, now: int) -> list[PartnerView]:
         """Every partner that batches were for, for those who watch."""
+        terms = self.deliveries.terms
         return [
             PartnerView(
                 gate.partner,
@@ -130,6 +133,7 @@ class DispatchStage:
                 now - min(batch.row.recorded_at for batch in gate.waiting.values()) if gate.waiting else 0,
                 gate.paused,
                 gate.cap,
+                min((attempts_left(batch.row, terms) for batch in gate.waiting.values()), default=terms.attempts),
             )
             for gate in self.deliveries.gates
         ]

@@ -13,20 +13,18 @@ import io
 import os
 import ssl
 import time
-import weakref
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
-from aiohttp.connector import Connection
-from aiohttp.tracing import Trace
 from multidict import CIMultiDict
 from yarl import URL
 
 from streams.delivery import answers
 from streams.delivery.auth import Authorization, NotAllowed
+from streams.delivery.connector import Connector, Handler, watched
 from streams.delivery.per_record import RecordReader
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind, Probed
 from streams.delivery.secrets import SecretMissing, Secrets
@@ -38,29 +36,6 @@ MAX_ANSWER = 64 * 1024
 MAX_RECORD_ANSWER = 1024
 """Bytes beyond it for each record, where the partner answers for each one, up to MAX_ANSWERS in all."""
 MAX_ANSWERS = 8 * 2**20
-
-
-class Connector(aiohttp.TCPConnector):
-    """Uses no connection again on which something came that nobody had asked for: a second answer to the last request,
-    or the 408 of a proxy that waited for another one. It would be taken for the answer to the next batch (law 4).
-    aiohttp looks for such bytes when a connection comes back, and not when it is taken out again."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(limit=limit)
-        self._used: weakref.WeakSet[object] = weakref.WeakSet()
-
-    async def connect(
-        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> Connection:
-        while True:
-            connection = await super().connect(req, traces, timeout)
-            protocol = connection.protocol
-            if protocol is None or protocol not in self._used or not protocol.should_close:
-                break
-            connection.close()
-        if protocol is not None:
-            self._used.add(protocol)
-        return connection
 
 
 class HttpSink:
@@ -87,12 +62,13 @@ class HttpSink:
 
     async def send(self, envelope: Envelope) -> Outcome:
         """See Sink. The whole attempt takes at most `partner.timeout` seconds (DEL-02), fetching a token included."""
-        trace = SimpleNamespace(sent=False)
+        trace, used = SimpleNamespace(sent=False), list[Handler]()
         try:
             async with asyncio.timeout(self._partner.timeout):
-                return await self._send(envelope, trace)
+                return await self._send(envelope, trace, used)
         except Exception as error:  # noqa: BLE001  (law 5: whatever the client raises is this attempt's outcome)
-            return self._failed(error, trace.sent)
+            outcome, torn = self._failed(error, trace.sent), used[-1].torn if used else b""
+            return outcome._replace(kept=answers.kept(torn, self._secrets.texts)) if torn else outcome
 
     async def probe(self) -> Probed:
         """See Probing: the partner's `probe`, or HEAD of its URL, with our credentials and headers and no body."""
@@ -118,8 +94,9 @@ class HttpSink:
                 return error.outcome
             case SecretMissing() | CertificateMissing():
                 return Outcome(OutcomeKind.STOPPED, answers.excerpt(f"not sent: {error}", self._secrets.texts))
-            case _:
-                return answers.fault(error, sent=sent, secrets=self._secrets.texts)
+            case aiohttp.ClientResponseError():  # its status is aiohttp's own, and none that the partner gave
+                error = aiohttp.ClientError(f"unreadable head: {error.message}")
+        return answers.fault(error, sent=sent, secrets=self._secrets.texts)
 
     async def _ask(self, trace: SimpleNamespace) -> answers.Answer:
         who, _ = await self._auth.header() if self._auth is not None else ("", True)
@@ -134,22 +111,14 @@ class HttpSink:
         ) as response:
             return await _read(response, MAX_ANSWER)
 
-    async def _send(self, envelope: Envelope, trace: SimpleNamespace) -> Outcome:
+    async def _send(self, envelope: Envelope, trace: SimpleNamespace, used: list[Handler]) -> Outcome:
         who, newest = await self._auth.header() if self._auth is not None else ("", True)
         data = envelope.body
         if self._partner.compression == "gzip":
             data = await asyncio.to_thread(gzip.compress, data, mtime=0)
         digest = sha256(data).digest() if data is not envelope.body else envelope.body_digest
-        async with self._opened().request(
-            self._partner.method,
-            self._url(envelope),
-            data=io.BytesIO(data),  # sent piece by piece, so a large body does not hold up the loop
-            headers=self._headers(envelope, digest, who),
-            allow_redirects=False,
-            ssl=self._context(),
-            trace_request_ctx=trace,
-        ) as response:
-            answer = await _read(response, min(MAX_ANSWER + MAX_RECORD_ANSWER * len(envelope.names), MAX_ANSWERS))
+        with watched(used):
+            answer = await self._request(envelope, data, self._headers(envelope, digest, who), trace)
         outcome = answers.judge(
             answer,
             {envelope.body_digest, digest},
@@ -163,6 +132,20 @@ class HttpSink:
         if answer.status == 401 and self._auth is not None and await self._auth.another(who, newest):
             return outcome._replace(kind=OutcomeKind.PAUSED, retry_after=0.0)
         return outcome
+
+    async def _request(
+        self, envelope: Envelope, data: bytes, headers: CIMultiDict[str], trace: SimpleNamespace
+    ) -> answers.Answer:
+        async with self._opened().request(
+            self._partner.method,
+            self._url(envelope),
+            data=io.BytesIO(data),  # sent piece by piece, so a large body does not hold up the loop
+            headers=headers,
+            allow_redirects=False,
+            ssl=self._context(),
+            trace_request_ctx=trace,
+        ) as response:
+            return await _read(response, min(MAX_ANSWER + MAX_RECORD_ANSWER * len(envelope.names), MAX_ANSWERS))
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

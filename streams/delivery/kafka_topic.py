@@ -50,7 +50,9 @@ OURS = {
     KafkaError._UNKNOWN_PARTITION,
 }
 """What speaks of our login, rights or topic, and of no batch."""
-BATCH = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_RECORD}
+LARGE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}
+"""What speaks of the message's size: halves of it may be taken (DI4)."""
+BATCH = {KafkaError.INVALID_RECORD} | LARGE
 """What speaks of the message."""
 BATCH_HEADER = "waybill-batch"
 
@@ -136,6 +138,8 @@ class KafkaSink:
             return Outcome(OutcomeKind.UNKNOWN, text)
         if code in OURS or isinstance(error, SecretMissing):
             return Outcome(OutcomeKind.STOPPED, text)
+        if code in LARGE:
+            return Outcome(OutcomeKind.TOO_LARGE, text)
         return Outcome(OutcomeKind.REFUSED if code in BATCH else OutcomeKind.FAILED, text)
 
 

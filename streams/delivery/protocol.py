@@ -57,12 +57,12 @@ class OutcomeKind(StrEnum):
 
 
 class Kept(NamedTuple):
-    """The beginning of an answer's body."""
+    """The beginning of an answer's body, or of all that came where it had no readable head."""
 
     excerpt: str
     """Its first 4 KiB as text, without secrets; what is no UTF-8 is replaced."""
     digest: bytes
-    """SHA-256 of the body as far as it was read."""
+    """SHA-256 of it as far as it was read."""
 
 
 NONE_REFUSED: Mapping[int, str] = {}

@@ -24,6 +24,10 @@ from topology.model import Pipeline
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 """Seconds; the buckets that the conventions name."""
+ATTEMPT_SECONDS = (*BUCKETS, 20, 30, 60)
+"""Partners may take long: the time-out is 30 s unless it says another."""
+ATTEMPT_BUCKETS = (0, 1, 2, 3, 4, 5, 10, 20, 50)
+"""Attempts of one life; 0: it died before the first."""
 PARTNER_STATES = ("closed", "open", "half-open", "paused", "stopped")
 NO_ANSWER = "not known: its partition was taken over before an answer came"
 """Why an attempt is repeated of which nobody heard: it was in flight when its worker ended, or lost the partition."""
@@ -97,6 +101,10 @@ class Metrics:
             (*partner, "outcome", "status"),
             registry=self.registry,
         )
+        self.attempt_seconds = Histogram(
+            "waybill_partner_attempt_seconds", "From the begin of an attempt to its answer, or to when it was given up",
+            partner, buckets=ATTEMPT_SECONDS, registry=self.registry,
+        )  # fmt: skip
         self.partner_state = Gauge(
             "waybill_partner_state",
             "1 for the state a partner is in: closed, open, half-open, paused, stopped",
@@ -110,6 +118,19 @@ class Metrics:
             "waybill_partner_batch_cap_records", "Records that a batch for a partner may have (`adaptive`)", partner,
             registry=self.registry,
         )  # fmt: skip
+        self.partner_left = Gauge(
+            "waybill_partner_attempts_left",
+            "Attempts that may still fail before a dead letter, of the unsettled batch that has the fewest left",
+            partner,
+            registry=self.registry,
+        )
+        self.partner_used = Histogram(
+            "waybill_partner_attempts_used",
+            "Attempts that a batch had when it was settled (sent, dead), those that an outage cost included",
+            (*partner, "state"),
+            buckets=ATTEMPT_BUCKETS,
+            registry=self.registry,
+        )
         self.partner_unsettled = Gauge(
             "waybill_partner_unsettled_batches", "Batches of a partner without a final answer", partner,
             registry=self.registry,
@@ -187,6 +208,8 @@ class Observer:
         """An attempt came to its end."""
         status = f"{outcome.status // 100}xx" if outcome.status is not None else "none"
         self._metrics.attempts.labels(self._labels[0], envelope.partner, outcome.kind.value, status).inc()
+        if outcome.seconds is not None:
+            self._metrics.attempt_seconds.labels(self._labels[0], envelope.partner).observe(outcome.seconds)
 
     def partners(self, views: Iterable[PartnerView]) -> None:
         """How partners stand now."""
@@ -196,6 +219,7 @@ class Observer:
                 self._metrics.partner_state.labels(*labels, state).set(state == view.state)
             self._metrics.partner_paused.labels(*labels).set(view.paused)
             self._metrics.partner_unsettled.labels(*labels).set(view.unsettled)
+            self._metrics.partner_left.labels(*labels).set(view.attempts_left)
             if view.cap is not None:
                 self._metrics.partner_cap.labels(*labels).set(view.cap)
             self._metrics.partner_age.labels(*labels).set(max(0, view.age) / 1000)
@@ -261,6 +285,7 @@ class Observer:
         batch, state, attempt = row["batch_id"], row["state"], row["attempt"]
         if state in ("sent", "dead"):
             self._told.pop(batch, None)
+            self._metrics.partner_used.labels(self._labels[0], row["partner"], state).observe(attempt)
             tell, what = (self._log.info, "delivered") if state == "sent" else (self._log.error, "batch is dead")
             tell(what, **self._known(row), records=row["count"])
         elif state == "split":

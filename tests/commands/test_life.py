@@ -10,6 +10,7 @@ from audit.chain import Action, Entry
 from schemas.canonical import RawPosition
 from streams.stage import Message
 from topology.load import load_pipeline
+from waybill.batch_result import BatchResult, batch_result
 from waybill.commands.trace import as_words
 from waybill.life import Life, path_of, steps
 
@@ -68,3 +69,22 @@ def test_a_record_of_a_split_batch_is_followed_to_the_part_that_holds_it() -> No
     assert found == [[b"w", b"l"]] * 2 + [[b"w", b"r", b"3"]] + [[b"w", b"r", b"45"]] * 2
     assert Life(RAW, path=path_of(2, whole, children)).transmission == "DeadLetter"
     assert path_of(0, None, children) == []
+
+
+def test_del09_the_result_of_a_batch_counts_each_of_its_records_once() -> None:
+    batch, other = b"b" * 32, b"o" * 32
+
+    def life(index: int, answer: str | None, at: int, *rows: dict[str, Any], last: bytes = batch) -> Life:
+        said = [(Message(0, index, at, None, b""), {"outcome": "delivered", "stage": "dispatch", "passport": None})]
+        found = Life(RAW._replace(index=index), path=list(rows), batched=[(said[0][0], {"batch_id": last})])
+        if answer is not None:
+            setattr(found, answer, said)
+        return found
+
+    sent = {"batch_id": batch, "state": "sent", "body_digest": b"d" * 32}
+    moved = life(2, "sent", 99, sent | {"batch_id": other}, last=other)
+    done = [life(0, "sent", 10, sent), life(1, "dead", 20, sent), moved]
+    assert batch_result(batch, done) == BatchResult(batch, 3, 1, 2, 0, b"d" * 32, 20)
+    pending = {"batch_id": batch, "state": "pending", "body_digest": None}
+    assert batch_result(batch, [life(0, None, 0, pending)]) == BatchResult(batch, 1, 0, 0, 1, None, None)
+    assert batch_result(b"digest of a payload".ljust(32), done) is None

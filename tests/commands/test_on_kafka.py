@@ -331,6 +331,8 @@ def test_a_batch_that_died_is_told_by_trace_and_the_books(ask: Ask, bench: Bench
     assert ask("reconcile", "demo").out.splitlines()[-1].startswith("conservation: received=6 acknowledged=0 dead=5")
     state = ask("trace", f"{ids['a-three.json']}/0", "--json").rows[-1]
     assert (state["state"], state["transmission"]) == ("FAILED", "DeadLetter")
+    result = ask("trace", state["batch_id"], "--json").rows[-1]
+    assert [result[name] for name in ("records", "committed", "quarantined", "in_flight")] == [3, 0, 3, 0]
     assert ask("table", "rebuild", "demo", "delivery", "--compare").code == 0
     listed = ask("dlq", "ls", "demo", "--review", "--json").rows  # what the store did not take, and no other (RTY-11)
     assert [row["id"] for row in listed] == [f"{ids['a-three.json']}/{index}" for index in range(3)]
@@ -368,7 +370,14 @@ def test_a_split_batch_is_followed_into_its_halves_by_every_command(ask: Ask, be
     state = ran.rows[-1]
     assert (state["transmission"], state["delivery"]["batch_id"]) == ("Delivered", right)
     assert (acked["batch_id"], split["batch_id"]) == (right, state["batch_id"])
-    assert {row["record"][-2:] for row in ask("trace", right, "--json").rows} == {"/1", "/2"}
+    *told, result = ask("trace", right, "--json").rows
+    assert {row["record"][-2:] for row in told} == {"/1", "/2"}
+    assert (result["step"], result["batch_id"], result["records"], result["committed"]) == ("RESULT", right, 2, 2)
+    result = ask("trace", state["batch_id"], "--json").rows[-1]
+    assert [result[name] for name in ("records", "committed", "quarantined", "in_flight")] == [3, 3, 0, 0]
+    acks = [(message, bench.codec.decode(message.value or b"")[1]) for message in bench.messages("sent")]
+    assert result["processed_at"] == utc(max(one.timestamp for one, ack in acks if ack["outcome"] == "delivered"))
+    assert result["hash"] == next(row for row in rows if row["state"] == "split")["body_digest"].hex()
 
     message = next(m for m in bench.messages("delivery") if (m.key or b"").hex() == right)
     _, fields = bench.codec.decode(message.value or b"")

@@ -17,7 +17,7 @@ from streams.runtime.runner import Step
 from streams.stage import Work
 from tests.commands.conftest import Lines, Setup, Terminal
 from tests.delivery.worlds import canned_port, envelope, http, run
-from tests.streams.dispatch_desk import Desk
+from tests.streams.dispatch_desk import Desk, batch_id
 from tests.streams.test_dispatch_caps import desk as adaptive_desk
 from topology.load import load_pipeline
 
@@ -191,8 +191,8 @@ def test_metrics_tell_of_each_partner_its_state_its_queue_and_what_its_answers_w
     observer = Observer(metrics, load_pipeline("cold-chain"), "dispatch", SingleObjectCodec(), "1")
     observer.partners([PartnerView("lake", "half-open", 7, 61_500), PartnerView("clinic-api", "closed", 0, 0, True)])
     one = envelope(partner="lake")
-    for status in (503, 500, None):
-        observer.answered(one, Outcome(OutcomeKind.UNKNOWN, "", status=status))
+    for status, seconds in (503, 0.02), (500, 7.0), (500, 29.0), (None, None):
+        observer.answered(one, Outcome(OutcomeKind.UNKNOWN, "", status=status, seconds=seconds))
 
     def value(name: str, **labels: str) -> float | None:
         return metrics.registry.get_sample_value(name, {"pipeline": "cold-chain", **labels})
@@ -202,8 +202,53 @@ def test_metrics_tell_of_each_partner_its_state_its_queue_and_what_its_answers_w
     assert value("waybill_partner_queue_age_seconds", partner="lake") == 61.5
     assert value("waybill_partner_unsettled_batches", partner="lake") == 7
     told = {"partner": "lake", "outcome": "unknown"}
-    assert value("waybill_partner_attempts_total", status="5xx", **told) == 2
+    assert value("waybill_partner_attempts_total", status="5xx", **told) == 3
     assert value("waybill_partner_attempts_total", status="none", **told) == 1
+    within = [
+        value("waybill_partner_attempt_seconds_bucket", partner="lake", le=le) for le in ("0.025", "10.0", "30.0")
+    ]
+    assert within == [1, 2, 3]
+
+
+def test_metrics_tell_how_near_a_partners_batches_are_to_a_dead_letter_and_what_they_had_used() -> None:
+    desk, metrics = Desk(), Metrics()  # three attempts, four of unknown outcome
+    observer = Observer(metrics, desk.pipeline, "dispatch", SingleObjectCodec(), "1", lambda: desk.now)
+    labels = {"pipeline": desk.pipeline.pipeline, "partner": "lake"}
+
+    def left() -> float | None:
+        observer.partners(desk.stage.partners(desk.now))
+        return metrics.registry.get_sample_value("waybill_partner_attempts_left", labels)
+
+    def used(state: str, le: str) -> float | None:
+        told = {**labels, "state": state, "le": le}
+        return metrics.registry.get_sample_value("waybill_partner_attempts_used_bucket", told)
+
+    def seen(work: Work | None) -> None:
+        observer(Step(work=work, result="commit"))
+
+    def last(name: str) -> Envelope:
+        return next(one for one in reversed(desk.sent) if one.batch_id == batch_id(name))
+
+    desk.batch("a", group="1")
+    desk.batch("b", group="2")
+    assert left() == 3
+    for expected in (2, 1):
+        seen(desk.answer("failed", last("a")))
+        assert left() == expected
+        seen(desk.wait(20))
+        assert left() == expected, "the attempt under way may still fail"
+    seen(desk.answer("failed", last("a")))
+    assert left() == 3, "of the other batch"
+    for expected in (3, 2, 1):
+        seen(desk.answer("unknown", last("b")))
+        assert left() == expected
+        desk.start()
+        seen(desk.wait(20))
+        assert left() == expected
+    seen(desk.answer("delivered", last("b")))
+    assert left() == 3
+    assert [used("dead", le) for le in ("2.0", "3.0")] == [0, 1]
+    assert [used("sent", le) for le in ("3.0", "4.0")] == [0, 1]
 
 
 def test_a_batch_that_its_partner_finds_too_large_is_said_to_go_on_in_halves(lines: Lines) -> None:

@@ -6,13 +6,17 @@ import asyncio
 import base64
 import gc
 import gzip
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from hashlib import sha256
 from typing import Any
 
 import pytest
+from aiohttp.client_proto import ResponseHandler
 
 from streams.delivery.answers import MAX_PAUSE
+from streams.delivery.connector import MAX_HEAD, SLICE
 from streams.delivery.http import MAX_ANSWER, HttpSink
 from streams.delivery.protocol import Envelope, Outcome
 from streams.delivery.protocol import OutcomeKind as Kind
@@ -255,6 +259,85 @@ def test_half_an_answer_is_unknown(answer: bytes) -> None:
     with canned_port(answer) as port:
         (outcome,) = deliver(http(f"http://127.0.0.1:{port}/"), envelope())
     assert outcome.kind is Kind.UNKNOWN
+
+
+INTERIM = b"HTTP/1.1 103 E\r\n\r\n"
+GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+def test_a_few_interim_answers_are_passed_over_and_a_flood_of_them_is_no_answer() -> None:
+    with canned_port(INTERIM * 20 + GOOD) as port:
+        (few,) = deliver(http(f"http://127.0.0.1:{port}/"), envelope())
+    assert few.kind is Kind.DELIVERED
+    with canned_port(INTERIM * 20_000 + GOOD) as port:
+        (flood,) = deliver(http(f"http://127.0.0.1:{port}/"), envelope())
+    assert (flood.kind, flood.status) == (Kind.UNKNOWN, None)
+    assert "no head within" in flood.answer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        INTERIM * 20_000 + GOOD,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 60_000 + b"0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1_000_000,
+    ],
+    ids=["interim answers", "chunks of one byte", "long body"],
+)
+def test_whatever_comes_one_turn_of_the_loop_parses_little_of_it(
+    answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All partners share the loop, and every time-out is kept by it."""
+    turn, parsed, parse = 0, Counter[int](), ResponseHandler.data_received
+
+    def counted(self: ResponseHandler, data: bytes) -> None:
+        parsed[turn] += len(data)
+        parse(self, data)
+
+    async def work() -> None:
+        async def turns() -> None:
+            nonlocal turn
+            while True:
+                turn += 1
+                await asyncio.sleep(0)
+
+        sink, other = HttpSink("p", http(f"http://127.0.0.1:{port}/")), asyncio.create_task(turns())
+        await sink.send(envelope())
+        other.cancel()
+        await sink.close()
+
+    monkeypatch.setattr(ResponseHandler, "data_received", counted)
+    with canned_port(answer) as port:
+        run(work())
+    assert parsed.total() > 60_000
+    assert max(parsed.values()) <= SLICE
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nX: sesame-secret " + b"x" * 10_000_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: sesame-secret\r\n" + b"X: y\r\n" * 1_600_000 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nX: sesame-secret\r\n",
+        b"SSH-2.0-sesame-secret \xff\r\n",
+    ],
+    ids=["one of 10 MB", "10 MB of them", "cut off", "no http"],
+)
+def test_of_a_head_that_cannot_be_read_the_beginning_is_kept_and_no_secret(answer: bytes) -> None:
+    with canned_port(answer) as port:
+        (outcome,) = deliver(
+            http(f"http://127.0.0.1:{port}/", headers={"Authorization": "Bearer sesame-secret"}), envelope()
+        )
+    assert (outcome.kind, outcome.status) == (Kind.UNKNOWN, None)
+    assert "400" not in outcome.answer, "a status that nobody sent"
+    assert outcome.kept is not None
+    expected = answer[:5000].replace(b"sesame-secret", b"***").decode("utf-8", "replace").encode()[:4096]
+    assert outcome.kept.excerpt == expected.decode("utf-8", "ignore")
+    running, digests = sha256(), set()
+    for byte in answer[: MAX_HEAD + SLICE]:
+        running.update(bytes([byte]))
+        digests.add(running.digest())
+    assert outcome.kept.digest in digests, "of what was read"
 
 
 def test_an_answer_longer_than_anyone_should_read_is_unknown() -> None:

@@ -88,11 +88,11 @@ def test_a_topic_that_is_not_there_stops_the_partner(kafka: str, names: Names) -
 
 
 @pytest.mark.kafka
-def test_a_batch_that_the_topic_does_not_take_is_refused_and_the_next_one_goes(kafka: str, names: Names) -> None:
+def test_a_batch_that_the_topic_finds_too_large_is_called_so_and_the_next_one_goes(kafka: str, names: Names) -> None:
     make_topic(kafka, names("small"), 1, {"max.message.bytes": "1000"})
     body = random.Random(1).randbytes(5000)  # which nothing compresses
     outcomes = send(kafka_topic(kafka, names("small")), envelope(body), envelope(b"x", batch=2))
-    assert [outcome.kind for outcome in outcomes] == [Kind.REFUSED, Kind.DELIVERED]
+    assert [outcome.kind for outcome in outcomes] == [Kind.TOO_LARGE, Kind.DELIVERED]
 
 
 @pytest.mark.kafka

@@ -128,6 +128,31 @@ def test_law3_every_attempt_sends_the_same_bytes_also_after_a_restart() -> None:
     assert len({(e.body, e.path, tuple(sorted(e.metadata.items()))) for e in desk.sent}) == 1
 
 
+@pytest.mark.parametrize(
+    ("kind", "last", "code"), [("failed", 3, "RETRIES_EXHAUSTED"), ("unknown", 4, "OUTCOME_UNKNOWN")]
+)
+@pytest.mark.parametrize("killed", [1, 2, 3], ids="after attempt {}".format)
+def test_rty12_killed_between_two_attempts_it_waits_as_long_and_goes_on_with_the_next(
+    killed: int, kind: str, last: int, code: str
+) -> None:
+    desk = Desk()  # three attempts, four of unknown outcome
+    desk.batch("a")
+    for attempt in range(1, last + 1):
+        assert [envelope.attempt for envelope in desk.sent] == list(range(1, attempt + 1))
+        desk.answer(kind)
+        if attempt == last:
+            break
+        due = desk.row("a")["not_before"]
+        assert due > desk.now
+        if attempt == killed:
+            desk.start()
+        desk.wait((due - 1 - desk.now) / 1000)
+        assert len(desk.sent) == attempt, "before its time"
+        desk.wait(0.001)
+    assert dead_codes(desk) == [code]
+    assert desk.said("dead-letter")[0]["attempts"] == last
+
+
 def test_law4_an_unknown_outcome_is_retried_and_is_no_ack() -> None:
     desk = Desk()
     desk.batch("a")

@@ -75,6 +75,8 @@ def trace(
             lives = find(finder, reader, one, id)
         if lives:
             show(lives, one, json)
+            if HEX.fullmatch(id):
+                show_result(id, lives, json)
             finish(Code.INCOMPLETE if any(life.in_flight for life in lives) else Code.FINE)
     names = ", ".join(one.pipeline for one in candidates)
     raise Fault(f"nothing is known of {id!r} in {names}", Code.FOUND)
@@ -206,6 +208,21 @@ def show(lives: list[Life], pipeline: Pipeline, json: bool) -> None:
             if life.repeats:
                 line(f"  named by {count(len(life.repeats), 'duplicate')}: {', '.join(map(record_id, life.repeats))}")
     say(f"{count(len(lives), 'record')} of {pipeline.pipeline}")
+
+
+def show_result(id: str, lives: list[Life], json: bool) -> None:
+    """Prints what became of a batch, if the id is one's."""
+    from waybill.batch_result import batch_result
+
+    result = batch_result(bytes.fromhex(id.partition("/")[0]), lives)
+    if result is None:
+        return
+    facts = result._asdict() | {"processed_at": utc(result.processed_at)}
+    if json:
+        emit({"record": None, "step": "RESULT", **facts})
+        return
+    words = [f"{name}={value.hex() if isinstance(value, bytes) else value}" for name, value in facts.items()]
+    line("  ".join(word for word, value in zip(words, facts.values(), strict=True) if value is not None))
 
 
 def _outcome(life: Life) -> str | None:

@@ -62,10 +62,10 @@ QUICK = Extent(
     30_000,
     5,
     50_000,
-    200,
+    100,
     2_000,
     False,
-    epcis.Sizes(2_000, 200, 1),
+    epcis.Sizes(1_000, 0, 1),
 )
 FULL = Extent(
     Sizes(200_000, faust=25_000, rounds=2),

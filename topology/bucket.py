@@ -40,7 +40,7 @@ class Encryption(Settings):
 
     @model_validator(mode="after")
     def _of_kms(self) -> Encryption:
-        wrong = []
+        wrong: list[tuple[Location, str]] = []
         if self.kms_key is not None and self.algorithm == "AES256":
             wrong.append((("kms_key",), "AES256 uses S3's own keys; allowed with algorithm aws:kms or aws:kms:dsse"))
         if self.bucket_key is not None and self.algorithm != "aws:kms":

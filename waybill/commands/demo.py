@@ -133,8 +133,8 @@ def tell_journey(lake: Path) -> None:
     line(f"  {item}, as delivered:")
     for event, inside in found:
         where = event.get("readPoint", {}).get("id", "")
-        step = "error declared: " * ("errorDeclaration" in event) + event.get("bizStep", "")
-        line(f"    {event['eventTime']}  {step:18}{event.get('disposition', ''):14}{where}{inside and f' in {inside}'}")
+        step = event.get("bizStep", "") + " (an error)" * ("errorDeclaration" in event)
+        line(f"    {event['eventTime']}  {step:28}{event.get('disposition', ''):14}{where}{inside and f' in {inside}'}")
     line("")
 
 

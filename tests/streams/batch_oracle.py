@@ -4,7 +4,7 @@ chunks, no windows, no store, no tidying. Written from the design, not from the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from schemas.canonical import RawPosition
 
@@ -32,7 +32,22 @@ def position(m: dict[str, Any]) -> RawPosition:
     return RawPosition(m["raw_topic"], m["raw_incarnation"], m["raw_partition"], m["raw_offset"], m["raw_index"])
 
 
-def decisions(log: Sequence[Said], policy: str, keep: int) -> list[tuple[str, RawPosition]]:
+class Things(Protocol):
+    """What was said of things, where the pipeline has state rules."""
+
+    def may(self, raw: RawPosition) -> bool:
+        """Whether a record passes behind those before it."""
+
+    def passed(self, raw: RawPosition) -> None: ...
+
+    def died(self, raw: RawPosition) -> None: ...
+
+    def live_again(self, raws: set[RawPosition]) -> None: ...
+
+
+def decisions(
+    log: Sequence[Said], policy: str, keep: int, things: Things | None = None
+) -> list[tuple[str, RawPosition]]:
     """Action and position, in order, as the audit chain must have them."""
     versions: dict[str, dict[int, Held]] = {}
     seen: dict[tuple[str, int], tuple[int, ...]] = {}
@@ -55,7 +70,7 @@ def decisions(log: Sequence[Said], policy: str, keep: int) -> list[tuple[str, Ra
             seen[source] = place
             newest = guard(m["key"])
             if newest is None:
-                action = "ADMIT"
+                action = "ADMIT" if things is None or things.may(raw) else "REJECT"
             elif newest.digest == m["digest"]:
                 action = "DUPLICATE"
             elif policy == "supersede" and m["ordering"] > newest.ordering:
@@ -65,8 +80,12 @@ def decisions(log: Sequence[Said], policy: str, keep: int) -> list[tuple[str, Ra
             out.append((action, raw))
             if action in ("ADMIT", "SUPERSEDE"):
                 versions.setdefault(m["key"], {})[offset] = Held(raw, m["digest"], m["ordering"], time)
+                if things is not None:
+                    things.passed(raw)
         elif kind == "release":
             out.append(("RELEASE", position(m)))
+            if things is not None:
+                things.died(position(m))
             held = versions.get(m["key"], {})
             versions[m["key"]] = {at: v for at, v in held.items() if v.raw != position(m)}
         elif kind == "retain":
@@ -81,6 +100,8 @@ def decisions(log: Sequence[Said], policy: str, keep: int) -> list[tuple[str, Ra
             out += [("REPLAY", position(member)) for member in m["records"]]
             newer = [g for member in m["records"] if (g := guard(member["key"])) is not None and g.raw not in own]
             if not newer and time - m["first_recorded_at"] <= keep:
+                if things is not None:
+                    things.live_again(own)
                 for member in m["records"]:
                     held = versions.setdefault(member["key"], {})
                     held[member["offset"]] = Held(position(member), member["digest"], member["ordering"], time)

@@ -26,7 +26,7 @@ from streams.runtime.stores import RocksRowStore
 from streams.stage import TableStore, Work
 from streams.tables import MemoryRows
 from tests.streams.batch_desk import Desk
-from tests.streams.batch_oracle import FOR_EVER, Held, Said, position
+from tests.streams.batch_oracle import decisions
 from tests.streams.batch_world import (
     CODEC,
     KEEP,
@@ -105,7 +105,7 @@ class ItemWorld(World):
 
     def _judge_audit(self) -> None:
         for partition in range(self.partitions):
-            expected = decisions(self.log_of(partition), self.told)
+            expected = decisions(self.log_of(partition), "conflict", KEEP * 1000, ToldThings(self.told))
             got = [entry for entry in audit_entries(self.broker, partition) if entry[1] not in self.poison]
             if got != expected:
                 at = next((n for n, (a, b) in enumerate(zip(got, expected, strict=False)) if a != b), -1)
@@ -122,81 +122,39 @@ class ItemWorld(World):
                     raise LawBroken("TX1: the store of items is not what its changelog says")
 
 
-class Thing:
-    """What was said of one thing and passed: it was made, and it was ended, by which records."""
+class ToldThings:
+    """What was said of each thing and passed: it was made, and it was ended, by which records."""
 
-    def __init__(self) -> None:
-        self.said: list[tuple[str, RawPosition]] = []
+    def __init__(self, told: dict[RawPosition, str]) -> None:
+        self._told = told
+        self._said: dict[str, list[tuple[str, RawPosition]]] = {}
+        self._dead: set[RawPosition] = set()
 
-    def may(self, do: str, dead: set[RawPosition]) -> bool:
-        """Whether this may be said next: of what passed, what died last counts no longer."""
-        said = list(self.said)
-        while said and said[-1][1] in dead:
+    def may(self, raw: RawPosition) -> bool:
+        """Of what passed, what died last counts no longer."""
+        do, thing = self._told[raw].split()
+        said = list(self._said.get(thing, ()))
+        while said and said[-1][1] in self._dead:
             said.pop()
         last = said[-1][0] if said else "nothing"
         return (do == "make" and last == "nothing") or (do != "make" and last == "make")
 
+    def passed(self, raw: RawPosition) -> None:
+        do, thing = self._told[raw].split()
+        if do == "use":
+            return
+        said = self._said.setdefault(thing, [])
+        while said and do == "make":
+            said.pop()  # all of it had died
+        while said and said[-1][0] == do:
+            said.pop()
+        said.append((do, raw))
 
-def decisions(log: list[Said], told: dict[RawPosition, str]) -> list[tuple[str, RawPosition]]:
-    """Action and position, in order, as the audit chain must have them."""
-    versions: dict[str, dict[int, Held]] = {}
-    seen: dict[tuple[str, int], tuple[int, ...]] = {}
-    things: dict[str, Thing] = {}
-    dead: set[RawPosition] = set()
-    time, keep = 0, KEEP * 1000
-    out: list[tuple[str, RawPosition]] = []
+    def died(self, raw: RawPosition) -> None:
+        self._dead.add(raw)
 
-    def guard(key: str) -> Held | None:
-        held = versions.get(key, {})
-        alive = [offset for offset, version in held.items() if time - version.since <= keep]
-        return held[max(alive)] if alive else None
-
-    for offset, kind, m in log:
-        if kind == "validated":
-            raw = position(m)
-            time = max(time, m["recorded_at"])
-            place = (raw.incarnation, raw.offset, raw.index)
-            if place <= seen.get((raw.topic, raw.partition), (-1, -1, -1)):
-                continue
-            seen[raw.topic, raw.partition] = place
-            newest = guard(m["key"])
-            do, name = told[raw].split()
-            thing = things.setdefault(name, Thing())
-            if newest is not None:
-                out.append(("DUPLICATE" if newest.digest == m["digest"] else "CONFLICT", raw))
-            elif not thing.may(do, dead):
-                out.append(("REJECT", raw))
-            else:
-                out.append(("ADMIT", raw))
-                versions.setdefault(m["key"], {})[offset] = Held(raw, m["digest"], m["ordering"], time)
-                if do != "use":
-                    while thing.said and do == "make":
-                        thing.said.pop()  # all of it had died
-                    while thing.said and thing.said[-1][0] == do:
-                        thing.said.pop()
-                    thing.said.append((do, raw))
-        elif kind == "release":
-            out.append(("RELEASE", position(m)))
-            dead.add(position(m))
-            held = versions.get(m["key"], {})
-            versions[m["key"]] = {at: v for at, v in held.items() if v.raw != position(m)}
-        elif kind == "retain":
-            for kept in m["keys"]:
-                out.append(("RETAIN", position(kept)))
-                held = versions.get(kept["key"], {})
-                for at, v in held.items():
-                    if v.raw == position(kept) and time - v.since <= keep:
-                        held[at] = v._replace(since=FOR_EVER if m["begin"] else time)
-        elif kind == "replay":
-            own = {position(member) for member in m["records"]}
-            out += [("REPLAY", position(member)) for member in m["records"]]
-            newer = [g for member in m["records"] if (g := guard(member["key"])) is not None and g.raw not in own]
-            if not newer and time - m["first_recorded_at"] <= keep:
-                dead -= own
-                for member in m["records"]:
-                    held = versions.setdefault(member["key"], {})
-                    held[member["offset"]] = Held(position(member), member["digest"], member["ordering"], time)
-    return out
+    def live_again(self, raws: set[RawPosition]) -> None:
+        self._dead -= raws
 
 
 def test_no_history_breaks_a_state_rule() -> None:

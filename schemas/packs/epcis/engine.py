@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -13,7 +12,6 @@ from schemas.pack import CANONICAL_TYPE, Listed, Origin, Record, Refusal, Submis
 from schemas.packs.epcis import json_submission, xml_submission
 from schemas.packs.epcis.canonical import read_canonical
 from schemas.packs.epcis.judge import FIELDS, PARTIES, Rules, answer
-from schemas.packs.epcis.official import Official
 from schemas.packs.epcis.options import Options, Profile
 from schemas.packs.epcis.state import ItemRules
 from schemas.packs.epcis.summary import summarize
@@ -38,8 +36,7 @@ class EpcisPack:
     parties: tuple[str, ...]
 
     def __init__(self, options: Options, profile: Profile) -> None:
-        named = options.official_schemas
-        official = None if named is None else Official(Path(named.folder), named.max_envelope_bytes)
+        official = None if options.official_schemas is None else options.official_schemas.loaded
         self._rules = Rules(options, profile, official)
         self.parties = PARTIES if options.dscsa else ()
         self.state_rules = ItemRules(options.cascade)

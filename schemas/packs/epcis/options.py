@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from schemas.gs1.characters import has_check_digit, is_digits
 from schemas.packs.epcis.official import Official
@@ -33,9 +33,17 @@ class OfficialSchemas(Settings):
         16 * 2**20, ge=1024, description="largest XML envelope, its master data included; a larger one is refused"
     )
 
+    _loaded: Official = PrivateAttr()
+
+    @property
+    def loaded(self) -> Official:
+        """The pass with the files as they were found."""
+        return self._loaded
+
     @model_validator(mode="after")
     def _loads(self) -> OfficialSchemas:
-        found = Official(Path(self.folder), self.max_envelope_bytes).files.digest
+        self._loaded = Official(Path(self.folder), self.max_envelope_bytes)
+        found = self._loaded.files.digest
         if self.sha256 not in (None, found):
             raise ValueError(f"the files in {self.folder} have the digest {found}, not the one of `sha256`")
         return self

@@ -1,5 +1,9 @@
 """`python -m bench [--quick] [--only …]`: a broker of its own, every contender, ratios on stdout, files in
-bench/results/."""
+bench/results/.
+
+Parts come one after the other, so that contenders of one part stand beside each other in time. Where the machine is
+fast enough, stages, peers and delivery are then measured once more.
+"""
 
 from __future__ import annotations
 
@@ -11,26 +15,32 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import delivery, isolation, latency, outage, partners, report, restart, waits
+from bench import delivery, isolation, latency, outage, partners, pictures, report, restart, waits
 from bench.contenders import FAUST_RAW, Round, Sizes, Turn, prepare
 from bench.epcis import part as epcis
 from bench.peers import beside, programs
 from bench.peers.benthos import program
 from bench.peers.job import PeerError
 from bench.peers.quix import environment
-from bench.process import ROOT, Measurement
+from bench.process import ROOT, Measurement, watch_broker
 from bench.report import Figure, Found
 from bench.sink import Sink
 from bench.waits import percentile
 from bench.world import RAW, broker, readings
+from waybill.broker import Broker
 
 PEERS_RAW = "bench.raw.peers"
+SECONDS = 1_080.0
+"""A second round of a part is begun only if it would end within this, going by its first: the whole stays below 20
+minutes."""
 
 
 @dataclass(frozen=True)
 class Extent:
     """How much is measured."""
 
+    rounds: int
+    """At most, of the parts that are repeated."""
     stages: Sizes
     peers: int
     """Records; many, because a JVM spends much of the first million on compiling."""
@@ -53,7 +63,8 @@ class Extent:
 
 
 QUICK = Extent(
-    Sizes(30_000, faust=5_000, rounds=1),
+    1,
+    Sizes(30_000, faust=5_000),
     30_000,
     120_000,
     4,
@@ -68,7 +79,8 @@ QUICK = Extent(
     epcis.Sizes(1_000, 0, 1),
 )
 FULL = Extent(
-    Sizes(200_000, faust=25_000, rounds=2),
+    2,
+    Sizes(200_000, faust=25_000),
     400_000,
     300_000,
     12,
@@ -100,6 +112,7 @@ class Bench:
             "delivery": delivery.SHAPES[0].size * extent.batches,
         }
         self.readings = readings(max(50_000, *(needed.get(part, 0) for part in parts)))
+        self._batches: dict[str, delivery.Batches] = {}
 
     def say(self, text: str) -> None:
         """Progress, for whoever waits."""
@@ -107,31 +120,47 @@ class Bench:
 
     def run(self) -> Found:
         """Raises contenders.Mismatch where contenders did not do the same work."""
+        took = {}
         for part in self._parts:
+            begun = self._seconds()
             self.say(f"{part} begins")
             PARTS[part](self)
+            took[part] = self._seconds() - begun
+        for number in range(1, self._extent.rounds):
+            for part in (part for part in self._parts if part in REPEATED):
+                if self._seconds() + took[part] > SECONDS:
+                    self.say(f"no round {number + 1} of {part}: it would last too long")
+                    continue
+                self.say(f"round {number + 1} of {part} begins")
+                REPEATED[part](self, number)
+        self.found.figures += self._batch_rates()
         return self.found
 
-    def stages(self) -> None:
+    def _seconds(self) -> float:
+        return time.monotonic() - self._started
+
+    def stages(self, number: int = 0) -> None:
         """Each stage, and all of them, beside the roof and stock Faust."""
         sizes = self._extent.stages
-        prepare(self._bootstrap, RAW, self.readings[: sizes.records])
-        prepare(self._bootstrap, FAUST_RAW, self.readings[: sizes.faust], "none")  # aiokafka reads no lz4 here
-        for number in range(sizes.rounds):
-            self._measure(Round(self._bootstrap, self._folder, sizes, number).contenders())
+        if number == 0:
+            prepare(self._bootstrap, RAW, self.readings[: sizes.records])
+            prepare(self._bootstrap, FAUST_RAW, self.readings[: sizes.faust], "none")  # aiokafka reads no lz4 here
+        self._measure(Round(self._bootstrap, self._folder, sizes, number).contenders())
 
-    def peers(self) -> None:
+    def peers(self, number: int = 0) -> None:
         """The jobs of the peers, beside those of them that can be had here."""
-        records, rounds = self._extent.peers, self._extent.stages.rounds
+        records = self._extent.peers
         missing = beside.missing()
-        for peer, why in missing.items():
-            self.say(f"no peer {peer}: {why}")
+        if number == 0:
+            for peer, why in missing.items():
+                self.say(f"no peer {peer}: {why}")
         if len(missing) == len({peer for peer, _ in beside.PEERS.values()}):
             return
-        prepare(self._bootstrap, PEERS_RAW, self.readings[:records])
-        for number in range(rounds, 2 * rounds):  # those before are of the stages
-            turn = Turn(self._bootstrap, self._folder, records, number, PEERS_RAW)
-            self._measure(beside.contenders(turn, missing))
+        if number == 0:
+            prepare(self._bootstrap, PEERS_RAW, self.readings[:records])
+        # Turns below the number of rounds are those of the stages.
+        turn = Turn(self._bootstrap, self._folder, records, self._extent.rounds + number, PEERS_RAW)
+        self._measure(beside.contenders(turn, missing))
 
     def _measure(self, contenders: Iterator[Measurement]) -> None:
         for one in contenders:
@@ -139,7 +168,7 @@ class Bench:
             self.say(f"{one.name}: {one.rate:,.0f} records/s, {one.cpu_per_million:.1f} CPU-s per million")
         self.found.ratios |= report.ratios(self.found.measured)
 
-    def delivery(self) -> None:
+    def delivery(self, number: int = 0) -> None:
         """Batches to an HTTP API and to a folder, beside the roof and Benthos."""
         extent, benthos = self._extent, self._extent.delivery_whole
         if benthos:
@@ -151,16 +180,21 @@ class Bench:
         with Sink() as sink:
             for place, shape in enumerate(delivery.SHAPES if extent.delivery_whole else delivery.SHAPES[:1]):
                 taken = self.readings[: shape.size * extent.batches]
-                batches = delivery.make(self._bootstrap, self._folder, taken, shape)
-                for number in range(extent.stages.rounds):
-                    turn = 100 * (place + 1) + number  # those of stages and peers are below
-                    made = delivery.Delivery(self._bootstrap, self._folder, sink, batches, turn)
-                    self._measure(made.contenders(benthos))
-                self.found.figures += [
-                    Figure(f"{name} batches/s", report.middle(rounds).rate * len(batches.ready) / batches.records, "")
-                    for name, rounds in self.found.measured.items()
-                    if "delivery-" in name and name.endswith("-single") == (shape.suffix == "-single")
-                ]
+                if shape.suffix not in self._batches:
+                    self._batches[shape.suffix] = delivery.make(self._bootstrap, self._folder, taken, shape)
+                turn = 100 * (place + 1) + number  # those of stages and peers are below
+                made = delivery.Delivery(self._bootstrap, self._folder, sink, self._batches[shape.suffix], turn)
+                self._measure(made.contenders(benthos))
+
+    def _batch_rates(self) -> list[Figure]:
+        """Batches a second of whoever delivered."""
+        return [
+            Figure(f"{name} batches/s", measured.rate * len(batches.ready) / batches.records, "")
+            for name, rounds in self.found.measured.items()
+            for suffix, batches in self._batches.items()
+            if "delivery-" in name and name.endswith("-single") == (suffix == "-single")
+            for measured in (report.middle(rounds),)
+        ]
 
     def partners(self) -> None:
         """From sealed to delivered, and 200 partners on one worker, of which 5 are dead."""
@@ -222,6 +256,11 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "partner-down": Bench.outage,
     "restart": Bench.restart,
 }
+REPEATED: dict[str, Callable[[Bench, int], None]] = {
+    "stages": Bench.stages,
+    "peers": Bench.peers,
+    "delivery": Bench.delivery,
+}
 LONG = {"peers", "latency", "partners", "partner-down"}
 """Parts that a quick run leaves out."""
 
@@ -249,9 +288,11 @@ def main() -> None:
     where = report.machine()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # a broker must not stay behind
     with broker() as (bootstrap, folder):
+        watch_broker(Broker(folder / "broker").status().pid)
         bench = Bench(bootstrap, folder, extent, parts)
         found = bench.run()
-    report.write(given.results, found, _settings(extent, parts, bench.readings), where)
+    drawn = pictures.draw(given.results, found)
+    report.write(given.results, found, _settings(extent, parts, bench.readings), where, drawn)
     _tell(found)
 
 
@@ -259,7 +300,7 @@ def _settings(extent: Extent, parts: list[str], messages: list[tuple[str, bytes]
     return {
         "parts": ", ".join(parts),
         "records, and of the peers' jobs": f"{extent.stages.records:,}, {extent.peers:,}",
-        "rounds": extent.stages.rounds,
+        "rounds at most, as far as the time allowed": extent.rounds,
         "peer of Quix Streams": environment.VERSION,
         "mean record, bytes": round(sum(len(value) for _, value in messages) / len(messages)),
         "latency: records of the backlog, seconds counted of each load": (

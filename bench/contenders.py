@@ -34,7 +34,6 @@ class Sizes:
 
     records: int
     faust: int
-    rounds: int
 
 
 class Turn:

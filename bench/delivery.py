@@ -164,9 +164,9 @@ class Delivery:
             "bootstrap": self._bootstrap, "application": topic, "topic": topic, "url": self._sink.url,
             "at_once": CONNECTIONS, "bodies": len(self._batches.ready), "records": self._batches.records,
         }  # fmt: skip
-        said, cpu, peak = last_line(name, [str(program.build()), json.dumps(job)])
+        ended = last_line(name, [str(program.build()), json.dumps(job)])
         self._check(name, None)
-        return Measurement(name, Report(**said), cpu, peak)
+        return Measurement(name, Report(**ended.said), ended.cpu, ended.peak_mib, ended.broker_cpu)
 
     def _copy(self, made: Pipeline) -> None:
         """The frozen batches into another pipeline's topic."""

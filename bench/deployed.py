@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from bench.process import ROOT
+from bench.process import ROOT, cpu_of
 from bench.world import create
 from topology.load import load_pipeline
 from topology.model import Pipeline
@@ -62,12 +62,6 @@ def deploy(
     made = load_pipeline(str(file))
     create(bootstrap, made)
     return file, made
-
-
-def cpu_of(pid: int) -> float:
-    """Processor seconds of a process so far, user and system, all threads (Linux)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def http_partner(port: int, **settings: Any) -> dict[str, Any]:

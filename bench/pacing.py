@@ -56,7 +56,7 @@ def publish(bootstrap: str, topic: str, partitions: int, readings: list[Reading]
     """Publishes readings, by key, so many a second, from another process that reads them from `file`."""
     file.write_text(json.dumps([(key, value.decode()) for key, value in readings]))
     job = {"bootstrap": bootstrap, "topic": topic, "partitions": partitions, "pace": pace, "file": str(file)}
-    said, _, _ = last_line("the load generator", [sys.executable, "-m", "bench.pacing", json.dumps(job)])
+    said = last_line("the load generator", [sys.executable, "-m", "bench.pacing", json.dumps(job)]).said
     return Published(**said)
 
 

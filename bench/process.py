@@ -2,7 +2,8 @@
 
 The clock of a contender runs from before its first fetch to after its last commit; its processor time from before it
 makes its clients (they prefetch) to after its last commit, all threads. Start-up is left out of both: it is paid once,
-and would weigh more the shorter the run. `whole_cpu` is the process with its start-up, as wait4 gives it.
+and would weigh more the shorter the run. `whole_cpu` is the process with its start-up, as wait4 gives it, and
+`broker_cpu` what the broker spent meanwhile.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 600.0
@@ -47,6 +48,8 @@ class Measurement:
     report: Report
     whole_cpu: float
     peak_mib: float
+    broker_cpu: float | None = None
+    """Processor seconds of the broker from the start of the process to its end; None where nobody said which it is."""
 
     @property
     def rate(self) -> float:
@@ -115,13 +118,39 @@ def tell(report: Report, **more: Any) -> None:
 
 def run(name: str, module: str, job: dict[str, Any]) -> Measurement:
     """Runs `python -m module` with a job (JSON) as its argument, to its end. Raises RuntimeError with what it said."""
-    said, cpu, peak = last_line(name, [sys.executable, "-m", module, json.dumps(job)])
-    return Measurement(name, Report(**said), cpu, peak)
+    ended = last_line(name, [sys.executable, "-m", module, json.dumps(job)])
+    return Measurement(name, Report(**ended.said), ended.cpu, ended.peak_mib, ended.broker_cpu)
 
 
-def last_line(name: str, command: Sequence[str]) -> tuple[dict[str, Any], float, float]:
-    """Runs a contender's command to its end: what it reports in its last line (JSON), and of the whole process its
-    processor seconds and peak MiB. Raises RuntimeError with what it said."""
+class Ended(NamedTuple):
+    """A contender's process that has ended."""
+
+    said: dict[str, Any]
+    """Its last line."""
+    cpu: float
+    """Of the whole process, seconds."""
+    peak_mib: float
+    broker_cpu: float | None
+
+
+_broker: int | None = None
+
+
+def watch_broker(pid: int | None) -> None:
+    """Whose processor time stands beside that of each contender from now on; None: nobody's."""
+    global _broker
+    _broker = pid
+
+
+def cpu_of(pid: int) -> float:
+    """Processor seconds of a process so far, user and system, all threads (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def last_line(name: str, command: Sequence[str]) -> Ended:
+    """Runs a contender's command to its end; its last line is JSON. Raises RuntimeError with what it said."""
+    broker, before = _broker, cpu_of(_broker) if _broker else 0.0
     with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=complained, cwd=ROOT)
         try:
@@ -134,7 +163,8 @@ def last_line(name: str, command: Sequence[str]) -> tuple[dict[str, Any], float,
         lines = said.read().decode().splitlines()
         if status != 0 or not lines:
             raise RuntimeError(f"{name} ended with {status}:\n{complained.read().decode()[-4000:]}")
-    return json.loads(lines[-1]), used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    spent = cpu_of(broker) - before if broker else None
+    return Ended(json.loads(lines[-1]), used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, spent)
 
 
 def _wait(process: subprocess.Popen[bytes]) -> tuple[int, resource.struct_rusage]:

@@ -93,16 +93,17 @@ def ratios(measured: Mapping[str, Sequence[Measurement]]) -> dict[str, float]:
 def table(measured: Mapping[str, Sequence[Measurement]]) -> str:
     """Markdown, a line per contender."""
     lines = [
-        "| contender | records | records/s | CPU-s per million | Python | client | transactions | peak MiB |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| contender | records | records/s | CPU-s per million | Python | client | broker | transactions | peak MiB |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, rounds in measured.items():
         chosen = middle(rounds)
         report = chosen.report
         parts = [report.threads.get(kind, 0.0) / report.records * 1e6 for kind in ("python", "client")]
+        broker = "–" if chosen.broker_cpu is None else f"{chosen.broker_cpu / report.records * 1e6:.1f}"
         lines.append(
             f"| {name} | {report.records:,} | {chosen.rate:,.0f} | {chosen.cpu_per_million:.1f} | {parts[0]:.1f} | "
-            f"{parts[1]:.1f} | {report.transactions or '–'} | {chosen.peak_mib:.0f} |"
+            f"{parts[1]:.1f} | {broker} | {report.transactions or '–'} | {chosen.peak_mib:.0f} |"
         )
     return "\n".join(lines)
 
@@ -131,8 +132,14 @@ def spread(rounds: Sequence[Measurement]) -> float:
     return (max(spent) - min(spent)) / statistics.median(spent)
 
 
-def write(folder: Path, found: Found, settings: Mapping[str, object], where: Mapping[str, object]) -> None:
-    """results.json and results.md."""
+def write(
+    folder: Path,
+    found: Found,
+    settings: Mapping[str, object],
+    where: Mapping[str, object],
+    pictures: Mapping[str, str],
+) -> None:
+    """results.json and results.md. pictures: files of the folder by what they show."""
     measured = found.measured
     folder.mkdir(parents=True, exist_ok=True)
     everything = {
@@ -152,7 +159,11 @@ def write(folder: Path, found: Found, settings: Mapping[str, object], where: Map
         "Ratios are of records per CPU-second, those of delivery of records per second; `isolation/p99` is of ",
     ]
     lines += ["p99 latencies, `isolation/200-partners` of batches per second (1.00: unaffected for both), and "]
-    lines += ["`latency/kafka-streams` of the peer's p99 latency over ours at the load where that is worse."]
+    lines += [
+        "`latency/kafka-streams` of the peer's p99 latency over ours at the load where that is worse. `broker` is "
+    ]
+    lines += ["what the broker spent on a contender from the start of its process to its end, beside its own."]
+    lines += [f"\n![{what}]({name})" for what, name in pictures.items()]
     if found.waits:
         lines += ["", "From publishing to having it in hand:", "", waits.table(found.waits)]
     lines += ["", *(f"- {figure}" for figure in found.figures)]

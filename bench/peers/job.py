@@ -99,5 +99,5 @@ def create_topics(bootstrap: str, names: list[str]) -> None:
 
 def measure(name: str, command: Sequence[str]) -> PeerMeasurement:
     """Runs a command that ends with a report as its last line. Raises RuntimeError with what it said."""
-    said, cpu, peak = process.last_line(name, command)
-    return PeerMeasurement(name, PeerReport(**said), cpu, peak)
+    ended = process.last_line(name, command)
+    return PeerMeasurement(name, PeerReport(**ended.said), ended.cpu, ended.peak_mib, ended.broker_cpu)

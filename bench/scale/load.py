@@ -8,7 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bench.deployed import WorkerProcess, cpu_of, deploy, wait_for
+from bench.deployed import WorkerProcess, deploy, wait_for
+from bench.process import cpu_of
 from bench.restart import readings
 from bench.scale.axes import BASE, Point
 from bench.world import fill

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
+from bench.pictures import draw
 from bench.process import Measurement, Report
-from bench.report import middle, ratios, table
+from bench.report import Found, middle, ratios, table, write
+from bench.waits import OURS, SLOW, Waits
 
 
 def one(name: str, cpu: float, records: int = 1_000_000) -> Measurement:
@@ -38,3 +43,18 @@ def test_delivery_is_compared_by_time_since_waiting_for_a_partner_costs_no_proce
     ours, roof = one("delivery-http", 90.0), one("roof-delivery-http", 2.0)
     roof.report.seconds = 5.0
     assert ratios({"delivery-http": [ours], "roof-delivery-http": [roof]}) == {"delivery-http/roof": 0.5}
+
+
+def test_the_page_shows_the_pictures_that_were_drawn(tmp_path: Path) -> None:
+    waits = [Waits(OURS, SLOW, 1_000, "validated", 40.0, 120.0, 200.0, 300.0, 1.0, 1.0)]
+    found = Found({"validate": [one("validate", 20.0)], "roof-validate": [one("roof-validate", 8.0)]}, waits)
+    write(tmp_path, found, {}, {}, draw(tmp_path, found))
+    page = (tmp_path / "results.md").read_text()
+    assert sorted(re.findall(r"\]\((.*)\)", page)) == sorted(file.name for file in tmp_path.glob("*.svg")) != []
+
+
+def test_the_broker_stands_beside_a_contender_where_it_was_watched() -> None:
+    watched = one("a", 3.0)
+    watched.broker_cpu = 5.0
+    assert "| 1.5 | 5.0 | –" in table({"a": [watched]})
+    assert "| 1.5 | – | –" in table({"a": [one("a", 3.0)]})

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -154,7 +155,7 @@ def last_line(name: str, command: Sequence[str]) -> Ended:
     with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=complained, cwd=ROOT)
         try:
-            status, used = _wait(process)
+            status, used, peak = _wait(process)
         finally:
             if process.returncode is None:  # we were told to end: so is it
                 process.kill()
@@ -164,18 +165,27 @@ def last_line(name: str, command: Sequence[str]) -> Ended:
         if status != 0 or not lines:
             raise RuntimeError(f"{name} ended with {status}:\n{complained.read().decode()[-4000:]}")
     spent = cpu_of(broker) - before if broker else None
-    return Ended(json.loads(lines[-1]), used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, spent)
+    return Ended(json.loads(lines[-1]), used.ru_utime + used.ru_stime, peak, spent)
 
 
-def _wait(process: subprocess.Popen[bytes]) -> tuple[int, resource.struct_rusage]:
-    deadline = time.monotonic() + SECONDS
+def _wait(process: subprocess.Popen[bytes]) -> tuple[int, resource.struct_rusage, float]:
+    """Its exit code, what it used, and its peak memory in MiB: as last looked at, because `ru_maxrss` of a child begins
+    with that of the parent it was forked from."""
+    deadline, peak = time.monotonic() + SECONDS, 0.0
     while True:
+        peak = max(peak, _peak_mib(process.pid))
         pid, status, used = os.wait4(process.pid, os.WNOHANG)
         if pid:
             process.returncode = os.waitstatus_to_exitcode(status)
-            return process.returncode, used
+            return process.returncode, used, peak
         if time.monotonic() > deadline:
             process.kill()
             os.wait4(process.pid, 0)
             raise RuntimeError(f"{process.args!r} did not end within {SECONDS:g} s")
         time.sleep(0.05)
+
+
+def _peak_mib(pid: int) -> float:
+    """Most memory of a process since it runs its program (Linux); 0 where it has ended."""
+    found = re.search(r"^VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return int(found[1]) / 1024 if found else 0.0

@@ -16,6 +16,8 @@ from waybill.raw_producer import Receipt
 
 JSON = "application/json"
 CREATED, LATER = 1_772_366_400_000, 1_772_366_401_500
+TOO_EARLY = [{"code": "ITEM_NOT_COMMISSIONED", "path": "epcList[0]", "message": "of x"}]
+UNWORKED = [{"code": "UNPROCESSABLE", "path": "", "message": "KeyError: 'x'"}]
 WRONG = [{"code": "UNKNOWN_TERM", "path": "bizStep", "message": "'shiping' is none"}]
 
 
@@ -54,13 +56,16 @@ def test_what_was_refused_is_told_with_code_place_and_record() -> None:
     answers = [
         Answered(0, LATER, "validate", WRONG, "schema_violation"), Answered(1, LATER, "batch", [], "conflict"),
         Answered(2, LATER, "dispatch", [], "rejected"), Answered(3, LATER, None, [], ""),
+        Answered(4, LATER, "batch", TOO_EARLY, "transient_failure"), Answered(5, LATER, "dispatch", UNWORKED, ""),
     ]  # fmt: skip
-    found = document("1-7", Job(None, CREATED, 4, answers), "t/1/7")
+    found = document("1-7", Job(None, CREATED, 6, answers), "t/1/7")
     assert (found["running"], found["success"]) == (False, False)
     assert [(one["type"], one["status"], one["detail"], one["instance"]) for one in found["errors"]] == [
         ("epcisException:ValidationException", 400, "UNKNOWN_TERM bizStep: 'shiping' is none", "t/1/7/0"),
         ("epcisException:ResourceAlreadyExistsException", 409, "conflict", "t/1/7/1"),
         ("epcisException:ImplementationException", 500, "rejected", "t/1/7/2"),
+        ("epcisException:ValidationException", 400, "ITEM_NOT_COMMISSIONED epcList[0]: of x", "t/1/7/4"),
+        ("epcisException:ImplementationException", 500, "UNPROCESSABLE: KeyError: 'x'", "t/1/7/5"),
     ]
 
 

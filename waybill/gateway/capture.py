@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 from aiohttp import web
 
+from schemas.errors import UNPROCESSABLE, Reason
 from topology.model import STANDARD, Pipeline
 from waybill.gateway import problems
 from waybill.gateway.problems import Problem
@@ -160,15 +161,22 @@ def document(id: str, job: Job, submission: str) -> dict[str, Any]:
     return shown
 
 
-KINDS = {
-    "validate": ("epcisException:ValidationException", "The event is not valid", 400),
-    "batch": ("epcisException:ResourceAlreadyExistsException", "The event contradicts one that is here", 409),
-}
+INVALID = ("epcisException:ValidationException", "The event is not valid", 400)
+CONTRADICTS = ("epcisException:ResourceAlreadyExistsException", "The event contradicts one that is here", 409)
 UNDELIVERED = ("epcisException:ImplementationException", "The event was taken and could not be delivered", 500)
+UNWORKED = ("epcisException:ImplementationException", "The event could not be worked, which is our mistake", 500)
+
+
+def _kind(answer: Answered) -> tuple[str, str, int]:
+    if any(one["code"] == UNPROCESSABLE for one in answer.findings):
+        return UNWORKED
+    if answer.stage == "batch" and answer.reason == Reason.CONFLICT:
+        return CONTRADICTS
+    return UNDELIVERED if answer.stage == "dispatch" else INVALID
 
 
 def _error(answer: Answered, submission: str) -> dict[str, Any]:
-    kind, title, status = KINDS.get(answer.stage or "", UNDELIVERED)
+    kind, title, status = _kind(answer)
     found = "; ".join(
         f"{one['code']}{' ' + one['path'] if one['path'] else ''}: {one['message']}" for one in answer.findings
     )

@@ -33,6 +33,7 @@ def test_a_capture_is_a_submission_and_its_location_is_the_job(running: Running,
     assert (answer.status, answer.body, answer.headers["Location"]) == (202, b"", "/v1/demo/capture/0-0")
     assert answer.headers["GS1-EPCIS-Version"] == answer.headers["GS1-CBV-Version"] == "2.0.0"
     assert answer.headers["GS1-Extensions"] == "ex=https://example.org/"
+    assert answer.headers["GS1-EPC-Format"] == answer.headers["GS1-CBV-XML-Format"] == "Never_Translates"
     assert [(topic, value) for topic, value, *_ in running.kafka.taken] == [("demo.raw", b"{}")]
     running.jobs.known[0, 0] = Job(None, CREATED, None, [])
     found = running.ask("GET", answer.headers["Location"])
@@ -127,6 +128,7 @@ def test_a_client_learns_what_it_may_ask_for(running: Running) -> None:
     answer = running.ask("OPTIONS", "/v1/demo/capture")
     assert (answer.status, answer.headers["Allow"]) == (204, "POST, OPTIONS")
     assert answer.headers["GS1-EPCIS-Capture-File-Size-Limit"] == "4096"
+    assert answer.headers["GS1-EPCIS-Capture-Limit"] == "*"
     assert answer.headers["GS1-Capture-Error-Behaviour"] == "proceed"
 
 

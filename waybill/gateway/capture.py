@@ -28,6 +28,8 @@ VERSION = "2.0.0"
 READ = re.compile(r"(1\.[0-2]|2\.0)(\.[0-9]{1,3})?")
 """Versions of EPCIS and of CBV that the pack reads."""
 BEHAVIOUR = "proceed"
+FORMATS = {"GS1-EPC-Format": "Never_Translates", "GS1-CBV-XML-Format": "Never_Translates"}
+"""How identifiers and terms are spelt: as they came."""
 SAID_BACK = re.compile(r"[ -~]*")
 MOST_ERRORS = 1000
 """Errors that a job lists; the last one says how many there are beyond it."""
@@ -103,6 +105,7 @@ def require(request: web.BaseRequest) -> None:
 def headers(request: web.BaseRequest) -> dict[str, str]:
     """The GS1 headers of an answer."""
     said = {"GS1-EPCIS-Version": VERSION, "GS1-CBV-Version": VERSION, "GS1-Capture-Error-Behaviour": BEHAVIOUR}
+    said |= FORMATS
     extensions = (text(request, "GS1-Extensions") or b"").decode("utf-8", "replace")
     if extensions and SAID_BACK.fullmatch(extensions):
         said["GS1-Extensions"] = extensions
@@ -115,8 +118,10 @@ def settings(pipeline: Pipeline, methods: str) -> dict[str, str]:
         "Allow": methods,
         "GS1-EPCIS-Version": VERSION, "GS1-EPCIS-Min": "1.0.0", "GS1-EPCIS-Max": VERSION,
         "GS1-CBV-Version": VERSION, "GS1-CBV-Min": "1.0.0", "GS1-CBV-Max": VERSION,
+        "GS1-EPCIS-Capture-Limit": "*",  # any number of events
         "GS1-EPCIS-Capture-File-Size-Limit": str(pipeline.raw.max_message_bytes),
         "GS1-Capture-Error-Behaviour": BEHAVIOUR,
+        **FORMATS,
     }  # fmt: skip
 
 

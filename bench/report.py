@@ -35,6 +35,7 @@ RATIOS = {
     "pipeline/kafka-streams": ("job-pipeline", ("streams-pipeline",), WARM),
     "epcis-json/roof": ("epcis-json", ("roof-epcis-json",), WHOLE),
     "epcis-xml/roof": ("epcis-xml", ("roof-epcis-xml",), WHOLE),
+    "epcis-batch-items/without": ("epcis-batch-items", ("epcis-batch",), WHOLE),
     "event-hash/openepcis": ("event-hash", ("event-hash-openepcis",), WARM),
     "event-hash/python": ("event-hash", ("event-hash-python",), WHOLE),
 }

@@ -10,17 +10,23 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from schemas.settings import Number, Settings, Whole
-from topology.model import Name
+from topology.model import Lane, Name
 from topology.partner import Auth, HeaderText, Secret, Tls, one_way_in
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """No record time is earlier."""
 
 
-class DropSettings(Settings):
-    """What is said of files that are dropped, wherever they lie."""
+class _Source(Settings):
+    """What is said of every source."""
 
     pipeline: Name = Field(description="whose raw topic they go to")
+    lane: Lane | None = Field(None, description="priority lane, if the pipeline has some; none: `standard`")
+
+
+class DropSettings(_Source):
+    """What is said of files that are dropped, wherever they lie."""
+
     pattern: str = Field(
         "*",
         min_length=1,
@@ -89,11 +95,10 @@ class SftpSource(DropSettings):
         return self.url
 
 
-class QuerySource(Settings):
+class QuerySource(_Source):
     """The query interface of an EPCIS 2.0 repository, which is asked again and again; each page is one submission."""
 
     kind: Literal["epcis-query"] = Field(description="the query interface of an EPCIS 2.0 repository")
-    pipeline: Name = Field(description="whose raw topic they go to")
     url: str = Field(
         pattern=r"^https?://[^?#@\s\x00-\x1f\x7f]+$", description="of the events, e.g. `https://partner.example/events`"
     )

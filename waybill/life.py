@@ -19,6 +19,7 @@ from schemas.canonical import RawPosition, record_id
 from schemas.codec import WireError
 from schemas.messages import position_of
 from streams.pipeline import STAGES
+from waybill import condemned
 
 if TYPE_CHECKING:
     from streams.stage import Message
@@ -44,6 +45,11 @@ def _avro(kinds: Sequence[str], values: Sequence[Any]) -> bytes:
 def marks_of(submission: tuple[str, int, int, int]) -> Marks:
     """By what messages about a submission are found. The offset may stand apart from the rest, as in Validated."""
     return _avro(_FIELDS[:3], submission[:3]), _avro(_FIELDS[3:], submission[3:])
+
+
+def marks_of_condemned(pipeline: Pipeline) -> list[Marks]:
+    """By what dead letters are found that keep a message of our own, whichever records it holds."""
+    return [(_avro(_FIELDS[:2], (pipeline.topic(short), 0)),) for short in condemned.OWN]
 
 
 def holds(data: bytes, marks: Iterable[Marks]) -> bool:
@@ -190,13 +196,7 @@ class Finder:
 
     def submission(self, raw: RawPosition) -> Message | None:
         """The publisher's message."""
-        topic = self._pipeline.raw_topic
-        ends = self._reader.ends(topic)
-        if not ends.low.get(raw.partition, 1 << 62) <= raw.offset < ends.high.get(raw.partition, 0):
-            return None
-        until = {raw.partition: raw.offset + 1}
-        slices = self._reader.read(topic, {raw.partition: raw.offset}, until)
-        return next((m for slice_ in slices for m in slice_ if m.offset == raw.offset), None)
+        return self._reader.at(self._pipeline.raw_topic, raw)
 
     def lives(self, positions: Iterable[RawPosition], audit: bool = True) -> list[Life]:
         """The lives of all records of the submissions that the positions belong to and that are among them; a
@@ -215,9 +215,7 @@ class Finder:
         for message, name, fields in self._holding("validated", marks.values()):
             if name == "validated" and (owner := life(fields)):
                 owner.validated.append((message, fields))
-        for message, name, fields in self._holding("dead-letter", marks.values()):
-            if name == "dead_letter" and (owner := life(fields)):
-                owner.dead.append((message, fields))
+        self._refused(marks.values(), life)
         for message, name, fields in self._holding("batched", marks.values()):
             if name == "batched":
                 for number, data in enumerate(fields.pop("records")):
@@ -240,6 +238,18 @@ class Finder:
                 if found.raw.submission == submission:
                     found.submission = stored
         return sorted(lives.values(), key=lambda found: found.raw)
+
+    def _refused(self, marks: Iterable[Marks], life: Callable[[Mapping[str, Any]], Life | None]) -> None:
+        wanted = list(marks)
+        letters = [
+            (message, fields)
+            for message, name, fields in self._holding("dead-letter", [*wanted, *marks_of_condemned(self._pipeline)])
+            if name == "dead_letter" and (holds(message.value or b"", wanted) or condemned.is_elsewhere(fields))
+        ]
+        for message, letter in letters:  # when nothing else is being read
+            for fields in condemned.each(letter, self._pipeline, self.codec, self._reader):
+                if owner := life(fields):
+                    owner.dead.append((message, fields))
 
     def _acks(self, marks: Iterable[Marks], life: Callable[[Mapping[str, Any]], Life | None]) -> None:
         for message, name, fields in self._holding("sent", marks):

@@ -27,6 +27,7 @@ from waybill.context import client_settings
 from waybill.output import Fault
 
 if TYPE_CHECKING:
+    from schemas.canonical import RawPosition
     from topology.model import Pipeline
 
 SLICE = 5_000
@@ -182,6 +183,15 @@ class Reader:
         ends = ends or self.ends(topic)
         for slice_ in self.read(topic, ends.low, ends.high):
             yield from slice_
+
+    def at(self, topic: str, position: RawPosition) -> Message | None:
+        """The message at the partition and offset of a position; None where none stands."""
+        partition, offset = position.partition, position.offset
+        ends = self.ends(topic)
+        if not ends.low.get(partition, offset + 1) <= offset < ends.high.get(partition, 0):
+            return None
+        slices = self.read(topic, {partition: offset}, {partition: offset + 1})
+        return next((one for slice_ in slices for one in slice_ if one.offset == offset), None)
 
     def table(self, topic: str) -> dict[tuple[int, bytes], Message]:
         """The rows of a compacted table as they stand now, by (partition, row key)."""

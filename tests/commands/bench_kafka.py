@@ -74,15 +74,16 @@ class Bench:
         """Works everything on `raw`."""
         self._work(self._parts.validate())
 
-    def batch(self, ending: bool = True) -> None:
-        """Works everything on `validated`; `ending` seals what is open."""
-        self._work(self._parts.batch(), ending=ending)
+    def batch(self, ending: bool = True, fails: str | None = None) -> None:
+        """Works everything on `validated`; `ending` seals what is open; `fails`: what every message raises."""
+        self._work(self._parts.batch(), ending=ending, fails=fails)
 
-    def dispatch(self, outcome: Outcome | None = DELIVERED) -> None:
-        """Works everything on `batched`; every attempt ends like this; None: attempts begin and nothing comes back."""
+    def dispatch(self, outcome: Outcome | None = DELIVERED, fails: str | None = None) -> None:
+        """Works everything on `batched`; every attempt ends like this; None: attempts begin and nothing comes back;
+        `fails`: what every message raises."""
         stage = self._parts.dispatch(self._fetch)
         stage.may_send = True
-        self._work(stage, outcome=outcome)
+        self._work(stage, outcome=outcome, fails=fails)
 
     def _fetch(self, partition: int, offset: int) -> Message | None:
         found = [m for m in self.messages("batched") if (m.partition, m.offset) == (partition, offset)]
@@ -93,7 +94,7 @@ class Bench:
         """Wall clock, ms."""
         return int(time.time() * 1000)
 
-    def _work(self, stage: Any, ending: bool = False, outcome: Outcome | None = None) -> None:
+    def _work(self, stage: Any, ending: bool = False, outcome: Outcome | None = None, fails: str | None = None) -> None:
         topic = self.pipeline.topic(stage.input)
         group = self.pipeline.group_id(stage.name)
         stage.input_topic_id = Cluster({"bootstrap.servers": self.bootstrap}).topic_id(topic)
@@ -111,7 +112,8 @@ class Bench:
                 start[partition] = stage.restore(partition, stores, committed[partition], self.now)
             slices = reader.read(topic, start, reader.ends(topic).high)
             read = [message for slice_ in slices for message in slice_]
-        work = stage.process(Chunk(read, self.now))
+        condemned = {(message.partition, message.offset): fails for message in read} if fails is not None else {}
+        work = stage.process(Chunk(read, self.now, condemned=condemned))
         self._commit(stage, group, topic, work)
         if ending:
             self._commit(stage, group, topic, stage.drain(Chunk([], self.now), True))

@@ -12,6 +12,7 @@ from typing import NoReturn
 import pytest
 
 from tests.commands.conftest import Cli
+from topology.load import topology_folder
 from waybill.context import who
 from waybill.main import NOUNS
 from waybill.output import Fault
@@ -47,6 +48,24 @@ def test_what_a_user_does_wrong_is_said_in_one_line_with_exit_code_2(cli: Cli, a
     assert said in complaint
     assert "Traceback" not in complaint
     assert len([text for text in complaint.splitlines() if "mistake" not in text]) == 1, complaint
+
+
+@pytest.mark.parametrize(
+    ("lane", "said"),
+    [
+        ("urgent", "drop.lane: 'urgent' is not known"),
+        ("low", "source drop in sources.yaml: pipeline cold-chain has no lane 'low'; allowed: high, standard"),
+    ],
+)
+def test_a_source_is_for_a_lane_that_its_pipeline_has(cli: Cli, tmp_path: Path, lane: str, said: str) -> None:
+    shipped = topology_folder()
+    (tmp_path / "partners.yaml").write_text((shipped.parent / "partners.yaml").read_text())
+    (tmp_path / "cold-chain.yaml").write_text((shipped / "cold-chain.yaml").read_text() + "\nlanes: [high, standard]\n")
+    (tmp_path / "sources.yaml").write_text(f"drop: {{kind: folder, pipeline: cold-chain, path: x, lane: {lane}}}\n")
+    ran = cli("source", "run", "drop", "--folder", tmp_path)
+    assert ran.code == 2
+    assert said in ran.err
+    assert "Traceback" not in ran.err
 
 
 def test_the_console_script_answers_like_the_function_and_keeps_data_apart_from_talk(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from waybill.raw_producer import Receipt
 
 JSON = "application/json"
 CREATED, LATER = 1_772_366_400_000, 1_772_366_401_500
+TOO_EARLY = [{"code": "ITEM_NOT_COMMISSIONED", "path": "epcList[0]", "message": "of x"}]
+UNWORKED = [{"code": "UNPROCESSABLE", "path": "", "message": "KeyError: 'x'"}]
 WRONG = [{"code": "UNKNOWN_TERM", "path": "bizStep", "message": "'shiping' is none"}]
 
 
@@ -31,6 +33,7 @@ def test_a_capture_is_a_submission_and_its_location_is_the_job(running: Running,
     assert (answer.status, answer.body, answer.headers["Location"]) == (202, b"", "/v1/demo/capture/0-0")
     assert answer.headers["GS1-EPCIS-Version"] == answer.headers["GS1-CBV-Version"] == "2.0.0"
     assert answer.headers["GS1-Extensions"] == "ex=https://example.org/"
+    assert answer.headers["GS1-EPC-Format"] == answer.headers["GS1-CBV-XML-Format"] == "Never_Translates"
     assert [(topic, value) for topic, value, *_ in running.kafka.taken] == [("demo.raw", b"{}")]
     running.jobs.known[0, 0] = Job(None, CREATED, None, [])
     found = running.ask("GET", answer.headers["Location"])
@@ -54,13 +57,16 @@ def test_what_was_refused_is_told_with_code_place_and_record() -> None:
     answers = [
         Answered(0, LATER, "validate", WRONG, "schema_violation"), Answered(1, LATER, "batch", [], "conflict"),
         Answered(2, LATER, "dispatch", [], "rejected"), Answered(3, LATER, None, [], ""),
+        Answered(4, LATER, "batch", TOO_EARLY, "transient_failure"), Answered(5, LATER, "dispatch", UNWORKED, ""),
     ]  # fmt: skip
-    found = document("1-7", Job(None, CREATED, 4, answers), "t/1/7")
+    found = document("1-7", Job(None, CREATED, 6, answers), "t/1/7")
     assert (found["running"], found["success"]) == (False, False)
     assert [(one["type"], one["status"], one["detail"], one["instance"]) for one in found["errors"]] == [
         ("epcisException:ValidationException", 400, "UNKNOWN_TERM bizStep: 'shiping' is none", "t/1/7/0"),
         ("epcisException:ResourceAlreadyExistsException", 409, "conflict", "t/1/7/1"),
         ("epcisException:ImplementationException", 500, "rejected", "t/1/7/2"),
+        ("epcisException:ValidationException", 400, "ITEM_NOT_COMMISSIONED epcList[0]: of x", "t/1/7/4"),
+        ("epcisException:ImplementationException", 500, "UNPROCESSABLE: KeyError: 'x'", "t/1/7/5"),
     ]
 
 
@@ -122,6 +128,7 @@ def test_a_client_learns_what_it_may_ask_for(running: Running) -> None:
     answer = running.ask("OPTIONS", "/v1/demo/capture")
     assert (answer.status, answer.headers["Allow"]) == (204, "POST, OPTIONS")
     assert answer.headers["GS1-EPCIS-Capture-File-Size-Limit"] == "4096"
+    assert answer.headers["GS1-EPCIS-Capture-Limit"] == "*"
     assert answer.headers["GS1-Capture-Error-Behaviour"] == "proceed"
 
 

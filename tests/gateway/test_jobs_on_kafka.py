@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from schemas.canonical import RawPosition
 from streams.stage import Output
 from tests.commands.bench_kafka import Bench
 from tests.support import Names
 from waybill.gateway.capture import Job
 from waybill.gateway.jobs import KafkaJobs
+from waybill.life import Finder, Life
+from waybill.reader import Decoder, Reader
 
 pytestmark = pytest.mark.kafka
 
@@ -56,3 +59,22 @@ def test_a_job_is_read_off_the_topics_at_each_step_of_its_records(kafka: str, na
     assert not found.running
     assert [one["code"] for one in found.answers[2].findings] == ["WRONG_TYPE"]
     assert (job(1).records, job(1).running) == (1, False)
+
+    bench.write(Output("raw", 0, b"k", json.dumps(reading("FRIDGE-03", 4.5)).encode()))
+    bench.validate()
+    bench.batch(fails="KeyError: 'x'")
+    bench.write(Output("raw", 0, b"k", json.dumps([reading("FRIDGE-04", 4.5), reading("FRIDGE-05", 4.5)]).encode()))
+    bench.validate()
+    bench.batch()
+    bench.dispatch(fails="KeyError: 'x'")
+    for offset, stage, records in ((2, "batch", 1), (3, "dispatch", 2)):
+        found = job(offset)
+        assert (found.records, found.running) == (records, False), "nothing of it is worked any more"
+        assert [(one.stage, one.findings[0]["code"]) for one in found.answers] == [(stage, "UNPROCESSABLE")] * records
+        lives = traced(bench, RawPosition(bench.pipeline.raw_topic, 0, 0, offset, -1))
+        assert [(life.state, life.in_flight) for life in lives] == [("FAILED", False)] * records
+
+
+def traced(bench: Bench, position: RawPosition) -> list[Life]:
+    with Reader(bench.bootstrap) as reader:
+        return Finder(reader, Decoder(bench.pipeline), bench.pipeline).lives([position])

@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 
 from schemas.pack import Record, Refusal, Submission
-from tests.packs.epcis_inputs import SHIPPING, SHIPPING_2_0, changed, codes_of, document, outcomes, pack, xml
+from schemas.packs.epcis import plain, xml_text
+from tests.packs.epcis_inputs import (
+    SHIPPING,
+    SHIPPING_1_2,
+    SHIPPING_2_0,
+    changed,
+    codes_of,
+    document,
+    outcomes,
+    pack,
+    xml,
+)
 
 GOOD_XML, GOOD_JSON = xml(SHIPPING_2_0), document(SHIPPING)
 BOMB = b'<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]><a>&b;</a>'
@@ -93,8 +104,18 @@ def test_an_envelope_far_longer_than_its_events_is_refused_as_a_whole() -> None:
     assert codes_of(outcomes(value)[0]) == ["MALFORMED_DOCUMENT"]
 
 
-def test_memory_is_that_of_one_event_and_not_of_the_document() -> None:
-    small, large = xml(*[SHIPPING_2_0] * 200), xml(*[SHIPPING_2_0] * 800)
+@pytest.mark.parametrize("syntax", ["JSON-LD", "2.0", "1.2"])
+def test_memory_is_that_of_one_event_and_not_of_the_document(syntax: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As if these were large: nothing is read the short way, at once, and XML in many pieces.
+    monkeypatch.setattr(plain, "LARGEST", 0)
+    monkeypatch.setattr(xml_text, "_CHUNK", 2**10)
+
+    def of(events: int) -> bytes:
+        if syntax == "JSON-LD":
+            return document(*[SHIPPING] * events)
+        return xml(*[SHIPPING_2_0 if syntax == "2.0" else SHIPPING_1_2] * events, version=syntax)
+
+    small, large = of(20), of(100)
     peak(small)  # what is kept ever after
     assert peak(large) - peak(small) < (len(large) - len(small)) // 8  # where events lie, and no more
 
@@ -104,8 +125,8 @@ def peak(value: bytes) -> int:
     reader = pack()
     tracemalloc.start()
     try:
-        for _ in reader.unpack(Submission(value)).records():
-            pass
+        for outcome in reader.unpack(Submission(value)).records():
+            assert isinstance(outcome, Record)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -4,15 +4,17 @@ the partner receives are documents of the standard."""
 from __future__ import annotations
 
 from collections import Counter
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 import pytest
 
+from bench.epcis.histories import pipeline
 from schemas.messages import position_of
 from schemas.pack import Record
-from schemas.packs.epcis.sample import manifest, sample
+from schemas.packs.epcis.sample import Syntax, histories, manifest, one_document, sample
 from streams.driver import AcceptingPartner, TopologyDriver
 from tests.packs.epcis_inputs import outcomes
 from tests.packs.epcis_schemas import json_judge
@@ -92,3 +94,23 @@ def test_every_document_validates_against_the_official_schema(ran: TopologyDrive
 def test_equal_arguments_give_equal_bytes() -> None:
     assert list(sample(40, 7)) == list(sample(40, 7))
     assert list(sample(40, 7)) != list(sample(40, 8))
+
+
+@pytest.mark.parametrize("syntax", get_args(Syntax))
+def test_histories_are_good_by_every_rule_also_those_of_state(syntax: Syntax) -> None:
+    driver = TopologyDriver(pipeline(items=True))
+    for value in islice(histories(syntax), 24):
+        driver.publish("maker", value)
+    driver.finish()
+    assert driver.read("dead-letter") == []
+    steps = {orjson.loads(record["payload"])["event"]["bizStep"] for record in driver.read("validated")}
+    assert steps == {"commissioning", "packing", "shipping", "receiving", "decommissioning"}
+
+
+@pytest.mark.parametrize("syntax", get_args(Syntax))
+def test_one_document_is_as_large_as_asked_for_and_good(syntax: Syntax) -> None:
+    value = b"".join(one_document(syntax, 20_000))
+    assert 20_000 <= len(value) < 30_000
+    found = outcomes(value)
+    assert len(found) > 5
+    assert all(isinstance(one, Record) for one in found)

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from streams.runtime.admin import create_topics
+from tests.delivery.servers import Sftp
 from tests.support import Names
+from topology.lanes import lanes_of
 from topology.load import load_pipeline
 from topology.topics import topic_specs
 from waybill.reader import Reader
@@ -25,22 +27,29 @@ application: {prefix}
 raw: {{topic: {prefix}.raw}}
 pack: cold_chain
 partitions: 2
+lanes: [standard, high]
 partition_by: [sensor_id]
 idempotency: [sensor_id, event_time]
 partner: lake
 """
-SOURCES = "ward: {kind: folder, pipeline: demo, path: drop, complete: renamed, interval: 0.1}\n"
+SOURCES = "ward: {{{where}, pipeline: demo, complete: renamed, interval: 0.1}}\n"
 
 
+@pytest.mark.parametrize("kind", ["folder", "sftp"])
 def test_a_source_that_is_killed_at_its_commit_publishes_each_file_once(
-    kafka: str, names: Names, tmp_path: Path
+    kafka: str, names: Names, tmp_path: Path, drop_server: Sftp, kind: str
 ) -> None:
     (tmp_path / "partners.yaml").write_text("lake: {kind: object-store, url: 'file:lake'}\n")
-    (tmp_path / "sources.yaml").write_text(SOURCES)
+    drop, where, lane = tmp_path / "drop", "kind: folder, path: drop", "standard"
+    if kind == "sftp":
+        drop, lane = drop_server.root / names.prefix, "high"
+        where = f"kind: sftp, url: 'sftp://waybill@127.0.0.1:{drop_server.port}/{names.prefix}', lane: high, "
+        where += f"known_hosts: '{drop_server.known_hosts}', private_key: '{drop_server.private_key}'"
+    (tmp_path / "sources.yaml").write_text(SOURCES.format(where=where))
     (tmp_path / "demo.yaml").write_text(PIPELINE.format(prefix=names.prefix))
     pipeline = load_pipeline("demo", folder=tmp_path)
     create_topics(kafka, [spec for spec in topic_specs(pipeline) if spec.short == "raw"])
-    drop = tmp_path / "drop"
+    topics = {str(name): one.raw_topic for name, one in lanes_of(pipeline).items()}
     drop.mkdir()
     for number in range(4):
         (drop / f"{number}.json").write_bytes(b"{%d}" % number)
@@ -57,7 +66,11 @@ def test_a_source_that_is_killed_at_its_commit_publishes_each_file_once(
 
     def published() -> list[bytes]:
         with Reader(kafka) as reader:
-            return sorted(message.value or b"" for message in reader.all(pipeline.raw_topic))
+            found = {name: list(reader.all(topic)) for name, topic in topics.items()}
+        ours = found.pop(lane)
+        assert not any(found.values())
+        assert all(dict(message.headers).get("waybill-priority", b"standard") == lane.encode() for message in ours)
+        return sorted(message.value or b"" for message in ours)
 
     assert run("source:after-commit:2") == -signal.SIGKILL
     assert (published(), len(list(drop.glob("*.json")))) == ([b"{0}", b"{1}"], 3)

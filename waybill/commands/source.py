@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from waybill.context import Brokers, Folder, Json, find_brokers, load, require_topics
+from waybill.context import Brokers, Folder, Json, find_brokers, lane_of, load, require_topics
 from waybill.output import Code, Fault, emit, finish, flush, line, safe, say
 
 if TYPE_CHECKING:
@@ -58,8 +58,9 @@ def run(
 
     source = load_source(name, folder)
     pipeline = load(source.pipeline, folder)
+    lane = _lane(name, source, pipeline)
     cluster = find_brokers(brokers)
-    require_topics(cluster, pipeline, "raw")
+    require_topics(cluster, lane, "raw")
     table = source_spec(pipeline, name)
     create_topics(cluster, [table])
     if wrong := check_cluster([table], describe_cluster_topics(cluster, [table.name])):
@@ -67,10 +68,19 @@ def run(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with closing(Ledger(cluster, pipeline, name)) as ledger, _opened(name, source, pipeline, ledger) as running:
-        say(f"ready: {name} to {pipeline.raw_topic}")
+    rows = closing(Ledger(cluster, pipeline, name, source.lane))
+    with rows as ledger, _opened(name, source, pipeline, ledger) as running:
+        say(f"ready: {name} to {lane.raw_topic}")
         _work(running, stop, until_end, json)
     finish(Code.FINE)
+
+
+def _lane(name: str, source: Source, pipeline: Pipeline) -> Pipeline:
+    """The lane of the pipeline that the source is for. Raises Fault."""
+    try:
+        return lane_of(pipeline, source.lane)
+    except Fault as wrong:
+        raise Fault(f"source {name} in sources.yaml: {wrong}") from wrong
 
 
 @contextmanager

@@ -134,6 +134,7 @@ def by_position(finder: Finder, reader: Any, pipeline: Pipeline, text: str) -> l
     from schemas.canonical import RawPosition, parse_record_id
     from schemas.messages import position_of
     from topology.model import EVENT_TOPICS
+    from waybill import condemned
 
     try:
         raw = parse_record_id(text)
@@ -144,12 +145,14 @@ def by_position(finder: Finder, reader: Any, pipeline: Pipeline, text: str) -> l
         if raw.topic == pipeline.topic(short):
             if not whole:
                 raise Fault(f"{text!r}: a position on {raw.topic} has the form topic/partition/offset")
-            slices = reader.read(raw.topic, {raw.partition: raw.offset}, {raw.partition: raw.offset + 1})
-            found = next((m for slice_ in slices for m in slice_), None)
-            fields = finder.codec.decode(found.value)[1] if found and found.value else {}
-            if short == "review" and fields:
-                fields = finder.codec.decode(fields["dead_letter"])[1]
-            return finder.lives([position_of(fields)]) if "raw_topic" in fields else []
+            found = reader.at(raw.topic, raw)
+            kind, fields = finder.codec.decode(found.value) if found and found.value else ("", {})
+            if kind == "review":
+                kind, fields = finder.codec.decode(fields["dead_letter"])
+            named = [fields] if "raw_topic" in fields else []
+            if kind == "dead_letter":
+                named = list(condemned.each(fields, pipeline, finder.codec, reader))
+            return finder.lives(map(position_of, named)) if named else []
     if raw.topic != pipeline.raw_topic:
         return []
     if not whole:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 from aiohttp import web
 
+from schemas.errors import UNPROCESSABLE, Reason
 from topology.model import STANDARD, Pipeline
 from waybill.gateway import problems
 from waybill.gateway.problems import Problem
@@ -27,6 +28,8 @@ VERSION = "2.0.0"
 READ = re.compile(r"(1\.[0-2]|2\.0)(\.[0-9]{1,3})?")
 """Versions of EPCIS and of CBV that the pack reads."""
 BEHAVIOUR = "proceed"
+FORMATS = {"GS1-EPC-Format": "Never_Translates", "GS1-CBV-XML-Format": "Never_Translates"}
+"""How identifiers and terms are spelt: as they came."""
 SAID_BACK = re.compile(r"[ -~]*")
 MOST_ERRORS = 1000
 """Errors that a job lists; the last one says how many there are beyond it."""
@@ -102,6 +105,7 @@ def require(request: web.BaseRequest) -> None:
 def headers(request: web.BaseRequest) -> dict[str, str]:
     """The GS1 headers of an answer."""
     said = {"GS1-EPCIS-Version": VERSION, "GS1-CBV-Version": VERSION, "GS1-Capture-Error-Behaviour": BEHAVIOUR}
+    said |= FORMATS
     extensions = (text(request, "GS1-Extensions") or b"").decode("utf-8", "replace")
     if extensions and SAID_BACK.fullmatch(extensions):
         said["GS1-Extensions"] = extensions
@@ -114,8 +118,10 @@ def settings(pipeline: Pipeline, methods: str) -> dict[str, str]:
         "Allow": methods,
         "GS1-EPCIS-Version": VERSION, "GS1-EPCIS-Min": "1.0.0", "GS1-EPCIS-Max": VERSION,
         "GS1-CBV-Version": VERSION, "GS1-CBV-Min": "1.0.0", "GS1-CBV-Max": VERSION,
+        "GS1-EPCIS-Capture-Limit": "*",  # any number of events
         "GS1-EPCIS-Capture-File-Size-Limit": str(pipeline.raw.max_message_bytes),
         "GS1-Capture-Error-Behaviour": BEHAVIOUR,
+        **FORMATS,
     }  # fmt: skip
 
 
@@ -160,15 +166,22 @@ def document(id: str, job: Job, submission: str) -> dict[str, Any]:
     return shown
 
 
-KINDS = {
-    "validate": ("epcisException:ValidationException", "The event is not valid", 400),
-    "batch": ("epcisException:ResourceAlreadyExistsException", "The event contradicts one that is here", 409),
-}
+INVALID = ("epcisException:ValidationException", "The event is not valid", 400)
+CONTRADICTS = ("epcisException:ResourceAlreadyExistsException", "The event contradicts one that is here", 409)
 UNDELIVERED = ("epcisException:ImplementationException", "The event was taken and could not be delivered", 500)
+UNWORKED = ("epcisException:ImplementationException", "The event could not be worked, which is our mistake", 500)
+
+
+def _kind(answer: Answered) -> tuple[str, str, int]:
+    if any(one["code"] == UNPROCESSABLE for one in answer.findings):
+        return UNWORKED
+    if answer.stage == "batch" and answer.reason == Reason.CONFLICT:
+        return CONTRADICTS
+    return UNDELIVERED if answer.stage == "dispatch" else INVALID
 
 
 def _error(answer: Answered, submission: str) -> dict[str, Any]:
-    kind, title, status = KINDS.get(answer.stage or "", UNDELIVERED)
+    kind, title, status = _kind(answer)
     found = "; ".join(
         f"{one['code']}{' ' + one['path'] if one['path'] else ''}: {one['message']}" for one in answer.findings
     )

@@ -16,14 +16,15 @@ from typing import Any
 from confluent_kafka import KafkaException
 
 from schemas.canonical import RawPosition
-from schemas.codec import WireError
+from schemas.codec import Codec, WireError
 from schemas.messages import position_of
 from streams.stage import Message
 from topology.model import Pipeline
+from waybill import condemned
 from waybill.gateway import problems
 from waybill.gateway.capture import Answered, Job
 from waybill.gateway.problems import Problem
-from waybill.life import holds, marks_of
+from waybill.life import Marks, holds, marks_of, marks_of_condemned
 from waybill.output import Fault
 from waybill.reader import Decoder, Reader
 
@@ -78,7 +79,8 @@ class KafkaJobs:
     def _find(self, pipeline: Pipeline, key: tuple[str, int, int]) -> Job | None:
         if self._reader is None:
             self._reader = Reader(self._brokers)
-        submission = self._submission(*key)
+        topic, partition, offset = key
+        submission = self._reader.at(topic, RawPosition(topic, 0, partition, offset, 0))
         if submission is None:
             return None
         count, answers = self._answers(pipeline, key, submission.timestamp)
@@ -89,14 +91,6 @@ class KafkaJobs:
             count,
             [answers[index] for index in sorted(answers)],
         )
-
-    def _submission(self, topic: str, partition: int, offset: int) -> Message | None:
-        assert self._reader is not None
-        ends = self._reader.ends(topic)
-        if not ends.low.get(partition, offset + 1) <= offset < ends.high.get(partition, 0):
-            return None
-        slices = self._reader.read(topic, {partition: offset}, {partition: offset + 1})
-        return next((one for slice_ in slices for one in slice_ if one.offset == offset), None)
 
     def _answers(
         self, pipeline: Pipeline, key: tuple[str, int, int], since: int
@@ -124,20 +118,36 @@ class KafkaJobs:
         assert self._reader is not None
         topic, partition, offset = key
         whole = RawPosition(topic, 0, partition, offset, 0).submission
-        marks = [marks_of(whole)]
         codec = self._decoders.setdefault(pipeline.pipeline, Decoder(pipeline)).codec
+        letters: list[tuple[Message, Mapping[str, Any]]] = []
+        for message, kind, fields in self._holding(pipeline, codec, marks_of(whole), since):
+            if kind == "dead_letter" and condemned.topic_of(fields, pipeline):
+                letters.append((message, fields))  # looked into when nothing else is being read
+                continue
+            stage = fields["stage"] if kind == "dead_letter" else None
+            for one in fields["records"] if kind == "sent_batch" else [fields]:
+                if position_of(one).submission == whole:
+                    yield message, one, stage
+        for message, letter in letters:
+            for one in condemned.each(letter, pipeline, codec, self._reader):
+                if position_of(one).submission == whole:
+                    yield message, one, letter["stage"]
+
+    def _holding(
+        self, pipeline: Pipeline, codec: Codec, marks: Marks, since: int
+    ) -> Iterator[tuple[Message, str, Mapping[str, Any]]]:
+        """Answers that may be about the submission with these marks."""
+        assert self._reader is not None
         for short in ("sent", "dead-letter"):
-            name = pipeline.topic(short)
+            name, wanted = pipeline.topic(short), [marks, *marks_of_condemned(pipeline)]
             start = self._reader.at_time(name, since - CLOCKS)
             for slice_ in self._reader.read(name, start, self._reader.ends(name).high):
                 for message in slice_:
-                    if message.value is None or not holds(message.value, marks):
+                    if message.value is None or not holds(message.value, wanted):
                         continue
                     try:
                         kind, fields = codec.decode(message.value)
                     except WireError:
                         continue  # `tail` and `audit verify` say so; here it cannot be about the submission
-                    stage = fields["stage"] if kind == "dead_letter" else None
-                    for one in fields["records"] if kind == "sent_batch" else [fields]:
-                        if position_of(one).submission == whole:
-                            yield message, one, stage
+                    if holds(message.value, [marks]) or condemned.is_elsewhere(fields):
+                        yield message, kind, fields

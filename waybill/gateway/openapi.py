@@ -148,6 +148,7 @@ def _captures(name: str, route: Route) -> Json:
         for key, (words, schema) in capture.REQUEST_HEADERS.items()
     ]
     said = {"GS1-EPCIS-Version": "of the answer", "GS1-CBV-Version": "of the answer"}
+    said |= dict.fromkeys(capture.FORMATS, "identifiers and terms are kept as they came")
     accepted = {
         "description": "the broker has it; the job says what becomes of each event",
         "headers": {

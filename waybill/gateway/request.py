@@ -65,20 +65,20 @@ async def body(request: web.BaseRequest, limit: int, reach: Callable[[int], None
     if length is not None and length > limit:
         raise _too_large(f"{length}", limit)
     reach(length or 0)
-    body = bytearray()
+    body = io.BytesIO()  # gives out what it holds without a copy
     try:
         async with asyncio.timeout(BODY_SECONDS):
             while part := await request.content.readany():
-                if len(body) + len(part) > limit:
+                if (size := body.tell() + len(part)) > limit:
                     raise _too_large(f"more than {limit}", limit)
-                reach(len(body) + len(part))
-                body += part
+                reach(size)
+                body.write(part)
     except TimeoutError:
-        words = f"{len(body)} bytes came in {BODY_SECONDS:g} s; nothing was published. Send it again, or in parts"
+        words = f"{body.tell()} bytes came in {BODY_SECONDS:g} s; nothing was published. Send it again, or in parts"
         raise Problem(problems.TOO_SLOW, words) from None
     except (web.PayloadAccessError, OSError, asyncio.IncompleteReadError) as cut:
-        raise Problem(problems.UNREADABLE, f"the body ends after {len(body)} bytes; nothing was published") from cut
-    return bytes(body)
+        raise Problem(problems.UNREADABLE, f"the body ends after {body.tell()} bytes; nothing was published") from cut
+    return body.getvalue()
 
 
 def _too_large(size: str, limit: int) -> Problem:

@@ -13,9 +13,10 @@ from typing import Any
 from confluent_kafka import KafkaException, Producer
 
 from streams.runtime import failpoints
+from topology.lanes import lane_named
 from topology.model import Pipeline
 from waybill.output import Fault
-from waybill.raw_producer import DIGEST, settings
+from waybill.raw_producer import DIGEST, PRIORITY, settings
 from waybill.reader import Reader
 
 INIT_SECONDS = 60.0
@@ -32,10 +33,13 @@ class Doubt(Exception):
 class Ledger:
     """What one source has published. Used from one thread."""
 
-    def __init__(self, brokers: str, pipeline: Pipeline, source: str) -> None:
-        """Connects at `open`."""
+    def __init__(self, brokers: str, pipeline: Pipeline, source: str, lane: str | None = None) -> None:
+        """Connects at `open`. `pipeline`: as it is declared; `lane`: the source's. The rows are the same in every
+        lane, so that a source that changes its lane publishes nothing again. Raises ValueError, in words, for a lane
+        that the pipeline does not have."""
         self._brokers, self._pipeline = brokers, pipeline
-        self._topic = pipeline.source_topic(source)
+        self._topic, self._raw = pipeline.source_topic(source), lane_named(pipeline, lane).raw_topic
+        self._named = [] if lane is None else [(PRIORITY, lane.encode())]
         self._producer: Any = None
 
     def open(self) -> dict[bytes, bytes]:
@@ -74,12 +78,12 @@ class Ledger:
             if error is None and message.offset() is not None:
                 position.append(f"{message.topic()}/{message.partition()}/{message.offset()}")
 
-        topic = self._pipeline.raw_topic
         try:
             self._producer.begin_transaction()
             if value is not None:
                 digest = (DIGEST, sha256(value).hexdigest().encode())
-                self._producer.produce(topic, value, key, headers=[digest, *headers], on_delivery=delivered)
+                named = [digest, *self._named, *headers]
+                self._producer.produce(self._raw, value, key, headers=named, on_delivery=delivered)
             for name, row in rows.items():
                 self._producer.produce(self._topic, row, name, 0)
             failpoints.hit("source:before-commit")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import io
 import os
 import posixpath
 from collections.abc import Awaitable, Callable, Mapping
@@ -131,14 +132,14 @@ class SftpFolder:
         return posixpath.join(self._root, *(part.encode("utf-8", "surrogateescape") for part in parts))
 
     async def _read(self, sftp: asyncssh.SFTPClient, name: str, limit: int) -> tuple[bytes, Entry]:
-        value = bytearray()
+        value = io.BytesIO()  # gives out what it holds without a copy
         async with sftp.open(self._path(name), "rb") as file:
-            while len(value) <= limit and (piece := await file.read(min(PIECE, limit + 1 - len(value)))):
-                value += cast(bytes, piece)  # typed as text whatever the mode
+            while value.tell() <= limit and (piece := await file.read(min(PIECE, limit + 1 - value.tell()))):
+                value.write(cast(bytes, piece))  # typed as text whatever the mode
             after = _entry(name, await file.stat())
         if after is None:
             raise asyncssh.SFTPFailure("the server says neither size nor time of change of an open file")
-        return bytes(value), after
+        return value.getvalue(), after
 
     async def _move(self, sftp: asyncssh.SFTPClient, entry: Entry, where: str, mark: str) -> None:
         source, target = self._path(entry.name), self._path(where, entry.name)

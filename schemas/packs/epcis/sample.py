@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple
 from xml.sax.saxutils import escape
 
 from schemas.packs.epcis.times import utc_text
@@ -32,7 +32,10 @@ MAKER, LINE = f"urn:epc:id:pgln:{PREFIX}.00001", f"urn:epc:id:sgln:{PREFIX}.0000
 BUYERS = ("0399999", "0614141", "4012345")
 _CONTEXT = ["https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld"]
 _ITEMS = 4
+CASE = 48
+"""Items of a case in a document of many."""
 Event = dict[str, Any]
+Syntax = Literal["json", "xml-2.0", "xml-1.2"]
 
 
 class Message(NamedTuple):
@@ -62,10 +65,44 @@ def manifest(messages: int, seed: int = 1) -> Manifest:
     )
 
 
+def histories(syntax: Syntax, seed: int = 1) -> Iterator[bytes]:
+    """Documents of the sample in one syntax without end, all good, also by the state rules: the whole life of each
+    item and of the case that it is packed in, in its order."""
+    for events in _dated(_story(random.Random(seed), cases=True)):
+        yield _WRITERS[syntax](events)
+
+
+def one_document(syntax: Syntax, size: int, seed: int = 1) -> Iterator[bytes]:
+    """One document of at least `size` bytes, piece by piece: good events of cases of CASE items each."""
+    write = _WRITERS[syntax]
+    head, _, tail = write([]).partition(b"[]" if syntax == "json" else b"</EventList>")
+    head, between, tail = (head + b"[", b",", b"]" + tail) if syntax == "json" else (head, b"", b"</EventList>" + tail)
+    yield head
+    written = len(head) + len(tail)
+    for number, events in enumerate(_dated(_story(random.Random(seed), CASE))):
+        if len(events) > 1 and events[0]["bizStep"] == "commissioning":  # in one go
+            events = [{**events[0], "epcList": [event["epcList"][0] for event in events]}]
+        piece = (between if number else b"") + write(events)[len(head) : -len(tail)]
+        yield piece
+        if (written := written + len(piece)) >= size:
+            break
+    yield tail
+
+
+def _dated(story: Iterator[tuple[str, list[Event]]]) -> Iterator[list[Event]]:
+    """The documents of a story, their events each STEP after the one before it."""
+    moment = START
+    for _, events in story:
+        for event in events:
+            moment += STEP
+            event["eventTime"] = utc_text(moment)
+        yield events
+
+
 def _messages(messages: int, seed: int) -> Iterator[Message]:
     """A repeat follows its original under the same key, so it is met later."""
     chance = random.Random(seed)
-    story = _story(chance)
+    story, writers = _story(chance), list(_WRITERS.values())
     last: dict[str, list[Event]] = {}
     declared: set[str] = set()
     moment = START
@@ -76,7 +113,7 @@ def _messages(messages: int, seed: int) -> Iterator[Message]:
             kind = "good"
         if kind == "declaration" and last[key][0]["eventTime"] + key in declared:
             kind = "good"
-        write = _WRITERS[number % len(_WRITERS)]
+        write = writers[number % len(writers)]
         if kind == "duplicate":
             yield Message(kind, key, write(last[key]), 0, duplicate=len(last[key]))
             continue
@@ -110,13 +147,14 @@ def _kind(chance: random.Random) -> str:
     return "good"
 
 
-def _story(chance: random.Random) -> Iterator[tuple[str, list[Event]]]:
-    """Documents as they happen: (publisher's key, events without times), one lot after another."""
+def _story(chance: random.Random, number: int = _ITEMS, cases: bool = False) -> Iterator[tuple[str, list[Event]]]:
+    """Documents as they happen: (publisher's key, events without times), one lot of so many items after another.
+    `cases`: whether the cases that items are packed in are commissioned, too."""
     lot = 0
     while True:
         lot += 1
         product = f"{lot % 5:06}"
-        items = [f"urn:epc:id:sgtin:{PREFIX}.{product}.{lot:05}{serial:04}" for serial in range(_ITEMS)]
+        items = [f"urn:epc:id:sgtin:{PREFIX}.{product}.{lot:05}{serial:04}" for serial in range(number)]
         case = f"urn:epc:id:sscc:{PREFIX}.3{lot % 10**9:09}"
         buyer = chance.choice(BUYERS)
         parties = {
@@ -132,6 +170,8 @@ def _story(chance: random.Random) -> Iterator[tuple[str, list[Event]]]:
         commissioned = [_object("ADD", "commissioning", "active", [item], {"id": LINE}, ilmd=data) for item in items]
         packed = {**_object("ADD", "packing", "in_progress", items, {"id": LINE}), "type": "AggregationEvent"}
         packed["childEPCs"], packed["parentID"] = packed.pop("epcList"), case
+        if cases:
+            commissioned.append(_object("ADD", "commissioning", "active", [case], {"id": LINE}))
         yield "maker", commissioned
         shipped = _object(
             "OBSERVE", "shipping", "in_transit", [case], {"id": LINE}, bizTransactionList=[order], **parties
@@ -191,7 +231,7 @@ def _xml_1_2(events: list[Event]) -> bytes:
     return _xml(events, old=True)
 
 
-_WRITERS = (_json, _xml_2_0, _xml_1_2)
+_WRITERS: dict[Syntax, Callable[[list[Event]], bytes]] = {"json": _json, "xml-2.0": _xml_2_0, "xml-1.2": _xml_1_2}
 
 
 def _xml(events: list[Event], old: bool) -> bytes:

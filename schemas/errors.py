@@ -145,7 +145,13 @@ RETRIES_EXHAUSTED = register(
 OUTCOME_UNKNOWN = register(
     "OUTCOME_UNKNOWN",
     TIMEOUT,
-    "attempts are used up and some may have taken effect",
+    "attempts are used up, or their time is, and some may have taken effect",
+    Reason.TRANSIENT_FAILURE,
+)
+DEADLINE_EXCEEDED = register(
+    "DEADLINE_EXCEEDED",
+    TIMEOUT,
+    "the time that its partner is given for a batch is over, no attempt took effect",
     Reason.TRANSIENT_FAILURE,
 )
 STORED_OBJECT_DIFFERS = register(

@@ -329,6 +329,7 @@ class Delivery(TypedDict):
     excerpt: str | None
     answer_digest: bytes | None
     first: int
+    begun_at: int
 
 
 class SizingPart(TypedDict):

@@ -16,6 +16,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from schemas.errors import (
+    DEADLINE_EXCEEDED,
     OUTCOME_UNKNOWN,
     PARTNER_REFUSED,
     PARTNER_TOO_LARGE,
@@ -82,6 +83,8 @@ class Row(NamedTuple):
     answer_digest: bytes | None = None
     first: int = 0
     """Index of its first record in the frozen batch."""
+    begun_at: int = 0
+    """When dispatch began this life; of a half, that of its parent. 0: the row is older than this field."""
 
     @property
     def settled(self) -> bool:
@@ -109,6 +112,8 @@ class PartnerTerms:
     """Of a body; None: any number."""
     sizing: SizeTerms | None = None
     """How its batches grow and shrink; None: they do not."""
+    deadline: int | None = None
+    """Milliseconds from the begin of a life to when it is given up, whatever it waits for; None: never."""
 
     def above(self, row: Row, size: int = 0) -> str:
         """Why a batch with a body of `size` bytes (0: not known yet) is more than the partner takes, in words; empty if
@@ -171,6 +176,7 @@ def _terms(pipeline: Pipeline, name: str, partner: Partner) -> PartnerTerms:
         http.max_records if http else None,
         http.max_bytes if http else None,
         _size_terms(pipeline, name, http) if http else None,
+        None if partner.deadline is None else int(partner.deadline * 1000),
     )
 
 
@@ -194,13 +200,16 @@ class Settled(NamedTuple):
     """Error code of a batch that died, or of the records in `refused`."""
     refused: Mapping[int, str] = NONE_REFUSED
     """Records that the partner did not take although it took others: their index, and its words."""
+    why: str = ""
+    """Of a batch that died, in words; empty: its code says it all."""
 
 
-def next_life(row: Row, life: int, passport: PassportPart) -> Row:
-    """A dead batch is delivered again (DI6): same id, key and bytes, fresh attempts; unknown stays (DI2)."""
+def next_life(row: Row, life: int, passport: PassportPart, begun_at: int) -> Row:
+    """A dead batch is delivered again (DI6): same id, key and bytes, fresh attempts and a fresh deadline; unknown stays
+    (DI2)."""
     return row._replace(
         state="pending", life=life, attempt=0, budget_used=0, not_before=0, answer=None, retained=False,
-        passport=passport, spared=0, spared_since=0, excerpt=None, answer_digest=None,
+        passport=passport, spared=0, spared_since=0, excerpt=None, answer_digest=None, begun_at=begun_at,
     )  # fmt: skip
 
 
@@ -270,6 +279,26 @@ def attempts_left(row: Row, terms: Terms) -> int:
     return max(0, left)
 
 
+def deadline(row: Row, terms: Terms) -> int | None:
+    """When a batch is given up that has no final answer by then, ms since epoch; None: never."""
+    allowed = terms.partner(row.partner).deadline
+    return None if allowed is None else row.begun_at + allowed
+
+
+def overdue(row: Row, now: int, terms: Terms) -> bool:
+    """Whether the deadline of a batch has come."""
+    at = deadline(row, terms)
+    return at is not None and at <= now
+
+
+def give_up(row: Row, now: int) -> Settled:
+    """The end of a batch that is overdue: as that of one whose attempts are used up (DI2)."""
+    last = "in flight when its worker ended" if row.state == "in_flight" else row.answer or "none"
+    why = f"no final answer {(now - row.begun_at) / 1000:,.0f} s after its delivery began; attempts: {row.attempt}"
+    code = OUTCOME_UNKNOWN if row.unknown else DEADLINE_EXCEEDED
+    return dead(row, code, row.answer)._replace(why=f"{why}, last outcome: {last}")
+
+
 def dead(row: Row, code: str, answer: str | None) -> Settled:
     """The end of a life without success. A partner that holds other bytes under our key may have got them from us:
     nobody else knows the key. So a conflict is no known failure (law 4)."""
@@ -284,7 +313,14 @@ def refusal(row: Row) -> str:
 
 def settle(row: Row, outcome: Outcome, now: int, terms: Terms, rng: Random, outage: bool = False) -> Settled:
     """What an answer makes of a batch in flight. `outage`: it failed because the partner as a whole is down; then the
-    batch waits for the partner, and nothing of its own is used up."""
+    batch waits for the partner, and nothing of its own is used up. One that is overdue neither waits nor is split."""
+    settled = _settle(row, outcome, now, terms, rng, outage)
+    if settled.row.state in ("pending", "split") and overdue(row, now, terms):
+        return give_up(settled.row, now)
+    return settled
+
+
+def _settle(row: Row, outcome: Outcome, now: int, terms: Terms, rng: Random, outage: bool) -> Settled:
     answer = outcome.answer
     row = row._replace(
         excerpt=outcome.kept.excerpt if outcome.kept else None,
@@ -329,10 +365,14 @@ def spare(row: Row, known: bool, now: int, terms: Terms) -> Row:
     return row._replace(budget_used=row.budget_used - known, spared=row.spared + 1, spared_since=since)
 
 
-def waiting_from(row: Row, now: int) -> Row:
-    """A restored row that waits no longer from now than it would have waited in all: the clock that wrote it may have
-    been ahead of ours (fault C1)."""
-    return row._replace(not_before=min(row.not_before, now + max(0, row.not_before - row.last_attempt_at)))
+def taken_over(row: Row, now: int) -> Row:
+    """A restored row by our clock; the one that wrote it may have been ahead of ours (fault C1). It waits no longer
+    from now than it would have waited in all, and its life has begun: where the row does not say when, with its last
+    attempt, or if it had none, when its first record was recorded."""
+    return row._replace(
+        not_before=min(row.not_before, now + max(0, row.not_before - row.last_attempt_at)),
+        begun_at=min(row.begun_at or max(row.recorded_at, row.last_attempt_at), now),
+    )
 
 
 def put_off(outcome: Outcome) -> int:

@@ -35,6 +35,8 @@ class Event(NamedTuple):
     """Of the dead letters."""
     refused: Mapping[int, str] = NONE_REFUSED
     """Of DELIVERED: the records that were not taken, which are dead. Of any: index -> the partner's words."""
+    why: str = ""
+    """Of DEAD: in words."""
 
 
 class Prepared(NamedTuple):
@@ -51,9 +53,10 @@ class Prepared(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """A body that cannot be made, and the code of the batch's dead letters."""
+    """A body that cannot be made: code of the batch's dead letters, and why in words."""
 
     code: str
+    why: str
 
 
 class Later(NamedTuple):

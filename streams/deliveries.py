@@ -4,7 +4,7 @@ gates, and the waits. Pure: no Kafka, no clock, no I/O; `attempts.py` says what 
 The `delivery` table is the truth. State here changes at once, as if every change committed; on any doubt `forget` and
 `restore` rebuild it from the table (TX1). A batch is in one of these places: open (an attempt is out), in its
 partner's `ready` line, behind a timer, or in a queue behind the head of its group. The halves of a split batch take its
-place at the head of its queue.
+place at the head of its queue. Wherever it is, unless it is open, its deadline ends it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,12 @@ from streams.attempts import (
     Settled,
     Terms,
     dead,
+    deadline,
     found_in_flight,
+    give_up,
     halves,
     next_life,
+    overdue,
     settle,
     spare,
     spent,
@@ -37,13 +40,14 @@ from streams.attempts import (
 from streams.changes import Broken, Changes, Event, Later, Launch, Prepare, What
 from streams.delivery.protocol import Outcome
 from streams.gate import Batch, Gate, Heard
+from streams.reminders import Reminders
 from topology.model import STANDARD, Lane
 
 TIDY_AT_ONCE = 1_000
 """Settled rows tombstoned at a time: tidying must not make a chunk long."""
 
 ATTEMPTS_AT_ONCE = 32
-"""Bodies rendered at a time, for the same reason; what is left over is due at once."""
+"""Bodies rendered at a time, and batches given up, for the same reason; what is left over is due at once."""
 BUSY_WAIT = 100
 """Milliseconds until we look again whether a forgotten attempt of the same batch has come back."""
 
@@ -86,8 +90,7 @@ class Deliveries:
         self._open: dict[bytes, Batch] = {}
         self._sequence = count()
         self._timers: list[tuple[int, int, Batch]] = []
-        self._retains: list[tuple[int, int, int, bytes]] = []
-        self._expiries: list[tuple[int, int, int, bytes]] = []
+        self._deadlines, self._retains, self._expiries = self._reminders = Reminders(), Reminders(), Reminders()
 
     # ---- taking over and letting go --------------------------------------------------------------
 
@@ -122,11 +125,9 @@ class Deliveries:
                 self._close(batch)
             self._gate(batch.row.partner).waiting.pop(batch.row.batch_id, None)
         self._timers = [entry for entry in self._timers if entry[2].partition != partition]
-        self._retains = [entry for entry in self._retains if entry[2] != partition]
-        self._expiries = [entry for entry in self._expiries if entry[2] != partition]
         heapify(self._timers)
-        heapify(self._retains)
-        heapify(self._expiries)
+        for reminders in self._reminders:
+            reminders.drop(partition)
 
     @property
     def unsettled(self) -> int:
@@ -161,7 +162,7 @@ class Deliveries:
         former = old if old is not None else row._replace(unknown=True)
         if part.settled.pop(row.batch_id, None) is None and row.parent is not None:
             part.children[row.parent] += 1
-        self._begin(changes, partition, part, next_life(former, life, passport))
+        self._begin(changes, partition, part, next_life(former, life, passport, row.begun_at))
         return True
 
     def _begin(self, changes: Changes, partition: int, part: Part, row: Row) -> None:
@@ -179,8 +180,9 @@ class Deliveries:
         batch = part.unsettled[row.batch_id] = Batch(partition, row)
         self._gate(row.partner).waiting[row.batch_id] = batch
         if not row.retained:
-            half = row.recorded_at + self.terms.keep // 2
-            heappush(self._retains, (half, next(self._sequence), partition, row.batch_id))
+            self._retains.add(row.recorded_at + self.terms.keep // 2, partition, row.batch_id)
+        if (at := deadline(row, self.terms)) is not None:
+            self._deadlines.add(at, partition, row.batch_id)
         return batch
 
     def _line(self, row: Row) -> str:
@@ -227,7 +229,7 @@ class Deliveries:
             changes.events += [Event(What.HALF, partition, child) for child in children]
         else:
             what = What.DELIVERED if row.state == "sent" else What.DEAD
-            changes.events.append(Event(what, partition, row, result.code, result.refused))
+            changes.events.append(Event(what, partition, row, result.code, result.refused, result.why))
             if row.retained:
                 changes.events.append(Event(What.RETAIN_END, partition, row._replace(retained=False)))
         row = row._replace(retained=False)  # halves inherit it, each for its own records
@@ -241,6 +243,7 @@ class Deliveries:
         """What comes after the head of a queue: its halves (DI4), or who waited behind it."""
         partition, line = batch.partition, self._line(batch.row)
         queue = part.queues[line]
+        was_head = queue[0] is batch
         queue.remove(batch)
         for child in children:
             part.children[batch.row.batch_id] += 1
@@ -250,14 +253,14 @@ class Deliveries:
         else:
             for child in children:
                 self._enqueue(partition, part, child)
-        if queue:
-            self._offer(queue[0])
-        else:
+        if not queue:
             del part.queues[line]
+        elif was_head:
+            self._offer(queue[0])
 
     def _keep_settled(self, partition: int, part: Part, row: Row) -> None:
         part.settled[row.batch_id] = row._replace(excerpt=None)  # the table has it; here it would be kept for days
-        heappush(self._expiries, (self._expires(row), next(self._sequence), partition, row.batch_id))
+        self._expiries.add(self._expires(row), partition, row.batch_id)
 
     def _expires(self, row: Row) -> int:
         """When a settled row may go: nobody may replay its batch any more."""
@@ -288,11 +291,13 @@ class Deliveries:
             return heappush(self._timers, (now + BUSY_WAIT, next(self._sequence), batch))
         if code := spent(row, now, self.terms):
             return self._apply(changes, batch, dead(row, code, row.answer))
+        if overdue(row, now, self.terms):
+            return self._apply(changes, batch, give_up(row, now))
         if words := gate.terms.above(row):  # before all of it is rendered
             return self._apply(changes, batch, too_large(row, words))
         prepared = prepare(batch.partition, row)
         if isinstance(prepared, Broken):
-            return self._apply(changes, batch, dead(row, prepared.code, row.answer))
+            return self._apply(changes, batch, dead(row, prepared.code, row.answer)._replace(why=prepared.why))
         if isinstance(prepared, Later):
             return heappush(self._timers, (now + prepared.milliseconds, next(self._sequence), batch))
         if row.body_digest is not None and prepared.digest != row.body_digest:  # DI3
@@ -370,23 +375,36 @@ class Deliveries:
     # ---- age -------------------------------------------------------------------------------------
 
     def age(self, changes: Changes, now: int) -> None:
-        """Retains what stays unsettled for long (BA9), tombstones what was settled long ago."""
-        while self._retains and self._retains[0][0] <= now:
-            _, _, partition, batch_id = heappop(self._retains)
+        """Gives up what is overdue, retains what stays unsettled (BA9), tombstones what was settled long ago."""
+        self._give_up(changes, now)
+        while found := self._retains.take(now):
+            _, _, partition, batch_id = found
             batch = self._parts[partition].unsettled.get(batch_id)
             if batch is not None and not batch.row.retained:
                 batch.row = changes.rows[partition, batch_id] = batch.row._replace(retained=True)
                 changes.events.append(Event(What.RETAIN, partition, batch.row))
         for _ in range(TIDY_AT_ONCE):
-            if not self._expiries or self._expiries[0][0] > now:
+            if not (found := self._expiries.take(now)):
                 return
-            expires, _, partition, batch_id = heappop(self._expiries)
+            expires, _, partition, batch_id = found
             settled = self._parts[partition].settled
             row = settled.get(batch_id)
             if row is not None and self._expires(row) <= expires and not self._parts[partition].children[batch_id]:
                 del settled[batch_id]
                 changes.rows[partition, batch_id] = None
                 self._child_gone(partition, row, now)
+
+    def _give_up(self, changes: Changes, now: int) -> None:
+        """Ends what is overdue, whatever it waits for. An attempt that is out is not torn: its answer decides."""
+        left, partners = ATTEMPTS_AT_ONCE, set[str]()
+        while left and (found := self._deadlines.take(now)):
+            batch = self._parts[found.partition].unsettled.get(found.batch_id)
+            if batch is not None and not batch.open and overdue(batch.row, now, self.terms):
+                left -= 1
+                partners.add(batch.row.partner)
+                self._apply(changes, batch, give_up(batch.row, now))
+        for gate in map(self._gate, partners):  # while a partner is down nobody else takes the dead out of its line
+            gate.ready = deque(filter(self._alive, gate.ready))
 
     def _child_gone(self, partition: int, row: Row, now: int) -> None:
         """The row of a split batch goes after those of its halves, so that its id stays known as long."""
@@ -397,12 +415,11 @@ class Deliveries:
         if not part.children[parent]:
             del part.children[parent]
             if (split := part.settled.get(parent)) is not None:
-                when = max(now, self._expires(split))
-                heappush(self._expiries, (when, next(self._sequence), partition, parent))
+                self._expiries.add(max(now, self._expires(split)), partition, parent)
 
     def due(self, now: int) -> bool:
         """Whether some wait has run out, or an attempt could begin."""
-        if any(heap and heap[0][0] <= now for heap in (self._timers, self._retains, self._expiries)):
+        if (self._timers and self._timers[0][0] <= now) or any(one.due(now) for one in self._reminders):
             return True
         return self._sending and any(gate.ready and gate.free(now) for gate in self._gates.values())
 

@@ -22,12 +22,13 @@ from schemas.codec import Codec, WireError
 from schemas.errors import UNPROCESSABLE, Finding
 from schemas.pack import Pack
 from streams.allowance import Allowances
-from streams.attempts import Row, Terms, attempts_left, waiting_from
+from streams.attempts import Row, Terms, attempts_left, deadline, taken_over
 from streams.bodies import Bodies, Body, Fault, Fetch
 from streams.changes import Broken, Changes, Event, Later, Prepared, What
 from streams.claims import NO_CLAIMS, Claims, ClaimsAway
 from streams.deadletter import DeadLetters
 from streams.deliveries import Deliveries
+from streams.gate import Gate
 from streams.progress import Identity, Progress, take_over
 from streams.settlement import Settlement
 from streams.stage import Chunk, Message, Output, TableStore, Work
@@ -56,6 +57,9 @@ class PartnerView(NamedTuple):
     """Records that its batches may have; None: nobody watches."""
     attempts_left: int = 0
     """That the unsettled batch with the fewest left may still fail before it dies; `retry.attempts` without a batch."""
+    time_left: int | None = None
+    """Milliseconds until the first unsettled batch is given up; all of `deadline` without a batch; None: there is no
+    deadline."""
 
 
 class DispatchStage:
@@ -92,8 +96,6 @@ class DispatchStage:
         self._settlement = Settlement(pipeline, codec, dead_letters)
         self._heads: dict[int, Progress] = {}
         self._full: frozenset[int] = frozenset()
-        self._faults: dict[bytes, str] = {}
-        """Why a body could not be made, until the batch's dead letters are written."""
 
     @property
     def may_send(self) -> bool:
@@ -134,9 +136,16 @@ class DispatchStage:
                 gate.paused,
                 gate.cap,
                 min((attempts_left(batch.row, terms) for batch in gate.waiting.values()), default=terms.attempts),
+                self._time_left(gate, now),
             )
             for gate in self.deliveries.gates
         ]
+
+    def _time_left(self, gate: Gate, now: int) -> int | None:
+        if gate.terms.deadline is None:
+            return None
+        ends = (deadline(batch.row, self.deliveries.terms) for batch in gate.waiting.values())
+        return min((max(0, at - now) for at in ends if at is not None), default=gate.terms.deadline)
 
     @property
     def room(self) -> Mapping[int, int]:
@@ -168,7 +177,7 @@ class DispatchStage:
             kind = "partner_state" if key.startswith(PARTNER_KEY) else "delivery"
             decoded: Any = decode_row(self.codec, self.pipeline, "delivery", partition, key, value, kind)
             if kind == "delivery":
-                rows.append(waiting_from(Row(**decoded), now))
+                rows.append(taken_over(Row(**decoded), now))
             else:
                 partners.append(decoded)
         self.deliveries.restore(partition, rows, partners, now)
@@ -190,7 +199,7 @@ class DispatchStage:
         for message in chunk.messages:
             progress = self._heads[message.partition]
             if message.offset > progress.processed_through:
-                self._take(work, changes, message, chunk.condemned.get((message.partition, message.offset)))
+                self._take(work, changes, message, chunk.condemned.get((message.partition, message.offset)), chunk.now)
                 progress.processed_through = message.offset
                 first = covered.get(message.partition, (message.offset, 0))[0]
                 covered[message.partition] = (first, message.offset)
@@ -203,7 +212,7 @@ class DispatchStage:
             self._close(work, partition, chunk.observed_at, covered.get(partition))
         return work
 
-    def _take(self, work: Work, changes: Changes, message: Message, condemned: str | None) -> None:
+    def _take(self, work: Work, changes: Changes, message: Message, condemned: str | None, now: int) -> None:
         """One message of `batched`: a first life, or another one (DI6)."""
         if condemned is not None:
             return self._condemned(work, message, condemned)
@@ -215,11 +224,11 @@ class DispatchStage:
         except WireError as unreadable:  # no need to hunt for it: these bytes will not get better
             return self._condemned(work, message, str(unreadable))
         if name == "batched":
-            self.deliveries.admit(changes, message.partition, new_row(value, message.partition, message.offset))
+            self.deliveries.admit(changes, message.partition, new_row(value, message.partition, message.offset, now))
         elif name == "batched_again":
             partition, offset = value["batched_partition"], value["batched_offset"]
             whole, part = self.bodies.find(partition, offset, value["batch_id"])
-            row = new_row(whole.batched, partition, offset)._replace(**part._asdict())
+            row = new_row(whole.batched, partition, offset, now)._replace(**part._asdict())
             if self.deliveries.again(changes, message.partition, row, value["life"], value["passport"]):
                 progress.note("REPLAY", str(value["life"]), self.bodies.of(row).first, row.batch_id)
         else:
@@ -241,8 +250,7 @@ class DispatchStage:
             # Not raised: other batches need no claim, and their answers must not be lost with this turn.
             return Later(CLAIMS_WAIT)
         if isinstance(body, Fault):
-            self._faults[row.batch_id] = body.why
-            return Broken(body.code)
+            return Broken(body.code, body.why)
         return Prepared(body.digest, body.version, body, len(body.data), body.fetched)
 
     # ---- what is written -------------------------------------------------------------------------
@@ -280,8 +288,7 @@ class DispatchStage:
             case What.DELIVERED:
                 return list(self._settlement.delivered(progress, row, frozen, event.code, event.refused))
             case What.DEAD:
-                why = self._faults.pop(row.batch_id, "")
-                return list(self._settlement.dead(progress, row, event.code, why, frozen, event.refused))
+                return list(self._settlement.dead(progress, row, event.code, event.why, frozen, event.refused))
             case What.RETAIN | What.RETAIN_END:
                 return [self._settlement.retain(progress, row, event.what is What.RETAIN, frozen)]
 
@@ -305,8 +312,9 @@ class DispatchStage:
         return Work()
 
 
-def new_row(batched: Mapping[str, Any], partition: int, offset: int) -> Row:
-    """The row of a batch that was never attempted; (partition, offset) is where its frozen body lies."""
+def new_row(batched: Mapping[str, Any], partition: int, offset: int, now: int) -> Row:
+    """The row of a batch that was never attempted, whose life begins now; (partition, offset) is where its frozen body
+    lies."""
     return Row(
         batch_id=batched["batch_id"],
         batched_partition=partition,
@@ -328,4 +336,5 @@ def new_row(batched: Mapping[str, Any], partition: int, offset: int) -> Row:
         retained=False,
         recorded_at=batched["first_recorded_at"],
         parent=None,
+        begun_at=now,
     )

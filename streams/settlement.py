@@ -8,6 +8,7 @@ from typing import Any
 from schemas.canonical import RawPosition
 from schemas.codec import Codec
 from schemas.errors import (
+    DEADLINE_EXCEEDED,
     OUTCOME_UNKNOWN,
     PARTNER_REFUSED,
     PARTNER_TOO_LARGE,
@@ -26,7 +27,14 @@ from topology.model import Pipeline, partition_for
 from topology.partner import ObjectStorePartner
 
 STORE_FAILED = frozenset(
-    {RETRIES_EXHAUSTED, OUTCOME_UNKNOWN, PARTNER_REFUSED, PARTNER_TOO_LARGE, STORED_OBJECT_DIFFERS}
+    {
+        RETRIES_EXHAUSTED,
+        DEADLINE_EXCEEDED,
+        OUTCOME_UNKNOWN,
+        PARTNER_REFUSED,
+        PARTNER_TOO_LARGE,
+        STORED_OBJECT_DIFFERS,
+    }
 )
 """Codes of what an object store did not take, or holds otherwise; the others are our own faults."""
 POSITION = ("raw_topic", "raw_incarnation", "raw_partition", "raw_offset", "raw_index")

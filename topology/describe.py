@@ -102,7 +102,8 @@ def _partner(partner: Partner | None) -> str:
         kept = "keys kept for ever"
     else:
         kept = f"keys kept {_seconds(partner.key_retention)}"
-    return f"{place_of(partner)}, time-out {_seconds(partner.timeout)}, {kept}"
+    ends = "" if partner.deadline is None else f", given up after {_seconds(partner.deadline)}"
+    return f"{place_of(partner)}, time-out {_seconds(partner.timeout)}, {kept}{ends}"
 
 
 def place_of(partner: Partner) -> str:

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from schemas.settings import Number, Settings, Whole
 from schemas.wording import RulesBroken
 from topology.bucket import Encryption, ObjectLock, check_bucket
+from topology.deadline import DEADLINE, in_time
 
 
 def _expression(text: str) -> str:
@@ -192,6 +193,8 @@ class ObjectStorePartner(Settings):
     key_retention: Number | None = Field(None, gt=0, description="seconds; none: an object name is remembered for ever")
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
     rate: Rate | None = Field(None, description="attempts per time (RTY-09); none: as many as there are")
+    deadline: Number | None = Field(None, gt=0, description=DEADLINE)
+    _in_time = model_validator(mode="after")(in_time)
 
     @model_validator(mode="after")
     def _of_s3(self) -> ObjectStorePartner:
@@ -297,6 +300,8 @@ class HttpPartner(Settings):
     )
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
     rate: Rate | None = Field(None, description="attempts per time (RTY-09); none: as many as there are")
+    deadline: Number | None = Field(None, gt=0, description=DEADLINE)
+    _in_time = model_validator(mode="after")(in_time)
 
 
 class KafkaPartner(Settings):
@@ -326,6 +331,8 @@ class KafkaPartner(Settings):
     )
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
     rate: Rate | None = Field(None, description="attempts per time (RTY-09); none: as many as there are")
+    deadline: Number | None = Field(None, gt=0, description=DEADLINE)
+    _in_time = model_validator(mode="after")(in_time)
 
     @property
     def connections(self) -> int:
@@ -355,6 +362,8 @@ class PostgresPartner(Settings):
     )
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
     rate: Rate | None = Field(None, description="attempts per time (RTY-09); none: as many as there are")
+    deadline: Number | None = Field(None, gt=0, description=DEADLINE)
+    _in_time = model_validator(mode="after")(in_time)
 
 
 def one_way_in(private_key: str | None, password: Secret | None) -> None:
@@ -382,6 +391,8 @@ class SftpPartner(Settings):
     )
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
     rate: Rate | None = Field(None, description="attempts per time (RTY-09); none: as many as there are")
+    deadline: Number | None = Field(None, gt=0, description=DEADLINE)
+    _in_time = model_validator(mode="after")(in_time)
 
     @model_validator(mode="after")
     def _way_in(self) -> SftpPartner:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.codec import SingleObjectCodec, WireError
 from streams.allowance import Allowance
-from streams.attempts import UNSETTLED, Terms
+from streams.attempts import UNSETTLED, Row, Terms, deadline, taken_over
 from streams.gate import Gate
 from streams.orders import Orders, decode
 from topology.model import CONTROL_TOPIC
@@ -43,6 +43,11 @@ def by_partner(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
     return dict(sorted(found.items()))
 
 
+def ends(terms: Terms, row: Mapping[str, Any], now: int) -> int | None:
+    """When an unsettled batch is given up, ms since epoch; None: never, or it is settled. row: of `delivery`."""
+    return deadline(taken_over(Row(**row), now), terms) if row["state"] in UNSETTLED else None
+
+
 def queue(name: str, rows: list[Mapping[str, Any]]) -> dict[str, Any]:
     """What the rows of a partner's batches say, and what the partner said last."""
     last = max(rows, key=lambda row: row["last_attempt_at"], default=None)
@@ -70,6 +75,7 @@ def standings(pipeline: Pipeline, rows: Rows, states: Rows, orders: Orders, now:
             gate.take_over(newest, now)
         alone = None if newest is None or newest["state"] == "well" else newest
         waiting = [row["recorded_at"] for row in batches.get(name, ()) if row["state"] in UNSETTLED]
+        given_up = [at for row in batches.get(name, ()) if (at := ends(terms, row, now)) is not None]
         order = orders.newest(pipeline, name)
         found.append(
             {
@@ -82,6 +88,7 @@ def standings(pipeline: Pipeline, rows: Rows, states: Rows, orders: Orders, now:
                 "cap": gate.cap,
                 "oldest_recorded_at": utc(min(waiting, default=None)),
                 "oldest_age_s": max(0, now - min(waiting)) / 1000 if waiting else None,
+                "first_deadline": utc(min(given_up, default=None)),
                 "paused": bool(order and order.paused),
                 "order": None if order is None else {"by": order.actor, "reason": order.reason, "at": utc(order.at)},
                 **queue(name, batches.get(name, [])),

@@ -124,6 +124,12 @@ class Metrics:
             partner,
             registry=self.registry,
         )
+        self.partner_time_left = Gauge(
+            "waybill_partner_deadline_seconds",
+            "Until a batch without a final answer is given up (`deadline`), of the one whose time is up first",
+            partner,
+            registry=self.registry,
+        )
         self.partner_used = Histogram(
             "waybill_partner_attempts_used",
             "Attempts that a batch had when it was settled (sent, dead), those that an outage cost included",
@@ -220,6 +226,8 @@ class Observer:
             self._metrics.partner_paused.labels(*labels).set(view.paused)
             self._metrics.partner_unsettled.labels(*labels).set(view.unsettled)
             self._metrics.partner_left.labels(*labels).set(view.attempts_left)
+            if view.time_left is not None:
+                self._metrics.partner_time_left.labels(*labels).set(view.time_left / 1000)
             if view.cap is not None:
                 self._metrics.partner_cap.labels(*labels).set(view.cap)
             self._metrics.partner_age.labels(*labels).set(max(0, view.age) / 1000)

@@ -7,11 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from schemas.canonical import RawPosition
 from streams.delivery.protocol import Outcome, OutcomeKind
 from streams.orders import Orders, subject
 from tests.commands.bench_kafka import Bench
 from tests.commands.conftest import Ask, Cli
 from tests.delivery.worlds import canned_port, closed_port
+from tests.streams.dispatch_desk import START, Desk
+from topology.partner import HttpPartner
+from waybill.commands.trace import show
+from waybill.life import Life
+from waybill.output import utc
 from waybill.partners import read_orders, standings
 from waybill.reader import Decoder, Reader
 
@@ -66,6 +72,32 @@ def test_a_partner_that_is_not_there_and_a_secret_that_is_missing_are_found(
         assert (ran.code, "not sent" in ran.out) == (1, True)
     ran = cli("partner", "test", "nobody", "--folder", made)
     assert (ran.code, ran.err) == (2, "waybill: no partner 'nobody'; there are clinic\n")
+
+
+def test_ls_and_trace_tell_when_a_batch_is_given_up(capsys: pytest.CaptureFixture[str]) -> None:
+    lake = HttpPartner(kind="http", url="http://lake", deadline=600.0)
+    desk = Desk(partners={"lake": lake})
+    desk.batch("a", group="1")
+    desk.now += 5_000
+    desk.batch("b", group="2")
+    desk.batch("none-left", group="3")
+
+    def first() -> object:
+        rows = [desk.row(name) for name in ("a", "b", "none-left")]
+        return standings(desk.pipeline, rows, [], Orders(), desk.now)[0]["first_deadline"]
+
+    def told(name: str) -> str:
+        show([Life(RawPosition("raw", 0, 0, 0, 0), path=[desk.row(name)])], desk.pipeline, False)
+        return capsys.readouterr().out
+
+    assert first() == utc(START + 600_000)
+    assert f"in flight until {utc(START + 600_000)}" in told("a")
+    desk.answer("delivered", desk.sent[0])
+    assert first() == utc(START + 605_000)
+    assert "until" not in told("a")
+    for envelope in desk.sent[1:]:
+        desk.answer("delivered", envelope)
+    assert first() is None
 
 
 @pytest.mark.kafka

@@ -20,6 +20,7 @@ from tests.delivery.worlds import canned_port, envelope, http, run
 from tests.streams.dispatch_desk import Desk, batch_id
 from tests.streams.test_dispatch_caps import desk as adaptive_desk
 from topology.load import load_pipeline
+from topology.partner import HttpPartner
 
 ALWAYS = {"event", "level", "timestamp", "pipeline", "stage", "schema_version"}
 
@@ -249,6 +250,25 @@ def test_metrics_tell_how_near_a_partners_batches_are_to_a_dead_letter_and_what_
     assert left() == 3
     assert [used("dead", le) for le in ("2.0", "3.0")] == [0, 1]
     assert [used("sent", le) for le in ("3.0", "4.0")] == [0, 1]
+
+
+def test_a_metric_tells_how_long_it_is_to_the_first_deadline_of_a_partner() -> None:
+    lake = HttpPartner(kind="http", url="http://lake", deadline=600.0)
+    desk, metrics = Desk(partners={"lake": lake}), Metrics()
+    observer = Observer(metrics, desk.pipeline, "dispatch", SingleObjectCodec(), "1", lambda: desk.now)
+
+    def left() -> float | None:
+        observer.partners(desk.stage.partners(desk.now))
+        labels = {"pipeline": desk.pipeline.pipeline, "partner": "lake"}
+        return metrics.registry.get_sample_value("waybill_partner_deadline_seconds", labels)
+
+    desk.batch("a")
+    desk.now += 100_000
+    assert left() == 500
+    desk.now += 600_000
+    assert left() == 0, "an attempt is out, and decides"
+    desk.answer("delivered")
+    assert left() == 600
 
 
 def test_a_batch_that_its_partner_finds_too_large_is_said_to_go_on_in_halves(lines: Lines) -> None:

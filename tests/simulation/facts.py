@@ -65,7 +65,8 @@ class Facts:
                 else:
                     row = w.decode(message.value)[1]
                     self.gone.discard(row["batch_id"].hex())
-                    self.rows[row["batch_id"].hex()].append(row | {"partition": partition, "offset": message.offset})
+                    where = {"partition": partition, "offset": message.offset, "at": message.timestamp}
+                    self.rows[row["batch_id"].hex()].append(row | where)
         self.split = {name for name, rows in self.rows.items() if any(row["state"] == "split" for row in rows)}
         self.parts = dict(self._parts())
         self.units = self.batches | self.parts

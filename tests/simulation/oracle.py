@@ -15,6 +15,7 @@ from audit.verify import End, verify
 from schemas.canonical import RawPosition, sha256
 from schemas.errors import UNPROCESSABLE
 from schemas.messages import position_of
+from tests.simulation.deadlines import judge_deadlines
 from tests.simulation.facts import Answer, Batch, Facts
 from tests.simulation.tables import judge_determinism, judge_tables
 from tests.streams.batch_oracle import Said, decisions
@@ -34,6 +35,7 @@ def judge(w: World) -> None:
     _order(facts)
     _releases(facts)
     _audit(facts)
+    judge_deadlines(facts)
     judge_tables(w)
     judge_determinism(w)
 

@@ -35,6 +35,7 @@ class Setting(NamedTuple):
             "ordering": p.ordering, "acks": p.acks, "keep": p.keep, "batching": p.batching.model_dump(),
             "chunk.bytes": p.chunk.bytes, "raw.timestamps": p.raw.timestamps, "retry": p.retry.model_dump(),
             "key_retention": p.partners[PARTNERS[0]].key_retention, "partition_by": p.partition_by,
+            "deadlines": [p.partners[name].deadline for name in PARTNERS],
             "adaptive": [name for name in PARTNERS if vars(p.partners[name]).get("adaptive")],
             "group_by": p.group_by, "workers": self.workers, "moody": self.moody, "stage_faults": self.stage_faults,
             "moves": self.moves,
@@ -56,6 +57,7 @@ def setting(r: Random) -> Setting:
     )
     chosen = r.getstate()[1][0]  # no draw of its own: the histories of the other seeds stay what they are
     adaptive = [name for n, name in enumerate(PARTNERS) if chosen >> n & 1]
+    deadlines = {name: (None, None, 60.0, 300.0)[chosen >> 2 * n + 2 & 3] for n, name in enumerate(PARTNERS)}
     rule = PartnerRule(by="g", map={"g1": PARTNERS[1]}, default=PARTNERS[0])
     made = Pipeline(
         pipeline="sim",
@@ -87,6 +89,7 @@ def setting(r: Random) -> Setting:
                 connections=r.randint(1, 3),
                 key_retention=retention,
                 adaptive=Adaptive(min_records=1, step=1) if name in adaptive else None,
+                deadline=deadlines[name],
             )
             for name in PARTNERS
         },

@@ -101,10 +101,23 @@ def di6_a_passport_admits_again_and_again() -> Rule:
         if row.batch_id in part.unsettled:
             return False
         former = part.settled.pop(row.batch_id, None) or row._replace(unknown=True)
-        self._begin(changes, partition, part, attempts.next_life(former, life, passport))
+        self._begin(changes, partition, part, attempts.next_life(former, life, passport, row.begun_at))
         return True
 
     return Deliveries, "again", generous
+
+
+def deadline_a_batch_that_is_overdue_waits_on() -> Rule:
+    return deliveries, "overdue", lambda row, now, terms: False
+
+
+def deadline_a_restart_winds_the_clock_back() -> Rule:
+    restore = Deliveries.restore
+
+    def afresh(self: Deliveries, partition: int, rows: list[Row], partners: Any, now: int) -> None:
+        restore(self, partition, [row._replace(begun_at=now) for row in rows], partners, now)
+
+    return Deliveries, "restore", afresh
 
 
 def order_an_unsettled_batch_does_not_hold_its_group() -> Rule:
@@ -123,6 +136,8 @@ def order_an_unsettled_batch_does_not_hold_its_group() -> Rule:
         di2_an_unknown_outcome_releases,
         di3_an_attempt_older_than_the_partners_memory_is_repeated,
         di6_a_passport_admits_again_and_again,
+        deadline_a_batch_that_is_overdue_waits_on,
+        deadline_a_restart_winds_the_clock_back,
         order_an_unsettled_batch_does_not_hold_its_group,
     ],
 )

@@ -17,6 +17,7 @@ from unittest.mock import patch
 
 import pytest
 
+from schemas.errors import DEADLINE_EXCEEDED
 from streams import attempts, deliveries
 from streams.attempts import Row, Settled
 from streams.delivery.protocol import Outcome, OutcomeKind
@@ -78,7 +79,7 @@ def test_the_histories_reach_what_they_are_for() -> None:
         ("dead_letter", "validate"), ("dead_letter", "batch"), ("dead_letter", "dispatch"), ("release", None),
         ("retain", None), ("replay", None), ("cap", None),
         *(("batched", reason) for reason in ("count", "linger", "bytes", "memory", "wall", "stop", "end", "reread")),
-        ("batched", "cap"),
+        ("batched", "cap"), DEADLINE_EXCEEDED,
     ]  # fmt: skip
     for seed in range(400):
         w = run(seed)
@@ -91,6 +92,7 @@ def test_the_histories_reach_what_they_are_for() -> None:
                 name, value = w.decode(message.value or b"")
                 seen[name, value.get("outcome") or value.get("close_reason") or value.get("stage")] += 1
                 seen["unknown"] += bool(value.get("outcome_unknown"))
+                seen.update(finding["code"] for finding in value.get("findings", ()))
         rows = [w.decode(m.value)[1] for m in w.broker.all("delivery") if m.value]
         seen["second life"] += any(row.get("life", 1) > 1 for row in rows)
         seen["split"] += any(row.get("parent") and row["state"] == "sent" for row in rows)

@@ -35,6 +35,7 @@ class StageMember:
             partners[name] = HttpPartner(
                 kind="http", url="http://partner", timeout=TIMEOUT / 1000, connections=own.connections,
                 key_retention=retention, max_records=own.max_records,
+                deadline=None if own.deadline is None else own.deadline / 1000,
                 rate=Rate(attempts=10, per=7.0, burst=2) if own.rate.interval else None,
                 breaker=BreakerSettings(failures=own.breaker.failures),
             )  # fmt: skip

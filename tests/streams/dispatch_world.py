@@ -167,7 +167,7 @@ class CoreMember:
         for partition, offset, entry in entries:
             self.next[partition] = offset + 1
             touched.add(partition)
-            row = first_row(entry.spec, entry.unit)
+            row = first_row(entry.spec, entry.unit, now)
             if entry.life == 1:
                 core.admit(changes, partition, row)
             else:
@@ -214,11 +214,11 @@ def records_of(row: Row) -> tuple[Record, ...]:
     return tuple((row.batched_partition, row.batched_offset, n) for n in range(row.first, row.first + row.count))
 
 
-def first_row(spec: Spec, unit: Unit) -> Row:
+def first_row(spec: Spec, unit: Unit, now: int) -> Row:
     """The row of a batch, or of a part, as it is first read."""
     return Row(
         unit.batch_id, spec.partition, spec.offset, spec.partner, spec.group, unit.size, "pending", 1, 0, False, None,
-        0, 0, 0, 0, 0, None, False, START, unit.parent, None, first=unit.first,
+        0, 0, 0, 0, 0, None, False, START, unit.parent, None, first=unit.first, begun_at=now,
     )  # fmt: skip
 
 
@@ -258,12 +258,19 @@ class World:
         self.now = START
         self.retention = r.choice((None, 100_000, 400_000))
         margin = None if self.retention is None else self.retention - TIMEOUT
+        own = Random(seed + 10**9)  # no draw of the history's
+        self.deadlines = {name: own.choice((None, None, 40_000, 200_000)) for name in PARTNERS}
         attempts = r.randint(1, 3)
         breakers = (OFF, BreakerTerms(r.randint(1, attempts), 1_000, 30_000))
         rates = (FREE, FREE, RateTerms(700.0, 2))
         partners = {
             name: PartnerTerms(
-                r.randint(1, 3), r.choice(breakers), r.choice(rates), margin, r.choice((None, None, 1, 3))
+                r.randint(1, 3),
+                r.choice(breakers),
+                r.choice(rates),
+                margin,
+                r.choice((None, None, 1, 3)),
+                deadline=self.deadlines[name],
             )
             for name in PARTNERS
         }
@@ -296,6 +303,8 @@ class World:
         self.ids: dict[tuple[Record, ...], set[bytes]] = {}
         """The ids under which records were sent together."""
         self.told: dict[tuple[Record, int], list[str]] = {}
+        self.ends: dict[tuple[Record, int], int] = {}
+        """Lives that have a deadline and no answer: when it is."""
         self.died: dict[tuple[bytes, int], Told] = {}
         self.stray = self.early = 0
         self.wire: list[Request] = []
@@ -352,7 +361,7 @@ class World:
 
     # ---- transactions ----------------------------------------------------------------------------
 
-    def transact(self, worker: Worker, turn: Turn) -> str:
+    def transact(self, worker: Worker, turn: Turn, entries: list[tuple[int, int, Entry]]) -> str:
         """`ok`, `stale`, `abort`, or `unknown`: committed or not."""
         how = "ok" if self.calm else self.r.choice(("ok",) * 8 + ("abort", "lost-yes", "lost-no"))
         if turn.offsets and worker.generation != self.generation and "fence" not in self.off:
@@ -372,8 +381,14 @@ class World:
             else:
                 self.table[p][batch_id] = row
         self.offsets.update(turn.offsets)
+        for _, _, entry in entries:
+            allowed = self.deadlines[entry.spec.partner]
+            for key in [(record, entry.life) for record in entry.spec.records(entry.unit)]:
+                if allowed is not None and key not in self.told:
+                    self.ends.setdefault(key, self.now + allowed)
         for told in turn.answers:
             for record in told.records:
+                self.ends.pop((record, told.life), None)
                 self.told.setdefault((record, told.life), []).append(told.answer)
             if told.answer != "ack":
                 self.died[told.unit.batch_id, told.life] = told
@@ -391,18 +406,30 @@ class World:
         may_send = worker.control_read
         turn = worker.member.process(entries, answers, self.now, may_send)
         if not (turn.rows or turn.answers or entries):
-            return
-        result = self.transact(worker, turn)
+            return self.look_at_the_clock(worker)
+        result = self.transact(worker, turn, entries)
         if result == "unknown" and "reread" in self.off:
-            result = self.transact(worker, turn)
+            result = self.transact(worker, turn, entries)
         if result == "ok" or "write-ahead" in self.off:
             self.launch(worker, turn)
         if result == "ok":
             turn.done()
             for p, o, _ in entries:
                 worker.positions[p] = o + 1
-        else:
-            self.rebuild(worker)
+            return self.look_at_the_clock(worker)
+        return self.rebuild(worker)
+
+    def look_at_the_clock(self, worker: Worker) -> None:
+        """After a turn of the owner nothing is overdue but what it has out, which is decided when it ends."""
+        if worker.generation != self.generation:
+            return
+        late = {key for key, at in self.ends.items() if at <= self.now and key[0][0] in worker.positions}
+        if not late:
+            return
+        out = [request.sent for request in self.wire if request.worker is worker and not request.answered]
+        out += [sent for sent, _ in worker.inbox]
+        if late := late - {(record, sent.life) for sent in out for record in sent.records}:
+            raise Bad(f"deadline: {min(late)} has no answer {self.now - self.ends[min(late)]} ms after it")
 
     def launch(self, worker: Worker, turn: Turn) -> None:
         for sent in turn.launches:
@@ -410,6 +437,8 @@ class World:
                 self.early += 1
             if sent.batch_id in worker.out:
                 raise Bad("an attempt of this batch is still out in this worker")
+            if any(self.ends.get((record, sent.life), self.now + 1) <= self.now for record in sent.records):
+                raise Bad(f"deadline: attempt {sent.attempt} of {sent.batch_id.hex()} begins after it")
             worker.out.add(sent.batch_id)
             self.digests.setdefault(sent.batch_id, set()).add(sent.body_digest)
             self.ids.setdefault(sent.records, set()).add(sent.batch_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -12,9 +12,9 @@ from unittest.mock import patch
 
 import pytest
 
-from schemas.messages import PassportPart
+from schemas.messages import PartnerState, PassportPart
 from streams import attempts
-from streams.attempts import Row, Settled, Terms
+from streams.attempts import Name, Row, Settled, Terms
 from streams.changes import Changes, Event, What
 from streams.deliveries import Deliveries
 from streams.delivery.protocol import Outcome, OutcomeKind
@@ -111,7 +111,7 @@ def test_di1_without_forgetting_answers_are_given_twice() -> None:
             batch = self.lost.pop(batch_id, None)
             if super().answer(changes, batch_id, life, attempt, outcome, now) or batch is None:
                 return True
-            row, code, refused = attempts.settle(batch.row, outcome, now, self.terms, self._rng)
+            row, code, refused, _ = attempts.settle(batch.row, outcome, now, self.terms, self._rng)
             changes.rows[batch.partition, batch_id] = row
             what = {"sent": What.DELIVERED, "dead": What.DEAD}.get(row.state, What.WAIT)
             changes.events.append(Event(what, batch.partition, row, code, refused))
@@ -132,8 +132,8 @@ def test_di2_unknown_must_be_sticky() -> None:
 
 
 def test_di2_unknown_must_be_sticky_over_lives() -> None:
-    def reborn(row: Row, life: int, passport: PassportPart) -> Row:
-        return attempts.next_life(row, life, passport)._replace(unknown=False)
+    def reborn(row: Row, *rest: Any) -> Row:
+        return attempts.next_life(row, *rest)._replace(unknown=False)
 
     assert "law" in broken(next_life=reborn)
 
@@ -220,6 +220,32 @@ def test_law4_unknown_must_not_be_taken_for_failure() -> None:
         return attempts.settle(row, outcome, *rest)
 
     assert "law" in broken(settle=doubting)
+
+
+def test_deadline_what_is_overdue_must_not_wait_or_be_attempted() -> None:
+    assert "deadline" in broken(overdue=lambda row, now, terms: False)
+
+
+def test_deadline_it_must_be_looked_at_when_an_attempt_ends() -> None:
+    with patch("streams.attempts.overdue", lambda row, now, terms: False):
+        assert "deadline" in broken()
+
+
+def test_deadline_a_restart_must_not_wind_the_clock_back() -> None:
+    class Afresh(Deliveries):
+        def restore(
+            self, partition: int, rows: Iterable[Row], partners: Iterable[PartnerState] = (), now: int = 0
+        ) -> None:
+            super().restore(partition, [row._replace(begun_at=now) for row in rows], partners, now)
+
+    assert "deadline" in broken(member_with(Afresh))
+
+
+def test_deadline_halves_must_not_have_more_time_than_the_whole() -> None:
+    def generous(row: Row, name: Name) -> tuple[Row, ...]:
+        return tuple(half._replace(begun_at=half.begun_at + 30_000) for half in attempts.halves(row, name))
+
+    assert "deadline" in broken(halves=generous)
 
 
 def test_order_an_unsettled_batch_must_hold_its_group() -> None:

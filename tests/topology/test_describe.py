@@ -29,6 +29,11 @@ def test_everything_has_a_place_and_fits_the_page(demo: Pipeline) -> None:
     assert max(map(len, text.splitlines())) <= WIDTH
 
 
+def test_a_deadline_of_a_partner_shows(write: Write) -> None:
+    partners = PARTNERS.replace("kind: object-store", "kind: object-store\n  deadline: 21600")
+    assert "keys kept for ever, given up after 6 h" in describe(load_pipeline(str(write(partners=partners))))
+
+
 def test_other_settings_show(write: Write) -> None:
     path = write(
         ("pack: fake", "pack: fake\nregion: eu\non_conflict: supersede\nordering_by: revision\nregistry: http://r"),

@@ -177,7 +177,14 @@ def test_a_preset_that_is_none_is_named(tmp_path: Path, value: str) -> None:
     assert "allowed: telemetry-default, telemetry-run" in line
 
 
-@pytest.mark.parametrize("field", ["key_retention", "timeout"])
+@pytest.mark.parametrize("partner", ["lake", "clinic", "topic", "table", "drop"])
+def test_a_deadline_leaves_room_for_one_attempt(tmp_path: Path, partner: str) -> None:
+    line = refused(tmp_path, partner, "deadline", "29")
+    assert line.endswith("deadline: 29 s are less than one attempt may take; allowed: at least `timeout`, 30 s")
+    assert load(tmp_path, partner, "deadline", "30").partners[partner].deadline == 30
+
+
+@pytest.mark.parametrize("field", ["key_retention", "timeout", "deadline"])
 @pytest.mark.parametrize("partner", ["lake", "clinic", "topic", "table", "drop"])
 def test_a_time_of_a_partner_is_above_nothing(tmp_path: Path, partner: str, field: str) -> None:
     for value in ("0", "-1"):

@@ -41,8 +41,8 @@ def register(app: typer.Typer) -> None:
 
 
 def ls(name: MaybePipeline = None, brokers: Brokers = None, folder: Folder = None, json: Json = False) -> None:
-    """List partners: state of the breaker, batches that wait, age of the oldest, records a batch may have (`adaptive`),
-    last answer, and whether paused."""
+    """List partners: state of the breaker, batches that wait, age of the oldest, when the first is given up
+    (`deadline`), records a batch may have (`adaptive`), last answer, and whether paused."""
     from topology.lanes import lanes_of
     from waybill.commands.reconcile import present
     from waybill.partners import read_orders, standings
@@ -62,8 +62,12 @@ def ls(name: MaybePipeline = None, brokers: Brokers = None, folder: Folder = Non
         for row in found:
             emit(row)
     else:
-        columns = ("pipeline", "partner", "state", "queue", "oldest", "cap", "last answer", "last attempt", "paused")
-        table(columns, map(_cells, found), wrap=("last answer", "paused"), less=("last attempt", "oldest", "cap"))
+        columns = (
+            "pipeline", "partner", "state", "queue", "oldest", "deadline", "cap", "last answer", "last attempt",
+            "paused",
+        )  # fmt: skip
+        less = ("last attempt", "oldest", "cap", "deadline")
+        table(columns, map(_cells, found), wrap=("last answer", "paused"), less=less)
     say(count(len(found), "partner"))
     finish(Code.FINE)
 
@@ -72,7 +76,7 @@ def _cells(row: dict[str, Any]) -> tuple[object, ...]:
     age, order = row["oldest_age_s"], row["order"]
     return (
         row["pipeline"], row["partner"], row["state"], row["queue"], None if age is None else f"{age:,.0f} s",
-        row["cap"], row["last_answer"], row["last_attempt_at"],
+        row["first_deadline"], row["cap"], row["last_answer"], row["last_attempt_at"],
         f"since {order['at']} by {order['by']}: {order['reason']}" if row["paused"] else None,
     )  # fmt: skip
 
@@ -81,7 +85,8 @@ def pause(
     words: Words, reason: Reason, pipeline: Named = None, by: Actor = None, brokers: Brokers = None,
     folder: Folder = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """Send nothing to a partner until it is resumed. Its batches wait and lose no attempt; nothing is dead-lettered.
+    """Send nothing to a partner until it is resumed. Its batches wait and lose no attempt; nothing is dead-lettered but
+    what a `deadline` of the partner ends meanwhile.
 
     Workers obey within two seconds; attempts that are out end as they will. The order outlives restarts.
     """
@@ -152,6 +157,8 @@ def _tell(pipeline: Pipeline, partner: str, paused: bool, order: Order | None, c
         emit({"pipeline": pipeline.pipeline, "partner": partner, "paused": paused, "changed": changed, **who})
         return
     line(f"{pipeline.pipeline}\t{partner}\t{word}")
+    if paused and (seconds := pipeline.partners[partner].deadline) is not None:
+        say(f"a batch for {partner} is still given up {seconds:g} s after its delivery began (`deadline`)")
     if not changed:
         say(f"{partner} was {word if order or paused else 'never paused'} before; nothing was written")
 

@@ -33,8 +33,8 @@ SHOWN = 50
 NOT_COMPARED = {
     "idempotency": "versions that are past their age: they are tidied up at leisure",
     "windows": "lines whose records were trimmed from `validated`",
-    "delivery": "attempts, waits, body digest and retention of batches that are not settled; rows tidied after `keep`; "
-    "rows about partners",
+    "delivery": "attempts, waits, body digest and retention of batches that are not settled; when lives began; rows "
+    "tidied after `keep`; rows about partners",
 }
 TableName = Annotated[str, typer.Argument(metavar="TABLE", help="idempotency, windows, items, heads or delivery")]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from waybill.reader import Decoder, Offsets, Reader
 
 TIMES = ("recorded_at", "event_time", "first_recorded_at", "last_recorded_at", "written_at", "admitted_at",
-         "not_before", "first_attempt_at", "last_attempt_at", "stream_time", "at")  # fmt: skip
+         "not_before", "first_attempt_at", "last_attempt_at", "begun_at", "stream_time", "at")  # fmt: skip
 """Fields in ms since epoch."""
 PREVIEW = 160
 """Characters of a payload shown on a line."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from math import inf
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,7 +77,7 @@ def trace(
         if lives:
             show(lives, one, json)
             if HEX.fullmatch(id):
-                show_result(id, lives, json)
+                show_result(id, lives, one, json)
             finish(Code.INCOMPLETE if any(life.in_flight for life in lives) else Code.FINE)
     names = ", ".join(one.pipeline for one in candidates)
     raise Fault(f"nothing is known of {id!r} in {names}", Code.FOUND)
@@ -197,12 +198,14 @@ def show(lives: list[Life], pipeline: Pipeline, json: bool) -> None:
                     "outcome": _outcome(life),
                     "batch_id": life.batch_id,
                     "delivery": None if life.delivery is None else _delivery(life.delivery),
+                    "deadline": utc(_deadline(life, pipeline)),
                     "duplicates": [record_id(raw) for raw in life.repeats],
                 }
             )
             continue
         batch = f", batch {life.transmission}" if life.transmission else ""
-        flying = ", in flight" if life.in_flight else ""
+        ends = utc(_deadline(life, pipeline))
+        flying = (f", in flight until {ends}" if ends else ", in flight") if life.in_flight else ""
         line(f"{safe(id)}  {life.state}  ({_outcome(life) or 'no answer yet'}{batch}{flying})")
         if detailed:
             for step in steps(life, pipeline):
@@ -213,14 +216,15 @@ def show(lives: list[Life], pipeline: Pipeline, json: bool) -> None:
     say(f"{count(len(lives), 'record')} of {pipeline.pipeline}")
 
 
-def show_result(id: str, lives: list[Life], json: bool) -> None:
+def show_result(id: str, lives: list[Life], pipeline: Pipeline, json: bool) -> None:
     """Prints what became of a batch, if the id is one's."""
     from waybill.batch_result import batch_result
 
     result = batch_result(bytes.fromhex(id.partition("/")[0]), lives)
     if result is None:
         return
-    facts = result._asdict() | {"processed_at": utc(result.processed_at)}
+    ends = [at for life in lives if (at := _deadline(life, pipeline)) is not None]
+    facts = result._asdict() | {"processed_at": utc(result.processed_at), "deadline": utc(min(ends, default=None))}
     if json:
         emit({"record": None, "step": "RESULT", **facts})
         return
@@ -235,8 +239,16 @@ def _outcome(life: Life) -> str | None:
     return str(answer[2]["outcome"]) if answer[0] == "sent" else f"dead-lettered by {answer[2]['stage']}"
 
 
+def _deadline(life: Life, pipeline: Pipeline) -> int | None:
+    """When a record's batch is given up, ms since epoch; None: never, or it is settled, or there is none yet."""
+    from streams.attempts import Terms
+    from waybill.partners import ends
+
+    return None if life.delivery is None else ends(Terms.of(pipeline), life.delivery, int(time.time() * 1000))
+
+
 def _delivery(row: dict[str, Any]) -> dict[str, Any]:
-    times = ("not_before", "first_attempt_at", "last_attempt_at", "recorded_at")
+    times = ("not_before", "first_attempt_at", "last_attempt_at", "recorded_at", "begun_at")
     return {name: utc(value or None) if name in times else value for name, value in row.items()}
 
 

@@ -73,8 +73,8 @@ class Facts:
         """Whatever may be delivered under an id of its own."""
         for value in (m.value for m in w.broker.all("sent")):
             self._ack(*w.decode(value or b""))
-        for value in (m.value for m in w.broker.all("dead-letter")):
-            self._dead(w.decode(value or b"")[1])
+        for message in w.broker.all("dead-letter"):
+            self._dead(w.decode(message.value or b"")[1] | {"at": message.timestamp})
         self.effects = Counter(effect.key for effect in w.partners.effects)
         self.replays: dict[str, list[str]] = defaultdict(list)
         """Further lives of each batch that dispatch noted."""

@@ -57,7 +57,7 @@ def setting(r: Random) -> Setting:
     )
     chosen = r.getstate()[1][0]  # no draw of its own: the histories of the other seeds stay what they are
     adaptive = [name for n, name in enumerate(PARTNERS) if chosen >> n & 1]
-    deadlines = {name: (None, None, 60.0, 300.0)[chosen >> 2 * n + 2 & 3] for n, name in enumerate(PARTNERS)}
+    deadlines = {name: (None, None, 30.0, 90.0)[chosen >> 2 * n + 2 & 3] for n, name in enumerate(PARTNERS)}
     rule = PartnerRule(by="g", map={"g1": PARTNERS[1]}, default=PARTNERS[0])
     made = Pipeline(
         pipeline="sim",

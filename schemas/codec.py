@@ -17,8 +17,8 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 MARKER = b"\xc3\x01"
 NAMES = (
     "validated", "release", "retain", "replay", "cap", "batched", "batched_again", "sent", "sent_batch", "dead_letter",
-    "review", "idempotency", "window", "item", "head", "delivery",
-    "partner_state", "control",
+    "review", "idempotency", "window", "item", "waiting",
+    "head", "delivery", "partner_state", "control",
 )  # fmt: skip
 """Every kind of message, with its schema in `schemas/wire/`. The audit block's schema belongs to `audit`."""
 OLDER = {

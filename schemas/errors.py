@@ -136,6 +136,11 @@ STALE_VERSION = register(
     "STALE_VERSION", BLOCK, "its ordering value is not above that of the admitted version", Reason.CONFLICT
 )
 
+# State over time.
+TOO_MANY_WAITING = register(
+    "TOO_MANY_WAITING", TIMEOUT, "no room to wait for what must come before it", Reason.TRANSIENT_FAILURE
+)
+
 # Delivery.
 PARTNER_REFUSED = register("PARTNER_REFUSED", FATAL, "the partner refused the batch for good")
 PARTNER_TOO_LARGE = register("PARTNER_TOO_LARGE", FATAL, "the partner takes no request as large as this record alone")

@@ -267,6 +267,22 @@ class Item(TypedDict):
     row: str
 
 
+class Waiting(RawPositionPart):
+    """A record that waits for what must come before it (ADR 22)."""
+
+    offset: int
+    digest: bytes
+    key: bytes
+    value: bytes
+    facts: bytes
+    touches: bytes
+    lacks: list[str]
+    since: int
+    until: int
+    until_wall: int
+    returning: bool
+
+
 class TablePart(TypedDict):
     """A table beside a head, and the id of its topic."""
 

@@ -29,6 +29,18 @@ class Judged(NamedTuple):
     """Why it may not pass; then nothing changes."""
     changes: Mapping[str, str | None] = MappingProxyType({})
     """Rows as they are from now on, by key; None: gone."""
+    lacks: frozenset[str] = frozenset()
+    """Keys of rows that are missing, where the findings say nothing worse: the record may pass once they are there.
+    Some are enough."""
+
+
+class Concerned(NamedTuple):
+    """Keys of rows, by which records keep their order where one of them waits."""
+
+    touches: frozenset[str]
+    """What the record is about: a later one about any of it waits behind it."""
+    makes: frozenset[str]
+    """Those that come into being by it: for them it waits behind nobody."""
 
 
 class StateRules(Protocol):
@@ -52,6 +64,14 @@ class StateRules(Protocol):
     ) -> Judged:
         """The next record of a domain, in the order of the log. place: its record id. find: the row of a key. died:
         whether the record of an id was admitted before, and is known not to have been delivered (BA8)."""
+        ...
+
+    def awaited(self, key: str) -> str:
+        """What a record waits for that lacks the row of this key, in words: `the commissioning of …`."""
+        ...
+
+    def concerns(self, facts: bytes, find: Callable[[str], str | None]) -> Concerned:
+        """What a record of a domain is about, be it named there or not. find: the row of a key."""
         ...
 
 

@@ -52,8 +52,8 @@ class BatchStage:
         rules: StateRules | None = None,
         rows: Callable[[str, int], TableStore] = lambda table, partition: MemoryRows(),
     ) -> None:
-        """rules: state rules, where the pipeline has them; `rows` makes stores of their table."""
-        self.tables: tuple[str, ...] = ("heads", "windows", "idempotency", *(["items"] if rules else []))
+        """rules: state rules, where the pipeline has them; `rows` makes stores of their tables."""
+        self.tables: tuple[str, ...] = ("heads", "windows", "idempotency", *(["items", "waiting"] if rules else []))
         self._rules, self._rows = rules, rows
         self.pipeline, self._codec = pipeline, codec
         header, row_header = codec.header("validated"), codec.header("idempotency")
@@ -71,7 +71,7 @@ class BatchStage:
     def store(self, table: str, partition: int) -> TableStore:
         if table == "idempotency":
             return self._new_versions(partition)
-        return self._rows(table, partition) if table == "items" else MemoryRows()
+        return self._rows(table, partition) if table in ("items", "waiting") else MemoryRows()
 
     def restore(self, partition: int, stores: Mapping[str, TableStore], committed: int | None, now: int) -> int:
         progress = take_over(self, partition, stores["heads"], self._codec, committed)
@@ -79,7 +79,7 @@ class BatchStage:
         items = None
         if self._rules is not None:
             kept: Any = stores["items"]
-            items = Items(self.pipeline, self._codec, partition, self._rules, kept)
+            items = Items(self.pipeline, self._codec, progress, self._rules, kept, stores["waiting"])
         lot = self._lots[partition] = Lot(self._terms, progress, versions, items)
         for key, row in stores["windows"].items():
             window = decode_row(self._codec, self.pipeline, "windows", partition, key, row)
@@ -103,8 +103,10 @@ class BatchStage:
             if first is not None:
                 covered[partition] = (covered.get(partition, (first,))[0], lot.progress.processed_through)
         self._close_idle(work, chunk.now)
+        for lot in self._lots.values():
+            lot.settle_waits(work, chunk.now)
         for partition, lot in self._lots.items():
-            if partition in covered or lot.sealed_now:
+            if partition in covered or lot.changed:
                 lot.close(work, covered.get(partition))
         return work
 
@@ -138,12 +140,24 @@ class BatchStage:
             self._lots[partition].committed()
 
     def due(self, now: int) -> bool:
+        if any(lot.waits_due(now) for lot in self._lots.values()):
+            return True
         return self._idle is not None and any(
             not lot.rebuilding
             and (oldest := lot.windows.oldest()) is not None
             and now - oldest.opened_wall >= self._idle
             for lot in self._lots.values()
         )
+
+    @property
+    def waits(self) -> dict[int, int]:
+        """How many records wait for what must come before them, by partition (ADR 22)."""
+        return {partition: len(lot.items.waiting) for partition, lot in self._lots.items() if lot.items is not None}
+
+    @property
+    def returning(self) -> bool:
+        """Whether records that waited lie in `validated` again and are yet to be read there."""
+        return any(wait.returning for lot in self._lots.values() if lot.items is not None for wait in lot.items.waiting)
 
     def drain(self, chunk: Chunk, ending: bool) -> Work:
         """Seals every window; at a stop a deterministic pipeline leaves them open instead (law 6)."""

@@ -23,7 +23,7 @@ from streams.caps import Caps
 from streams.deadletter import DeadLetters
 from streams.frozen import frozen, line_key
 from streams.identity import RETAINED, Version, VersionStore
-from streams.items import Items
+from streams.items import Case, Items
 from streams.progress import Identity, Progress
 from streams.stage import Message, Output, Work
 from streams.strand import strands
@@ -75,8 +75,8 @@ class Lot:
         """Next offset to be read."""
         self.observed_at = 0
         """Wall clock of the chunk at hand, ms."""
-        self.sealed_now = False
-        """Some window was sealed in this chunk."""
+        self.changed = False
+        """Something was written in this chunk that no record asked for: a window was sealed, a wait is over."""
         self.sequence = 0
         """Records read, to measure `max_reread` by records and not by offsets (law 6)."""
         self.bytes_read = 0
@@ -221,12 +221,16 @@ class Lot:
         if recorded_at > progress.stream_time:
             progress.stream_time = recorded_at
             self._linger(work)
+            if self.items is not None:
+                self.items.over(work)
         self._reread_bound(work)
         seen = (strand.incarnation, raw_offset, index)
-        if progress.sources.get(strand.source, NEVER) >= seen:
-            return None  # validate wrote it twice: the first one counts (BA4)
-        progress.sources[strand.source] = seen
         line, raw = strand.line, record.raw
+        returned = None if self.items is None else self.items.returned(work, message, raw)
+        if returned is None:
+            if progress.sources.get(strand.source, NEVER) >= seen:
+                return None  # validate wrote it twice: the first one counts (BA4)
+            progress.sources[strand.source] = seen
         newest = self.versions.newest(key)
         action: Action = "ADMIT"
         if newest is not None:
@@ -241,11 +245,17 @@ class Lot:
                 older = self.windows.get(Line(newest.group, newest.date))
                 if older is not None and self.windows.holds(older.line, newest.offset):
                     self._seal(work, older, "supersede")
-        if self.items is not None and (findings := self.items.judge(work, message, raw)):
-            return self._refused(work, self._whole(message), raw, findings)
+        if self.items is not None:
+            findings = self.items.judge(work, Case(message, raw, digest, now, returned))
+            if findings is None:
+                return None  # it waits (ADR 22)
+            if findings:
+                return self._refused(work, self._whole(message), raw, findings)
         version = Version(key, message.offset, raw, digest, progress.stream_time, line.group, line.date, ordering)
         self.versions.put(work, version)
         progress.note(action, "", raw, digest)
+        if self.items is not None:
+            self.items.passed(work)
         self._bytes_bound(work, line, len(message.value or b"") + claimed)
         window = self._add(message, record, line, progress.stream_time, now)
         if len(window.records) >= window.most:
@@ -300,6 +310,8 @@ class Lot:
         )
         work.outputs.append(output)
         self.progress.note("REJECT", UNPROCESSABLE, raw, digest)
+        if self.items is not None:
+            self.items.abandoned(work, message)
 
     # ---- caps, releases, retains, replays ------------------------------------------------------------
 
@@ -407,13 +419,22 @@ class Lot:
         sealed = self.windows.seal(window, reason)
         terms = self.terms
         work.outputs += frozen(terms.pipeline, terms.codec, self.partition, sealed, self.observed_at)
-        self.sealed_now = True
+        self.changed = True
 
     def seal_oldest(self, work: Work, reason: str) -> None:
         """Seals the oldest open window."""
         oldest = self.windows.oldest()
         if oldest is not None:
             self._seal(work, oldest, reason)
+
+    def settle_waits(self, work: Work, now: int) -> None:
+        """Ends the waits that are over by the clock (ADR 22)."""
+        if self.items is not None and not self.rebuilding and self.items.settle(work, now):
+            self.changed = True
+
+    def waits_due(self, now: int) -> bool:
+        """Whether `settle_waits` has something to do."""
+        return self.items is not None and not self.rebuilding and self.items.due(now)
 
     def close(self, work: Work, offsets: tuple[int, int] | None) -> None:
         """End of the chunk: the committed offset, rows that are no longer needed, audit and head."""
@@ -431,4 +452,4 @@ class Lot:
         self.versions.committed()
         if self.items is not None:
             self.items.committed()
-        self.sealed_now = False
+        self.changed = False

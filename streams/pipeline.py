@@ -11,7 +11,7 @@ agents in the order data flows.
                       dead-letter ◀────── conflicts ◀──── refused, exhausted
 
     tables (compacted, one per input partition):  heads: all   idempotency, windows: batch   delivery: dispatch
-                                                  items: batch, where the pipeline has state rules
+                                                  items, waiting: batch, where the pipeline has state rules
     audit: one block per transaction of every stage
 
 Each arrow out of a stage, its table rows, its audit block and its input offsets commit in one transaction.
@@ -74,7 +74,7 @@ class Parts:
         )  # fmt: skip
 
     def batch(self) -> BatchStage:
-        """validated -> batched, sent (duplicates), dead-letter (conflicts); idempotency, windows, items."""
+        """validated -> batched, sent (duplicates), dead-letter (conflicts), validated (what waited); its tables."""
         return BatchStage(
             self.pipeline,
             self.codec,

@@ -11,7 +11,8 @@ from streams.stage import Output
 from topology.model import Pipeline
 
 KINDS = {
-    "heads": "head", "windows": "window", "delivery": "delivery", "idempotency": "idempotency", "items": "item"
+    "heads": "head", "windows": "window", "delivery": "delivery", "idempotency": "idempotency", "items": "item",
+    "waiting": "waiting",
 }  # fmt: skip
 """Schema of each table's rows."""
 

@@ -68,7 +68,7 @@ def drawn(p: Pipeline) -> tuple[str, ...]:
 
 
 def _batch_tables(p: Pipeline) -> tuple[str, ...]:
-    return ("idempotency", "windows") if p.items is None else ("idempotency", "windows", "items")
+    return ("idempotency", "windows") if p.items is None else ("idempotency", "windows", "items", "waiting")
 
 
 def _raw(p: Pipeline) -> str:
@@ -134,7 +134,8 @@ def _facts(p: Pipeline) -> list[str]:
     ]  # fmt: skip
     if p.items is not None:
         each = f"each {p.items.domain} has" if p.items.domain else "the pipeline has"
-        facts.insert(1, ("items", f"state rules; {each} a history of its own"))
+        wait = f"; what comes too early waits {_seconds(p.items.wait)}" if p.items.wait else ""
+        facts.insert(1, ("items", f"state rules; {each} a history of its own{wait}"))
     if len(p.lanes) > 1:
         facts.insert(0, ("lanes", _lanes(p)))
     return [f"  {name:<12} {fact}" for name, fact in facts]

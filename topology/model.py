@@ -141,6 +141,12 @@ class ItemHistory(Settings):
         description="field whose values have each a history of their own, and which must be the one in `partition_by`; "
         "none: the whole pipeline has one, and one partition",
     )
+    wait: Number = Field(
+        0,
+        ge=0,
+        description="seconds that a record waits for what must come before it, in the time of the records; by the "
+        "wall clock after twice as long; 0: it is refused at once",
+    )
 
 
 Profile = Literal["strict", "lenient", "schema"]
@@ -323,6 +329,13 @@ class Pipeline(Settings):
             yield ("profile",), "must be strict or lenient with items: `schema` asks for no more than the schemas do"
         if len(self.lanes) > 1:
             yield ("lanes",), "must be one with items: each lane has an order and tables of its own"
+        if self.items.wait and self.deterministic:
+            yield (
+                ("items", "wait"),
+                "must be 0 with deterministic: where a record comes back is chance (law 6)",
+            )
+        if self.items.wait >= self.keep:
+            yield ("items", "wait"), f"must be less than keep ({self.keep:g} s): a record must not outwait its repeats"
         domain = self.items.domain
         if domain is None and self.partitions != 1:
             yield ("partitions",), "must be 1 with items of no domain: a thing's records lie in one partition"
@@ -407,7 +420,7 @@ class Pipeline(Settings):
 EVENT_TOPICS = ("validated", "batched", "sent", "dead-letter", "review", "parked", "audit")
 TABLES = ("idempotency", "windows", "heads", "delivery")
 """Of every pipeline."""
-ANY_TABLE = (*TABLES, "items")
+ANY_TABLE = (*TABLES, "items", "waiting")
 """Those of pipelines with state rules, too."""
 SHORT_NAMES = EVENT_TOPICS + TABLES
 ANY_NAMES = EVENT_TOPICS + ANY_TABLE

@@ -125,7 +125,9 @@ class Books:
         self._left: dict[Source, dict[int, int]] = {}
         """Per submission (offset), how many of its records have not been seen."""
         self._waiting: dict[Place, tuple[int, int]] = {}
-        """Records without an answer: their partition and offset in `validated`."""
+        """Records without an answer: their partition and last offset in `validated`."""
+        self._held: dict[Place, str] = {}
+        """Those that wait for what must come before them (ADR 22)."""
         self._condemned: set[tuple[str, int, int]] = set()
         """Messages of our own topics that could not be worked: their dead letters name their place there."""
         self._duplicates: list[tuple[Place, Place | None]] = []
@@ -188,6 +190,10 @@ class Books:
             return
         records[place[1]] = life << 4 | kind << 2 | entry & (SEEN | UNPACKED)
 
+    def waits(self, record: Mapping[str, Any]) -> None:
+        """A row of the table `waiting`, by its Validated message. The table must have been read before the answers."""
+        self._held[_place(record)[0]] = "waits for what must come before it"
+
     # ---- records ---------------------------------------------------------------------------------
 
     def validated(self, partition: int, offset: int, name: str, message: Mapping[str, Any]) -> None:
@@ -206,7 +212,7 @@ class Books:
             self._answer(place, DEAD, life)
         self._count(place, message)
         if not self._records[place[0]][place[1]] >> 2 & 3:
-            self._waiting.setdefault(place, (partition, offset))
+            self._waiting[place] = partition, offset
 
     def _count(self, place: Place, message: Mapping[str, Any]) -> None:
         """A record is received once, however often it was written or lives; each of its positions is unpacked once."""
@@ -330,6 +336,8 @@ class Books:
                 self._problem(place, f"its batch {batch_id.hex()} is {state or 'settled'}, and it has no answer")
                 return None
             return f"in batch {batch_id.hex()}, {state.replace('_', ' ') if state else 'not dispatched yet'}"
+        if place in self._held:
+            return self._held[place]
         partition, offset = self._waiting[place]
         committed = progress.batch.get(partition)
         if committed is not None and offset < committed:

@@ -48,6 +48,9 @@ class Versions:
     supersede: bool
     refused: frozenset[RawPosition] = frozenset()
     """Records whose answer is a dead letter of batch: by state rules, which are not told again here, or by conflict."""
+    waited: Mapping[RawPosition, int] = field(default_factory=dict)
+    """Records that waited (ADR 22), with the offset at which they were decided: where they came back last; -1 where
+    they wait still."""
     stream_time: int = 0
     live: dict[str, list[Version]] = field(default_factory=dict)
     admitted: dict[RawPosition, int] = field(default_factory=dict)
@@ -74,10 +77,10 @@ class Versions:
         self.stream_time = max(self.stream_time, message["recorded_at"])
         raw = position_of(message)
         source, place = (raw.topic, raw.partition), (raw.incarnation, raw.offset, raw.index)
-        if self.seen.get(source, (-1, -1, -1)) >= place:
-            return
-        self.seen[source] = place
-        if raw in self.refused:
+        first = self.seen.get(source, (-1, -1, -1)) < place
+        if first:
+            self.seen[source] = place
+        if raw in self.refused or (self.waited[raw] != offset if raw in self.waited else not first):
             return
         newest = self.newest(message["key"])
         if newest is not None:

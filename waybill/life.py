@@ -18,6 +18,7 @@ from audit.chain import Entry
 from schemas.canonical import RawPosition, record_id
 from schemas.codec import WireError
 from schemas.messages import position_of
+from streams.items import WAITED
 from streams.pipeline import STAGES
 from waybill import condemned
 
@@ -61,7 +62,8 @@ class Step(NamedTuple):
     """One thing that happened to a record."""
 
     name: str
-    """INGESTED, VALIDATED, BATCHED, SENT, ACKNOWLEDGED, FAILED (FSM-01), SPLIT, or AUDIT."""
+    """INGESTED, VALIDATED, BATCHED, SENT, ACKNOWLEDGED, FAILED (FSM-01), SPLIT, RETURNED (it waited and was written to
+    `validated` again), or AUDIT."""
     at: int | None
     """ms since epoch, of the message that says so."""
     position: str
@@ -82,6 +84,8 @@ class Life:
     """Records that were called duplicates of this one."""
     audit: list[tuple[Message, Block, Entry]] = field(default_factory=list)
     submission: Message | None = None
+    waits: dict[str, Any] | None = None
+    """The row that says what it waits for (ADR 22); None: it does not."""
     number: int = 0
     """Its place in the last batch it was in."""
     path: list[dict[str, Any]] = field(default_factory=list)
@@ -194,6 +198,13 @@ class Finder:
         rows = self._reader.table(self._pipeline.topic("delivery")).values()
         return {row["batch_id"]: row for row in self._decoder.batches(rows)}
 
+    def _waits(self) -> Iterable[dict[str, Any]]:
+        """The records that wait for what must come before them."""
+        if "waiting" not in self._pipeline.tables:
+            return
+        for message in self._reader.table(self._pipeline.topic("waiting")).values():
+            yield self.codec.decode(message.value or b"")[1]
+
     def submission(self, raw: RawPosition) -> Message | None:
         """The publisher's message."""
         return self._reader.at(self._pipeline.raw_topic, raw)
@@ -223,6 +234,9 @@ class Finder:
                         owner.batched.append((message, fields))
                         owner.number = number
         self._acks(marks.values(), life)
+        for row in self._waits():
+            if owner := life(row):
+                owner.waits = row
         table = self.delivery() if any(found.batched for found in lives.values()) else {}
         children: dict[bytes, list[dict[str, Any]]] = {}
         for row in table.values():
@@ -325,7 +339,10 @@ def steps(life: Life, pipeline: Pipeline) -> list[Step]:
     for message, fields in life.validated:
         names = ("key", "event_time", "group", "date", "partner", "digest", "schema_version", "topology_version")
         facts = {name: fields[name] for name in names} | {"warnings": fields["warnings"]}
-        found.append(Step("VALIDATED", message.timestamp, at(message, "validated"), facts))
+        why = next((value.decode() for name, value in message.headers if name == WAITED), "")
+        if why:
+            facts = {"why": why.partition(" ")[0], "digest": fields["digest"]}
+        found.append(Step("RETURNED" if why else "VALIDATED", message.timestamp, at(message, "validated"), facts))
     for message, fields in life.batched:
         names = ("batch_id", "count", "group", "date", "partner", "close_reason")
         found.append(Step("BATCHED", message.timestamp, at(message, "batched"), {name: fields[name] for name in names}))
@@ -353,7 +370,7 @@ def steps(life: Life, pipeline: Pipeline) -> list[Step]:
         if facts["duplicate_of"]:
             facts["duplicate_of"] = record_id(position_of(fields["duplicate_of"]))
         found.append(Step("ACKNOWLEDGED", message.timestamp, at(message, "sent"), facts))
-    order = ("INGESTED", "VALIDATED", "BATCHED")
+    order = ("INGESTED", "VALIDATED", "RETURNED", "BATCHED")
     found.sort(key=lambda step: (order.index(step.name) if step.name in order else len(order), step.at or 0))
     for message, block, entry in sorted(life.audit, key=_audit_order):
         facts = {"stage": block.chain.stage, "partition": block.chain.partition, "sequence": block.sequence}

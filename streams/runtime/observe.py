@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -94,6 +94,10 @@ class Metrics:
         self.unsettled = Gauge(
             "waybill_unsettled_batches", "Batches without a final answer", ("pipeline",), registry=self.registry
         )
+        self.waits = Gauge(
+            "waybill_waiting_records", "Records that wait for what must come before them (`items.wait`)",
+            ("pipeline", "partition"), registry=self.registry,
+        )  # fmt: skip
         partner = ("pipeline", "partner")
         self.attempts = Counter(
             "waybill_partner_attempts",
@@ -171,6 +175,7 @@ class Observer:
         self._again: dict[str, int] = {}
         """When partners that are left alone are asked again, ms since epoch."""
         self._caps: dict[str, int] = {}
+        self._waits: set[int] = set()
         """Records that batches may have, as told last."""
         self.moved: dict[int, float] = {}
         """When input of a partition was committed last, monotonic."""
@@ -216,6 +221,15 @@ class Observer:
         self._metrics.attempts.labels(self._labels[0], envelope.partner, outcome.kind.value, status).inc()
         if outcome.seconds is not None:
             self._metrics.attempt_seconds.labels(self._labels[0], envelope.partner).observe(outcome.seconds)
+
+    def waits(self, counts: Mapping[int, int]) -> None:
+        """How many records wait, by partition; of a partition that is not here, another worker tells."""
+        pipeline = self._labels[0]
+        for partition in self._waits - counts.keys():
+            self._metrics.waits.remove(pipeline, str(partition))
+        self._waits = set(counts)
+        for partition, count in counts.items():
+            self._metrics.waits.labels(pipeline, str(partition)).set(count)
 
     def partners(self, views: Iterable[PartnerView]) -> None:
         """How partners stand now."""

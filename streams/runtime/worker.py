@@ -171,6 +171,8 @@ class StageThread(threading.Thread):
             Reading(self.name, topic, partition, position, moved.get(partition, 0.0), partition in runner.held)
             for partition, position in self._log.standing(runner.positions).items()
         ]
+        if self.stage_name == "batch":
+            self.observer.waits(self._stage.waits)
         if self.stage_name == "dispatch":
             self.observer.partners(self._stage.partners(steady_clock()))
 
@@ -235,6 +237,8 @@ class StageThread(threading.Thread):
         stage = self._stage
 
         def settled() -> bool:
+            if self.stage_name == "batch":
+                return not stage.returning
             return self.stage_name != "dispatch" or stage.unsettled == 0
 
         with suppress(bounded.Interrupted):

@@ -83,6 +83,39 @@ def test_every_event_is_answered_as_the_state_rules_say(tmp_path: Path, dies: bo
     assert words["ITEM_IN_OTHER_PARENT"].endswith(f" by {raw}/2/0")
 
 
+EARLY = [seen(A), packed(CASE, A), packed(PALLET, CASE), FIRST, gone(PALLET), seen(C)]
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_what_comes_before_its_commissioning_waits_for_it_and_what_follows_behind_it(
+    tmp_path: Path, dies: bool
+) -> None:
+    wait = ("items: {domain: issuer}", "items: {domain: issuer, wait: 600}")
+    driver = TopologyDriver(load_pipeline(str(pipeline(tmp_path, wait))), start=AUTUMN)
+    for event in EARLY:
+        driver.publish("publisher", document(event))
+        if dies:
+            driver.run()
+            for stage in ("batch", "validate"):
+                driver.kill(stage)
+                driver.start(stage)
+    driver.finish()
+    books = books_in_memory(driver)
+    assert (books.in_flight, books.holds, driver.read("dead-letter")) == (1, True, [])
+    assert books.flying[0].what == "waits for what must come before it"
+    driver.advance(1199)
+    assert driver.read("dead-letter") == []
+    driver.advance(1)
+    driver.finish()
+    (letter,) = driver.read("dead-letter")
+    assert letter["findings"][0]["message"].endswith(
+        "sgtin:00300010123455:3 was never commissioned; it waited 600 s for that"
+    )
+    assert sorted(m["raw_offset"] for m in driver.read("sent")) == [0, 1, 2, 3, 4]
+    books = books_in_memory(driver)
+    assert (books.received, books.in_flight, books.problems) == (len(EARLY), 0, [])
+
+
 class RefusesOnce(AcceptingPartner):
     """Does not want the first batch."""
 

@@ -68,7 +68,8 @@ class Desk:
     def run(self) -> None:
         for _ in range(50):
             step = self.runner.step(timeout=0)
-            if step.result == "idle" and self.runner.positions.get(0, -1) >= self.broker.end("validated", 0):
+            end, position = self.broker.end("validated", 0), self.runner.positions.get(0)
+            if step.result == "idle" and position is not None and self.log.nothing_between(0, position, end):
                 return
         raise AssertionError("never idle")
 

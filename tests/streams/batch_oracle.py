@@ -3,7 +3,7 @@ chunks, no windows, no store, no tidying. Written from the design, not from the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from schemas.canonical import RawPosition
@@ -17,6 +17,8 @@ class Said(NamedTuple):
     offset: int
     kind: str
     message: dict[str, Any]
+    returned: bool = False
+    """A record that batch wrote again, because its wait has ended."""
 
 
 class Held(NamedTuple):
@@ -35,8 +37,14 @@ def position(m: dict[str, Any]) -> RawPosition:
 class Things(Protocol):
     """What was said of things, where the pipeline has state rules."""
 
-    def may(self, raw: RawPosition) -> bool:
-        """Whether a record passes behind those before it."""
+    time: int
+    """Stream time, ms."""
+
+    def may(self, raw: RawPosition, offset: int) -> str:
+        """What becomes of a record behind those before it: ADMIT, REJECT, or RETAIN where it waits."""
+
+    def returns(self, raw: RawPosition) -> bool:
+        """A record that waited is read again; False: nobody waits for it."""
 
     def passed(self, raw: RawPosition) -> None: ...
 
@@ -49,10 +57,16 @@ def decisions(
     log: Sequence[Said], policy: str, keep: int, things: Things | None = None
 ) -> list[tuple[str, RawPosition]]:
     """Action and position, in order, as the audit chain must have them."""
+    return list(each_decision(log, policy, keep, things))
+
+
+def each_decision(
+    log: Sequence[Said], policy: str, keep: int, things: Things | None = None
+) -> Iterator[tuple[str, RawPosition]]:
+    """The same one by one, with `things` as they are after each."""
     versions: dict[str, dict[int, Held]] = {}
     seen: dict[tuple[str, int], tuple[int, ...]] = {}
     time = 0
-    out: list[tuple[str, RawPosition]] = []
 
     def guard(key: str) -> Held | None:
         """The newest version that has not aged (BA2, BA9)."""
@@ -60,49 +74,56 @@ def decisions(
         alive = [offset for offset, version in held.items() if time - version.since <= keep]
         return held[max(alive)] if alive else None
 
-    for offset, kind, m in log:
+    for offset, kind, m, returned in log:
         if kind == "validated":
             raw = position(m)
             time = max(time, m["recorded_at"])
+            if things is not None:
+                things.time = time
             source, place = (raw.topic, raw.partition), (raw.incarnation, raw.offset, raw.index)
-            if place <= seen.get(source, (-1, -1, -1)):
+            if returned:
+                assert things is not None
+                if not things.returns(raw):
+                    continue
+            elif place <= seen.get(source, (-1, -1, -1)):
                 continue
-            seen[source] = place
+            else:
+                seen[source] = place
             newest = guard(m["key"])
             if newest is None:
-                action = "ADMIT" if things is None or things.may(raw) else "REJECT"
+                action = "ADMIT" if things is None else things.may(raw, offset)
             elif newest.digest == m["digest"]:
                 action = "DUPLICATE"
             elif policy == "supersede" and m["ordering"] > newest.ordering:
                 action = "SUPERSEDE"
             else:
                 action = "CONFLICT"
-            out.append((action, raw))
             if action in ("ADMIT", "SUPERSEDE"):
                 versions.setdefault(m["key"], {})[offset] = Held(raw, m["digest"], m["ordering"], time)
                 if things is not None:
                     things.passed(raw)
+            yield action, raw
         elif kind == "release":
-            out.append(("RELEASE", position(m)))
             if things is not None:
                 things.died(position(m))
             held = versions.get(m["key"], {})
             versions[m["key"]] = {at: v for at, v in held.items() if v.raw != position(m)}
+            yield "RELEASE", position(m)
         elif kind == "retain":
             for kept in m["keys"]:
-                out.append(("RETAIN", position(kept)))
+                yield "RETAIN", position(kept)
                 held = versions.get(kept["key"], {})
                 for at, v in held.items():
                     if v.raw == position(kept) and time - v.since <= keep:
                         held[at] = v._replace(since=FOR_EVER if m["begin"] else time)
         elif kind == "replay":
             own = {position(member) for member in m["records"]}
-            out += [("REPLAY", position(member)) for member in m["records"]]
             newer = [g for member in m["records"] if (g := guard(member["key"])) is not None and g.raw not in own]
-            if not newer and time - m["first_recorded_at"] <= keep:
-                if things is not None:
-                    things.live_again(own)
-                for member in m["records"]:
-                    held = versions.setdefault(member["key"], {})
-                    held[member["offset"]] = Held(position(member), member["digest"], member["ordering"], time)
-    return out
+            again = not newer and time - m["first_recorded_at"] <= keep
+            for member in m["records"]:
+                if again and things is not None:
+                    things.live_again({position(member)})
+                yield "REPLAY", position(member)
+            for member in m["records"] if again else ():
+                held = versions.setdefault(member["key"], {})
+                held[member["offset"]] = Held(position(member), member["digest"], member["ordering"], time)

@@ -21,6 +21,7 @@ from schemas.messages import position_of as raw_position
 from streams.batch import BatchStage
 from streams.deadletter import DeadLetters
 from streams.identity import MemoryVersions, VersionStore
+from streams.items import WAITED
 from streams.progress import Identity
 from streams.runtime.log import Fetched
 from streams.runtime.memory import MemoryBroker, MemoryLog
@@ -359,11 +360,12 @@ class World:
         self.write(batch["partition"], "replay", replay_of(batch, self.offsets_of(batch)))
 
     def offsets_of(self, batch: Mapping[str, Any]) -> list[int]:
-        """Offsets in `validated` of a batch's members: the first place where each raw position stands."""
+        """Offsets in `validated` of a batch's members: the first place where each raw position stands, or where it
+        came back last before it was admitted."""
         first: dict[RawPosition, int] = {}
-        for offset, name, value in self.log_of(batch["partition"]):
-            if name == "validated":
-                first.setdefault(raw_position(value), offset)
+        for offset, name, value, returned in self.log_of(batch["partition"]):
+            if name == "validated" and (returned or raw_position(value) not in first):
+                first[raw_position(value)] = offset
         return [first[raw_position(CODEC.decode(m)[1])] for m in batch["records"]]
 
     def log_of(self, partition: int) -> list[Said]:
@@ -472,7 +474,7 @@ class World:
     def _judge_cap(self, batch: Mapping[str, Any]) -> None:
         """DI7: no record joined a batch that was full by the last cap before it; and none was closed as full that was
         not, by the caps from its last record on."""
-        caps = [(at, m["records"]) for at, kind, m in self.log_of(batch["partition"]) if kind == "cap"]
+        caps = [(at, m["records"]) for at, kind, m, _ in self.log_of(batch["partition"]) if kind == "cap"]
         if not caps:
             return
 
@@ -493,12 +495,12 @@ class World:
         first_at: dict[RawPosition, int] = {}
         stamp: dict[RawPosition, int] = {}
         stream_time = 0
-        for offset, name, value in self.log_of(partition):
+        for offset, name, value, returned in self.log_of(partition):
             if name == "validated":
                 raw = raw_position(value)
                 stream_time = max(stream_time, value["recorded_at"])
-                first_at.setdefault(raw, offset)
-                stamp.setdefault(raw, stream_time)
+                if returned or raw not in first_at:
+                    first_at[raw], stamp[raw] = offset, stream_time
         sent = {raw_position(CODEC.decode(m)[1]) for b in self.batches.values() for m in b["records"]}
         for key in {p.key for p in self.published if self.home(p.key) == partition}:
             mine = [p for _, p in self.effects if p.key == key]
@@ -577,7 +579,8 @@ def read_log(broker: MemoryBroker, partition: int) -> list[Said]:
     said = []
     for m in broker.partitions("validated")[partition]:
         if m.value not in GARBLED:
-            said.append(Said(m.offset, *CODEC.decode(m.value or b"")))
+            returned = any(name == WAITED for name, _ in m.headers)
+            said.append(Said(m.offset, *CODEC.decode(m.value or b""), returned))
     return said
 
 

@@ -14,7 +14,7 @@ import pytest
 from schemas.canonical import RawPosition, record_id
 from schemas.errors import OUT_OF_RANGE, Finding
 from schemas.pack import Record
-from schemas.state import Domain, Judged
+from schemas.state import Concerned, Domain, Judged
 from streams import items
 from streams.batch import BatchStage
 from streams.deadletter import DeadLetters
@@ -70,6 +70,14 @@ class ToyRules:
         if do == "use":
             return Judged()
         return Judged((), {thing: place if do == "make" else f"{made}|{place}"})
+
+    def awaited(self, key: str) -> str:
+        """Not asked for here."""
+        return key
+
+    def concerns(self, facts: bytes, find: Callable[[str], str | None]) -> Concerned:
+        """Not asked for here: nothing waits."""
+        raise AssertionError
 
 
 class ItemWorld(World):
@@ -129,15 +137,20 @@ class ToldThings:
         self._told = told
         self._said: dict[str, list[tuple[str, RawPosition]]] = {}
         self._dead: set[RawPosition] = set()
+        self.time = 0
 
-    def may(self, raw: RawPosition) -> bool:
+    def returns(self, raw: RawPosition) -> bool:
+        """Nothing waits here."""
+        return False
+
+    def may(self, raw: RawPosition, offset: int) -> str:
         """Of what passed, what died last counts no longer."""
         do, thing = self._told[raw].split()
         said = list(self._said.get(thing, ()))
         while said and said[-1][1] in self._dead:
             said.pop()
         last = said[-1][0] if said else "nothing"
-        return (do == "make" and last == "nothing") or (do != "make" and last == "make")
+        return "ADMIT" if (do == "make") == (last == "nothing") and last != "end" else "REJECT"
 
     def passed(self, raw: RawPosition) -> None:
         do, thing = self._told[raw].split()
@@ -214,7 +227,8 @@ class OnDisk(ItemWorld):
 
     def crash(self, slot: int) -> None:
         for stores in self.workers[slot].runner._stores.values():
-            stores["items"].close()  # the operating system does it when a process dies
+            for table in ("items", "waiting"):
+                stores[table].close()  # the operating system does it when a process dies
         super().crash(slot)
 
 

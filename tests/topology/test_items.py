@@ -34,7 +34,15 @@ WHOLE = ("items: {domain: issuer}", "items: {}")
         ([("domain: issuer", "domain: isuer")], "did you mean"),
         ([("profile: strict", "profile: schema")], "profile: must be strict or lenient with items"),
         ([("on_conflict: conflict", "on_conflict: supersede\nordering_by: event_time")], "on_conflict: must be `con"),
-        ([("domain: issuer", "domain: issuer, wait: 5")], "wait"),
+        ([("domain: issuer", "domain: issuer, wait: -1")], "wait"),
+        ([("domain: issuer", "domain: issuer, wait: 8e9")], "items.wait: must be less than keep"),
+        (
+            [
+                ("domain: issuer", "domain: issuer, wait: 5"),
+                ("partitions: 4", "partitions: 1\ndeterministic: true"),
+            ],
+            "items.wait: must be 0 with deterministic",
+        ),
     ],
 )
 def test_what_does_not_keep_a_thing_in_one_partition_is_refused(
@@ -56,8 +64,8 @@ def test_a_pack_without_state_rules_is_told(write: Write) -> None:
 def test_the_table_is_a_topic_where_it_is_needed(tmp_path: Path) -> None:
     with_rules = load_pipeline(str(pipeline(tmp_path)))
     without = with_rules.model_copy(update={"items": None})
-    assert "items" in {spec.short for spec in topic_specs(with_rules)}
-    assert "items" not in {spec.short for spec in topic_specs(without)}
+    assert {"items", "waiting"} <= {spec.short for spec in topic_specs(with_rules)}
+    assert not {"items", "waiting"} & {spec.short for spec in topic_specs(without)}
     for text in (describe(with_rules), describe_mermaid(with_rules)):
         assert "waybill.epcis.items" in text
     assert "each issuer has a history of its own" in describe(with_rules)

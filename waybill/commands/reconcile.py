@@ -159,6 +159,7 @@ def draw(reader: Reader, decoder: Decoder, pipeline: Pipeline, window: Window | 
 
     topic = pipeline.topic
     progress = progress_of(reader, decoder, pipeline)
+    waits = waiting_rows(reader, decoder, pipeline)
     ends = {short: reader.ends(topic(short)) for short in ("dead-letter", "sent", "batched", "validated", "raw")}
     books = Books(pipeline.pipeline, topic("raw"), topic("validated"), topic("batched"), progress, window)
 
@@ -172,6 +173,8 @@ def draw(reader: Reader, decoder: Decoder, pipeline: Pipeline, window: Window | 
                 else:
                     yield (message, *decoded)
 
+    for row in waits:
+        books.waits(decoder.codec.decode(row["value"])[1])
     for _, _, letter in each("dead-letter"):
         books.dead_letter(letter)
     for _, name, ack in each("sent"):
@@ -207,6 +210,13 @@ def progress_of(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> Progres
             halves.setdefault(row["parent"], []).append(Half(row["batch_id"], row["first"], row["count"]))
     states = {row["batch_id"]: row["state"] for row in rows}
     return Progress(offsets[0], offsets[1], processed, offsets[2], states, halves)
+
+
+def waiting_rows(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> list[dict[str, Any]]:
+    """The rows of `waiting`, where the pipeline has that table (ADR 22)."""
+    if "waiting" not in pipeline.tables:
+        return []
+    return [decoder.codec.decode(row.value or b"")[1] for row in reader.table(pipeline.topic("waiting")).values()]
 
 
 def wait_until_quiet(brokers: str, pipeline: Pipeline, deadline: float) -> bool:
@@ -264,6 +274,8 @@ def _busy(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> str | None:
             # Those in a window that is still open have been read; offsets commit when it is sealed (BA4).
             word = "in open windows or still to be read" if stage == "batch" else "to be read"
             return f"{count(waiting, 'message')} of {topic} {word} by {stage}"
+    if waits := len(waiting_rows(reader, decoder, pipeline)):
+        return f"{count(waits, 'record')} waiting for what must come before"
     rows = decoder.batches(reader.table(pipeline.topic("delivery")).values())
     unsettled = sum(row["state"] in ("pending", "in_flight") for row in rows)
     return f"{count(unsettled, 'batch')} unsettled" if unsettled else None

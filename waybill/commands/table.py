@@ -36,7 +36,9 @@ NOT_COMPARED = {
     "delivery": "attempts, waits, body digest and retention of batches that are not settled; when lives began; rows "
     "tidied after `keep`; rows about partners",
 }
-TableName = Annotated[str, typer.Argument(metavar="TABLE", help="idempotency, windows, items, heads or delivery")]
+TableName = Annotated[
+    str, typer.Argument(metavar="TABLE", help="idempotency, windows, items, waiting, heads or delivery")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -181,7 +183,8 @@ def _versions(reader: Reader, decoder: Decoder, pipeline: Pipeline, ends: Ends) 
     }
     supersede = pipeline.on_conflict == "supersede"
     refused = _refused(reader, decoder, pipeline) if pipeline.items else frozenset()
-    found = {partition: Versions(int(pipeline.keep * 1000), supersede, refused) for partition in ends.low}
+    waited = _waited(reader, decoder, pipeline, processed, ends) if pipeline.items else {}
+    found = {partition: Versions(int(pipeline.keep * 1000), supersede, refused, waited) for partition in ends.low}
     for message in reader.all(pipeline.topic("validated"), ends):
         if message.value is not None and message.offset <= processed.get(message.partition, -1):
             found[message.partition].take(message.offset, *decoder.codec.decode(message.value))
@@ -194,6 +197,21 @@ def _refused(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> frozenset[
 
     letters = (decoder.codec.decode(message.value or b"")[1] for message in reader.all(pipeline.topic("dead-letter")))
     return frozenset(position_of(letter) for letter in letters if letter["stage"] == "batch")
+
+
+def _waited(
+    reader: Reader, decoder: Decoder, pipeline: Pipeline, processed: Mapping[int, int], ends: Ends
+) -> dict[RawPosition, int]:
+    """Records that waited, and where in `validated` they were decided: -1 for those that wait still."""
+    from schemas.messages import position_of
+    from streams.items import WAITED
+
+    found = {
+        position_of(decoder.codec.decode(message.value or b"")[1]): message.offset
+        for message in reader.all(pipeline.topic("validated"), ends)
+        if message.offset <= processed.get(message.partition, -1) and any(name == WAITED for name, _ in message.headers)
+    }
+    return found | {position_of(row): -1 for _, row in _rows(reader, decoder, pipeline.topic("waiting"))}
 
 
 def _trimmed(ends: Ends, topic: str) -> str:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 HEX = re.compile(r"[0-9a-fA-F]{64}(/\d+)?")
 POSITION = re.compile(r".+/\d+/\d+(/\d+)?")
+AWAITED = 5
+"""Things named that a record waits for."""
 DETAILED = 10
 """Records shown step by step; above it one line each."""
 
@@ -199,6 +201,7 @@ def show(lives: list[Life], pipeline: Pipeline, json: bool) -> None:
                     "batch_id": life.batch_id,
                     "delivery": None if life.delivery is None else _delivery(life.delivery),
                     "deadline": utc(_deadline(life, pipeline)),
+                    "waits": waits_for(life, pipeline) or None,
                     "duplicates": [record_id(raw) for raw in life.repeats],
                 }
             )
@@ -207,6 +210,8 @@ def show(lives: list[Life], pipeline: Pipeline, json: bool) -> None:
         ends = utc(_deadline(life, pipeline))
         flying = (f", in flight until {ends}" if ends else ", in flight") if life.in_flight else ""
         line(f"{safe(id)}  {life.state}  ({_outcome(life) or 'no answer yet'}{batch}{flying})")
+        if waits := waits_for(life, pipeline):
+            line(f"  waiting for {safe(waits)}")
         if detailed:
             for step in steps(life, pipeline):
                 line(f"  {utc(step.at) or '-':<24}  {step.name:<12}  {safe(step.position)}")
@@ -214,6 +219,24 @@ def show(lives: list[Life], pipeline: Pipeline, json: bool) -> None:
             if life.repeats:
                 line(f"  named by {count(len(life.repeats), 'duplicate')}: {', '.join(map(record_id, life.repeats))}")
     say(f"{count(len(lives), 'record')} of {pipeline.pipeline}")
+
+
+def waits_for(life: Life, pipeline: Pipeline) -> str:
+    """What a record waits for, and until when by the time of the records; empty: it does not wait."""
+    from schemas.packs import load_pack
+    from schemas.state import state_rules
+
+    row = life.waits
+    if row is None or life.answer is not None:
+        return ""
+    if row["returning"]:
+        return "its turn: it was written to `validated` again, and is not read there yet"
+    if not row["lacks"]:
+        return "records before it about the same things, which wait"
+    rules = state_rules(load_pack(pipeline.pack, pipeline.options, pipeline.profile))
+    words = [rules.awaited(key) if rules else key for key in row["lacks"][:AWAITED]]
+    more = len(row["lacks"]) - len(words)
+    return f"{', '.join(words)}{f' and {more} more' if more else ''}, until {utc(row['until'])}"
 
 
 def show_result(id: str, lives: list[Life], pipeline: Pipeline, json: bool) -> None:

@@ -27,7 +27,7 @@ from schemas.pack import Record
 from schemas.packs.epcis import codes
 from schemas.packs.epcis.event import EPC_LISTS
 from schemas.packs.epcis.known import EXPIRY, LOT
-from schemas.state import Domain, Judged
+from schemas.state import Concerned, Domain, Judged
 
 SEVERAL, OTHERS, NONE = "several", "others", "none"
 """Values of the field `issuer` that are no company's."""
@@ -157,8 +157,50 @@ class ItemRules:
         case = _Case(told, find, died, self._cascade)
         findings = tuple(islice(case.run(), _MOST_FINDINGS))
         if findings:
-            return Judged(findings)
+            early = all(finding.code == codes.ITEM_NOT_COMMISSIONED for finding in findings)
+            return Judged(findings, lacks=frozenset(case.lacks) if early else frozenset())
         return Judged((), case.changes and case.changes | {event: _text({"by": place})})
+
+    def awaited(self, key: str) -> str:
+        """See `schemas.state.StateRules`."""
+        return f"the commissioning of {key.partition(UNIT_SEPARATOR)[2]}"
+
+    def concerns(self, facts: bytes, find: Find) -> Concerned:
+        """See `schemas.state.StateRules`. Beside the items that an event names, those that lie in a container which it
+        empties, or decommissions with all that is in it; and the event itself, for its error declaration."""
+        told = orjson.loads(facts)
+        event = _key("event", told["event"])
+        if told["do"] == "declare":
+            return Concerned(frozenset({event}), frozenset())
+        made = {
+            key
+            for name, keys in told["on"].items()
+            for key in keys
+            if told["do"] == "add" or (told["do"] == "make" and name.startswith("output"))
+        }
+        named = {key for keys in told["on"].values() for key in keys} | (
+            {told["parent"]} if "parent" in told else set()
+        )
+        if told["do"] == "unpack all" or (told["do"] in ("delete", "make") and self._cascade):
+            named |= _inside(named - made, find, self._cascade)
+        return Concerned(frozenset({event, *_item_keys(named)}), frozenset(_item_keys(made)))
+
+
+def _item_keys(names: Iterable[str]) -> Iterator[str]:
+    return (_key("item", name) for name in names)
+
+
+def _inside(containers: set[str], find: Find, deep: bool) -> set[str]:
+    """What was ever packed into containers; it may have left them. deep: and into that."""
+    found: set[str] = set()
+    left = list(containers)
+    while left and len(found) <= MOST_TOUCHED:
+        for name in orjson.loads(find(_key("children", left.pop())) or "[]"):
+            if name not in found:
+                found.add(name)
+                if deep:
+                    left.append(name)
+    return found
 
 
 def _done(event: dict[str, Any]) -> str:
@@ -190,6 +232,8 @@ class _Case:
         self._counts: dict[str, bool] = {}
         self._items: dict[str, Item | None] = {}
         self.changes: dict[str, str | None] = {}
+        self.lacks: list[str] = []
+        """Rows of what was never commissioned, as far as the findings were asked for."""
 
     def run(self) -> Iterator[Finding]:
         """Every finding. Without any, `changes` are the rows from now on."""
@@ -304,6 +348,7 @@ class _Case:
         for path, key in _once(on):
             item = self._item(key)
             if item is None:
+                self.lacks.append(_key("item", key))
                 yield Finding(codes.ITEM_NOT_COMMISSIONED, path, f"{key} was never commissioned")
             elif item.gone:
                 yield self._decommissioned(path, key, item)

@@ -1,0 +1,100 @@
+"""Commissionings that come late, with the pack's own rules in the batch stage: what was a history without a fault stays
+one, whichever of its commissionings are put off."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from schemas.pack import Record
+from schemas.packs.epcis.state import ItemRules
+from tests.packs.epcis_inputs import document, outcomes
+from tests.packs.test_epcis_state import CASE, PALLET, A, B, C, Model, Told, declared, gone, made, packed, seen, used
+from tests.packs.test_epcis_state import unpacked as taken_out
+from tests.streams.waiting_world import WaitingDesk
+
+MAKE: dict[str, Callable[..., dict[str, Any]]] = {
+    "made": made,
+    "seen": seen,
+    "gone": gone,
+    "packed": packed,
+    "unpacked": taken_out,
+}
+
+
+def story(r: random.Random) -> list[tuple[str, str, list[str]]]:
+    """Events that all may happen in this order; each item is commissioned by an event of its own."""
+    names, model = [A, B, C, CASE, PALLET], Model()
+    told: list[tuple[str, str, list[str]]] = []
+    for _ in range(100):
+        kind = r.choice(["made", "made", "seen", "packed", "packed", "unpacked", "gone"])
+        parent = r.choice([CASE, PALLET]) if kind in ("packed", "unpacked") else ""
+        few = r.sample([name for name in names if name != parent], 1 if kind in ("made", "gone") else r.randint(1, 3))
+        event = (kind, parent, [] if kind == "unpacked" and r.random() < 0.5 else few)
+        if (kind != "gone" or r.random() < 0.3) and model.tell(*event):
+            told.append(event)
+    return told
+
+
+def put_off(r: random.Random, told: list[tuple[str, str, list[str]]]) -> list[tuple[str, str, list[str]]]:
+    """The same events, with commissionings up to ten places later."""
+    places = [(at + (r.choice([0, 3, 10]) if event[0] == "made" else 0), at) for at, event in enumerate(told)]
+    return [told[at] for _, at in sorted(places)]
+
+
+def facts_of(event: dict[str, object]) -> str:
+    told = Told()
+    (found,) = outcomes(document(event), by=told.pack)
+    assert isinstance(found, Record), found
+    return (told.rules.facts(found) or b"").decode()
+
+
+@pytest.mark.parametrize("cascade", [True, False])
+def test_a_valid_history_stays_one_however_late_its_commissionings_come(cascade: bool) -> None:
+    waited = 0
+    for seed in range(20):
+        r = random.Random(seed)
+        told = story(r) if cascade else [event for event in story(r) if event[0] != "gone" or event[2][0] in (A, B, C)]
+        d = WaitingDesk(rules=ItemRules(cascade))
+        for kind, parent, items in put_off(r, told):
+            d.tell_of(facts_of(MAKE[kind](*([parent] if parent else []), *items)))
+            if r.random() < 0.3:
+                d.run()
+            if r.random() < 0.1:
+                d.start()
+        d.run()
+        assert d.letters() == [], (seed, d.letters()[0]["findings"])
+        assert (d.stage.waits, sum(entry.startswith("ADMIT") for entry in d.told())) == ({0: 0}, len(told))
+        waited += sum(entry.startswith("RETAIN called") for entry in d.told())
+    assert waited > 50
+
+
+def test_what_a_transformation_makes_waits_for_it_while_it_waits_itself() -> None:
+    d = WaitingDesk(rules=ItemRules(True))
+    for event in (used([A], [B]), seen(B), made(A)):
+        d.tell_of(facts_of(event))
+    d.run()
+    assert d.told()[:2] == ["RETAIN waits 0", "RETAIN behind 1"]
+    assert d.told()[-2:] == ["ADMIT 0", "ADMIT 1"]
+
+
+def test_an_error_declaration_stands_behind_the_event_that_it_declares() -> None:
+    d = WaitingDesk(rules=ItemRules(True))
+    late = seen(A)
+    for event in (late, declared(late), made(A)):
+        d.tell_of(facts_of(event))
+    d.run()
+    assert d.told()[:2] == ["RETAIN waits 0", "RETAIN behind 1"]
+    assert d.told()[-2:] == ["ADMIT 0", "ADMIT 1"]
+
+
+def test_an_event_with_another_fault_does_not_wait() -> None:
+    d = WaitingDesk(rules=ItemRules(True))
+    for event in (made(A), gone(A), seen(A, B)):
+        d.tell_of(facts_of(event))
+    d.run()
+    (letter,) = d.letters()
+    assert [finding["code"] for finding in letter["findings"]] == ["ITEM_DECOMMISSIONED", "ITEM_NOT_COMMISSIONED"]

@@ -12,10 +12,10 @@ from schemas.errors import Finding
 from schemas.gs1.keys import NotAKey
 from schemas.gs1.ndc import ndc_of_gtin, parse_ndc
 from schemas.packs.epcis import codes
-from schemas.packs.epcis.event import Event
+from schemas.packs.epcis.event import Event, control_characters
 from schemas.packs.epcis.known import Known, Product, gtin_of, is_serialized, item_name, shipped
 from schemas.packs.epcis.party import is_gln
-from schemas.packs.epcis.transaction import Attributes, Transaction, owners_of
+from schemas.packs.epcis.transaction import AFFIRMED, Attributes, Transaction, owners_of
 from schemas.packs.jsontext import shorten
 
 NDC = "additionalTradeItemIdentification"
@@ -39,6 +39,8 @@ _ROLES = {"source": "sourceList", "destination": "destinationList"}
 def check_shipment(event: Event, transaction: Transaction, known: Sequence[Known] = ()) -> Iterator[Finding]:
     """Everything that a shipment lacks. `transaction`: what its document says beside the event; `known`: others who may
     know of items that the document only names, asked in their order."""
+    said = {"legalNotice": transaction.notice, "masterData": {**transaction.trade_items, **transaction.parties}}
+    yield from control_characters(said, "header")
     yield from _statement(transaction)
     yield from _owners(event, transaction)
     gtins: set[str] = set()
@@ -53,7 +55,7 @@ def check_shipment(event: Event, transaction: Transaction, known: Sequence[Known
 def _statement(transaction: Transaction) -> Iterator[Finding]:
     """581(27); R1.3: in the header."""
     path = "header.dscsaTransactionStatement"
-    if transaction.affirmed not in ("true", "1"):
+    if transaction.affirmed not in AFFIRMED:
         message = "the document affirms no transaction statement (581(27))"
         yield Finding(codes.STATEMENT_MISSING, f"{path}.affirmTransactionStatement", message)
     elif not transaction.notice:

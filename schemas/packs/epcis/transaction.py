@@ -23,6 +23,8 @@ _MDA = ("urn:epcglobal:cbv:mda#", "urn:epcglobal:cbv:mda:", "cbvmda:")
 _STATEMENT = "dscsaTransactionStatement"
 _AFFIRMED = "affirmTransactionStatement"
 _NOTICE = "legalNotice"
+AFFIRMED = frozenset({"true", "1"})
+"""What stands for yes (XML Schema, xsd:boolean)."""
 _LONGEST = 4096
 """Characters of a value of a header that are kept."""
 
@@ -33,7 +35,7 @@ class Transaction(NamedTuple):
     """What is said of a shipment beside its event. A `Known` for the items in it."""
 
     affirmed: str = ""
-    """`true` where the transaction statement is affirmed."""
+    """Among AFFIRMED where the transaction statement is affirmed."""
     notice: str = ""
     """The statement's legal notice."""
     products: Mapping[str, Product] = {}
@@ -176,15 +178,15 @@ def owners_of(event: Event) -> dict[str, str]:
 
 
 def of_xml(root: Element) -> Around:
-    """What the envelope of an XML document says."""
+    """What the envelope of an XML document says. The statement stands in the header, as the guideline has it for 1.2,
+    or beside it, where the XSD of 2.0 takes elements of others."""
     header = root.child("EPCISHeader")
-    if header is None:
-        return Around()
-    statement = header.child(_STATEMENT)
+    statement = header.child(_STATEMENT) if header else None
+    statement = statement or root.child(_STATEMENT)
     affirmed, notice = (_below(statement, name) for name in (_AFFIRMED, _NOTICE))
     elements = []
     for path in (("extension", "EPCISMasterData", "VocabularyList"), ("EPCISMasterData", "VocabularyList")):
-        part: Element | None = header
+        part = header
         for name in path:
             part = part.child(name) if part else None
         for vocabulary in part.children if part else ():
@@ -210,6 +212,8 @@ def of_json(envelope: Mapping[str, Any]) -> Around:
     header = envelope.get("epcisHeader")
     header = header if isinstance(header, Mapping) else {}
     statement = _field(envelope, _STATEMENT) or _field(header, _STATEMENT)
+    if isinstance(statement, list):  # of several, as in XML, the first
+        statement = next(iter(statement), None)
     affirmed, notice = (_field(statement, name) for name in (_AFFIRMED, _NOTICE))
     said = []
     for vocabulary in _listed(_field(header, "epcisMasterData"), "vocabularyList"):

@@ -33,6 +33,10 @@ PRODUCT_DATA = {
 PARTY_DATA = {"name": "name", "streetAddressOne": "street", "city": "city", "countryCode": "country"}
 US_PARTY_DATA = {"state": "state", "postalCode": "postal code"}
 """581(26)(I), (J)."""
+FROM_ROWS = frozenset(
+    {codes.CONTENTS_UNKNOWN, codes.ITEM_WITHOUT_COMMISSIONING, codes.ITEM_WITHOUT_LOT, codes.ITEM_WITHOUT_EXPIRY}
+)
+"""What a document does not have to say where earlier ones may have: see `goods.py`."""
 _ROLES = {"source": "sourceList", "destination": "destinationList"}
 
 
@@ -47,9 +51,9 @@ def check_shipment(event: Event, transaction: Transaction, known: Sequence[Known
     seen: set[str] = set()
     for path, text in shipped(event):
         if (name := item_name(text)) not in seen:
-            yield from _contents(path, name, (transaction, *known), gtins, seen)
+            yield from check_contents(path, name, (transaction, *known), gtins, seen)
     for gtin in sorted(gtins):
-        yield from _trade_item(gtin, transaction.trade_items.get(gtin))
+        yield from check_trade_item(gtin, transaction.trade_items.get(gtin))
 
 
 def _statement(transaction: Transaction) -> Iterator[Finding]:
@@ -80,7 +84,7 @@ def _owners(event: Event, transaction: Transaction) -> Iterator[Finding]:
             yield Finding(codes.PARTY_DATA_MISSING, path, message)
 
 
-def _contents(path: str, first: str, known: Sequence[Known], gtins: set[str], seen: set[str]) -> Iterator[Finding]:
+def check_contents(path: str, first: str, known: Sequence[Known], gtins: set[str], seen: set[str]) -> Iterator[Finding]:
     """581(14), 582(g)(1)(B): whether all in a container is known down to items with their product identifier. Adds
     the GTINs met. `seen`: names that this shipment has led to, each looked into once: containers may share theirs."""
     names = [first]
@@ -114,7 +118,7 @@ def _item(path: str, where: str, found: Sequence[Product]) -> Iterator[Finding]:
         yield Finding(codes.ITEM_WITHOUT_EXPIRY, path, f"{where} has no expiration date (581(14))")
 
 
-def _trade_item(gtin: str, data: Attributes | None) -> Iterator[Finding]:
+def check_trade_item(gtin: str, data: Attributes | None) -> Iterator[Finding]:
     """581(26)(A) to (D), and that the National Drug Code is the one in the GTIN (581(20))."""
     path = f"header.masterData[{gtin}]"
     data = data or {}

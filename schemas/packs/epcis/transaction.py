@@ -118,8 +118,9 @@ class Around(NamedTuple):
 class FileFacts:
     """What a whole document says, and of it what concerns one shipment."""
 
-    def __init__(self, around: Around, events: InFile) -> None:
-        self._around, self._events = around, events
+    def __init__(self, around: Around, events: InFile, state: bool = False) -> None:
+        """state: what lies in containers may be known from elsewhere."""
+        self._around, self._events, self._state = around, events, state
 
     def reached(self, event: Event) -> Iterator[tuple[str, Sequence[str]]]:
         """All that a shipment holds, down through its containers: each by name, once, with what lies in it."""
@@ -134,9 +135,18 @@ class FileFacts:
             names += fresh
 
     def cost(self, event: Event) -> Iterator[int]:
-        """For each that a shipment holds 1, and more where much was said of it that is no longer so."""
+        """For each that a shipment holds 1, and more where much was said of it that is no longer so; and for all the
+        master data that its record has to keep."""
+        open_to_more = False
         for name, inside in self.reached(event):
+            open_to_more |= self._open(name)
             yield max(1, self._events.mentions(name) - len(inside) - 1)
+        if open_to_more:
+            yield len(self._around.trade_items)
+
+    def _open(self, name: str) -> bool:
+        """Whether there may be more in it than the document says, of any GTIN."""
+        return self._state and gtin_of(name) is None
 
     def about(self, event: Event) -> Transaction:
         """What concerns the shipment that an event tells of, as it stood at the event's time."""
@@ -150,6 +160,8 @@ class FileFacts:
             if inside:
                 containers[name] = tuple(sorted(inside))
         gtins = {gtin_of(name) for name, _ in reached} - {None}
+        if any(self._open(name) for name, _ in reached):
+            gtins |= self._around.trade_items.keys()
         owners = owners_of(event).values()
         around = self._around
         return Transaction(

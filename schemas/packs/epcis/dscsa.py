@@ -6,7 +6,7 @@ Whether the parties are authorised is not judged here: that stands in master dat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from schemas.errors import Finding
 from schemas.gs1.keys import NotAKey
@@ -40,9 +40,8 @@ FROM_ROWS = frozenset(
 _ROLES = {"source": "sourceList", "destination": "destinationList"}
 
 
-def check_shipment(event: Event, transaction: Transaction, known: Sequence[Known] = ()) -> Iterator[Finding]:
-    """Everything that a shipment lacks. `transaction`: what its document says beside the event; `known`: others who may
-    know of items that the document only names, asked in their order."""
+def check_shipment(event: Event, transaction: Transaction) -> Iterator[Finding]:
+    """Everything that a shipment lacks. `transaction`: what its document says beside the event."""
     said = {"legalNotice": transaction.notice, "masterData": {**transaction.trade_items, **transaction.parties}}
     yield from control_characters(said, "header")
     yield from _statement(transaction)
@@ -51,7 +50,7 @@ def check_shipment(event: Event, transaction: Transaction, known: Sequence[Known
     seen: set[str] = set()
     for path, text in shipped(event):
         if (name := item_name(text)) not in seen:
-            yield from check_contents(path, name, (transaction, *known), gtins, seen)
+            yield from check_contents(path, name, transaction, gtins, seen)
     for gtin in sorted(gtins):
         yield from check_trade_item(gtin, transaction.trade_items.get(gtin))
 
@@ -84,14 +83,14 @@ def _owners(event: Event, transaction: Transaction) -> Iterator[Finding]:
             yield Finding(codes.PARTY_DATA_MISSING, path, message)
 
 
-def check_contents(path: str, first: str, known: Sequence[Known], gtins: set[str], seen: set[str]) -> Iterator[Finding]:
+def check_contents(path: str, first: str, known: Known, gtins: set[str], seen: set[str]) -> Iterator[Finding]:
     """581(14), 582(g)(1)(B): whether all in a container is known down to items with their product identifier. Adds
     the GTINs met. `seen`: names that this shipment has led to, each looked into once: containers may share theirs."""
     names = [first]
     seen.add(first)
     while names:
         name = names.pop()
-        if inside := next((found for one in known if (found := one.children(name))), ()):
+        if inside := known.children(name):
             fresh = [child for child in inside if child not in seen]
             seen.update(fresh)
             names += fresh
@@ -105,16 +104,16 @@ def check_contents(path: str, first: str, known: Sequence[Known], gtins: set[str
         if not is_serialized(name):
             yield Finding(codes.ITEM_NOT_SERIALIZED, path, f"{where} has no serial number (582(g)(1)(B))")
             continue
-        yield from _item(path, where, [said for one in known if (said := one.product(name)) is not None])
+        yield from _item(path, where, known.product(name))
 
 
-def _item(path: str, where: str, found: Sequence[Product]) -> Iterator[Finding]:
-    if not found:
+def _item(path: str, where: str, product: Product | None) -> Iterator[Finding]:
+    if product is None:
         yield Finding(codes.ITEM_WITHOUT_COMMISSIONING, path, f"{where} was not commissioned as far as is known here")
         return
-    if not any(product.lot for product in found):
+    if not product.lot:
         yield Finding(codes.ITEM_WITHOUT_LOT, path, f"{where} has no lot number (581(14))")
-    if not any(product.expiry for product in found):
+    if not product.expiry:
         yield Finding(codes.ITEM_WITHOUT_EXPIRY, path, f"{where} has no expiration date (581(14))")
 
 

@@ -41,7 +41,7 @@ def check_goods(
     try:
         for path, name in ((path, name_of(key)) for path, key in roots):
             if name not in seen:
-                found += check_contents(path, name, [known], gtins, seen)
+                found += check_contents(path, name, known, gtins, seen)
     except _TooMany:
         yield Finding(codes.TOO_MANY_ITEMS, "", f"more than {most} items in a shipment; send it in parts")
         return

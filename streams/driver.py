@@ -20,7 +20,6 @@ from typing import Any, Protocol
 from audit.block import Block, read_block
 from schemas.codec import Codec, SingleObjectCodec
 from schemas.pack import Pack
-from schemas.packs import load_pack
 from streams.allowance import Allowances
 from streams.authorised import TradingPartners
 from streams.claims import MemoryClaims
@@ -32,6 +31,7 @@ from streams.runtime.runner import Exchange, Runner, Step
 from streams.stage import Message
 from topology.lanes import lanes_of
 from topology.model import STANDARD, Lane, Pipeline
+from topology.packs import pack_builder
 
 INPUTS = {"validate": "raw", "batch": "validated", "dispatch": "batched"}
 
@@ -104,7 +104,7 @@ class TopologyDriver:
         self.pipeline = pipeline
         self.partners: dict[str, Any] = dict(partners or {name: AcceptingPartner() for name in pipeline.partner_names})
         self.codec = codec or SingleObjectCodec()
-        self.pack = pack or load_pack(pipeline.pack, pipeline.options, pipeline.profile)
+        self.pack = pack or pack_builder(pipeline)()
         self.broker = MemoryBroker(pipeline)
         self.broker.now = start
         self.claims = MemoryClaims()

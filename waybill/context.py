@@ -117,9 +117,9 @@ def load_some(name: str | None, folder: Path | None = None) -> list[Pipeline]:
 
 def load_pack_of(pipeline: Pipeline) -> Pack:
     """The pack of a pipeline with its options and profile."""
-    from schemas.packs import load_pack
+    from topology.packs import pack_builder
 
-    return load_pack(pipeline.pack, pipeline.options, pipeline.profile)
+    return pack_builder(pipeline)()
 
 
 def pipeline_and_id(words: list[str], option: str | None) -> tuple[str | None, str]:

@@ -15,13 +15,14 @@ from schemas.packs.manifest import Manifest, Sample
 PACKS: Mapping[str, str] = {"cold_chain": "schemas.packs.cold_chain", "epcis": "schemas.packs.epcis"}
 
 
-def load_pack(name: str, options: Mapping[str, Any], profile: str) -> Pack:
-    """The pack `name`, configured. `options` is the pack's own part of the pipeline file.
+def load_pack(name: str, options: Mapping[str, Any], profile: str, *, state: bool = False) -> Pack:
+    """The pack `name`, configured. `options` is the pack's own part of the pipeline file; `state`: the pipeline asks
+    the pack's state rules, so what they decide is left to them. A pack without such rules has no such pipelines.
 
     Raises KeyError for an unknown pack and pydantic.ValidationError for wrong options.
     """
     build = cast(Callable[..., Pack], import_module(PACKS[name]).build)
-    return build(options=options, profile=profile)
+    return build(options=options, profile=profile, **({"state": True} if state else {}))
 
 
 def options_model(name: str) -> type[BaseModel] | None:

@@ -20,8 +20,8 @@ from schemas.packs import documents
 from topology.partner import DOCUMENT_FORMS, BodyForm
 
 FORMS: Mapping[BodyForm, int] = {
-    "batch": 1, "json-array": 2, "json-lines": 3, "avro": 4, "record": 5, "epcis-json": 6, "epcis-xml": 7,
-    "epcis-xml-1.2": 8,
+    "batch": 1, "json-array": 2, "json-lines": 3, "avro": 4, "record": 5, "epcis-json": 9, "epcis-xml": 10,
+    "epcis-xml-1.2": 11,
 }  # fmt: skip
 """The version that new batches of a form get; recorded in the `delivery` table with the first write-ahead."""
 CONTENT_TYPES = {
@@ -33,11 +33,23 @@ CONTENT_TYPES = {
     6: "application/ld+json",
     7: "application/xml",
     8: "application/xml",
+    9: "application/ld+json",
+    10: "application/xml",
+    11: "application/xml",
 }
 """By version."""
-SUFFIXES = {1: ".json", 2: ".json", 3: ".jsonl", 4: ".avro", 5: ".json", 6: ".jsonld", 7: ".xml", 8: ".xml"}
+SUFFIXES = {
+    1: ".json", 2: ".json", 3: ".jsonl", 4: ".avro", 5: ".json", 6: ".jsonld", 7: ".xml", 8: ".xml", 9: ".jsonld",
+    10: ".xml", 11: ".xml",
+}  # fmt: skip
 """Of an object's name, by version."""
-_DOCUMENTS: Mapping[int, BodyForm] = {FORMS[form]: form for form in DOCUMENT_FORMS}
+_DOCUMENTS: Mapping[int, str] = {
+    6: "epcis-json/events",
+    7: "epcis-xml/events",
+    8: "epcis-xml-1.2/events",
+    **{FORMS[form]: form for form in DOCUMENT_FORMS},
+}
+"""What a pack calls the document of a version."""
 
 Members = Sequence[Mapping[str, Any]]
 
@@ -69,7 +81,7 @@ def render(batched: Mapping[str, Any], validated: Members, pack: Pack, version: 
             make = documents(pack.name)[_DOCUMENTS[number]]
             return make([member["payload"] for member in validated], batched["batch_id"].hex())
         case _:
-            raise ValueError(f"render version {version} is unknown; this software writes {sorted(FORMS.values())}")
+            raise ValueError(f"render version {version} is unknown; this software knows {sorted(CONTENT_TYPES)}")
 
 
 RECORD: Any = fastavro.parse_schema(

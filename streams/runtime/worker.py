@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -22,7 +21,6 @@ import structlog
 from prometheus_client import generate_latest
 
 from schemas.codec import codec_for
-from schemas.packs import load_pack
 from streams.allowance import Allowances
 from streams.delivery.engine import DeliveryEngine
 from streams.delivery.exchange import EngineExchange
@@ -48,6 +46,7 @@ from streams.runtime.topic_watch import TopicWatch
 from streams.runtime.turns import Desk, LaneTurns, NoTurns, Turns
 from topology.lanes import lanes_of
 from topology.model import Lane, Pipeline
+from topology.packs import pack_builder
 from topology.topics import check_cluster, topic_specs
 
 EXIT_FATAL, EXIT_GAP, EXIT_STALLED, EXIT_DRAIN, EXIT_UNFINISHED = 70, 71, 72, 73, 74
@@ -131,7 +130,7 @@ class StageThread(threading.Thread):
         self.error: BaseException | None = None
         self.drained: bool | None = None
         self.runner: Runner | None = None
-        self._build_pack = partial(load_pack, pipeline.pack, pipeline.options, pipeline.profile)
+        self._build_pack = pack_builder(pipeline)
         self.pack = self._build_pack()
         self.codec = codec_for(pipeline.registry)
         self.observer = Observer(worker.metrics, pipeline, stage, self.codec, self.pack.version)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,8 @@ from streams.authorised import TradingPartner, TradingPartners
 from streams.driver import TopologyDriver
 from streams.stage import Message
 from tests.commands.conftest import Cli, Ran
-from tests.packs.epcis_dscsa_inputs import BUYER, GTIN, MAKER, changed_by, events, good
+from tests.packs.epcis_dscsa_inputs import BUYER, CASE, GTIN, MAKER, changed_by, events, good
+from tests.packs.epcis_inputs import COMMISSIONING, changed, document
 from topology.load import load_pipeline, topology_folder
 
 DOCUMENT = json.dumps(good()).encode()
@@ -22,9 +23,12 @@ CODES = [f"(01){GTIN}(21)100{serial}(17)281231(10)L1" for serial in (1, 2)]
 class World:
     """A pipeline with `dscsa` whose topics the command reads."""
 
-    def __init__(self, folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, configured: Callable[[str], str] = str
+    ) -> None:
+        """configured: of the shipped pipeline's text."""
         shipped = (topology_folder() / "epcis.yaml").read_text()
-        (folder / "epcis.yaml").write_text(shipped.replace("dscsa: false", "dscsa: true"))
+        (folder / "epcis.yaml").write_text(configured(shipped.replace("dscsa: false", "dscsa: true")))
         (folder / "partners.yaml").write_text((topology_folder().parent / "partners.yaml").read_text())
         self.folder, self._cli = folder, cli
         self.partners = TradingPartners()
@@ -91,6 +95,26 @@ def test_a_refused_shipment_is_told_until_it_was_taken(world: World) -> None:
     world.driver.publish("k", letter["original"], {"content-type": letter["content_type"]})
     world.driver.finish()
     assert json.loads(world.ask(*CODES).out)["exceptions"] == {}
+
+
+def _with_state(text: str) -> str:
+    return text.replace("partition_by: [event_hash]", "partition_by: [issuer]\nitems: {domain: issuer}").replace(
+        "idempotency: [event_hash, declaration, sender]", "idempotency: [event_hash, declaration, sender, issuer]"
+    )
+
+
+def test_a_shipment_that_state_rules_refused_is_no_data(
+    tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its case was commissioned, and nobody packed it."""
+    world = World(tmp_path, cli, monkeypatch, _with_state)
+    world.authorise(MAKER, BUYER)
+    world.publish(document(changed(COMMISSIONING, epcList=[CASE])))
+    world.publish(changed_by(lambda made: events(made).__delitem__(slice(0, 2))))
+    told = json.loads(world.ask().out)
+    assert told["other_errors"][0].startswith("CONTENTS_UNKNOWN epcList[0]: ")
+    ran = world.ask(*CODES)
+    assert "0 items in data" in ran.err
 
 
 def test_a_shipment_that_was_declared_an_error_ships_nothing(world: World) -> None:

@@ -11,9 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.pack import CANONICAL_TYPE, Record, Refusal, Submission
-from schemas.packs.epcis.dscsa import check_shipment
-from schemas.packs.epcis.known import Known, Product
-from schemas.packs.epcis.transaction import Transaction
+from schemas.packs.epcis.dscsa import check_contents
+from schemas.packs.epcis.known import Product, item_name
 from tests.laws.test_packs import check_laws, mutated
 from tests.packs.epcis_dscsa_inputs import (
     BUYER,
@@ -176,25 +175,6 @@ def test_what_a_record_says_of_its_transaction_is_no_other_than_it_writes() -> N
         assert codes_of(back)[0] in ("NOT_CANONICAL", "WRONG_TYPE")
 
 
-class Stored:
-    """What a store may know that a document does not say."""
-
-    def product(self, name: str) -> Product | None:
-        return Product("L1", "2028-12-31") if name in NAMES else None
-
-    def children(self, name: str) -> tuple[str, ...]:
-        return tuple(NAMES) if name == SSCC else ()
-
-
-def test_others_may_know_what_a_document_only_names() -> None:
-    known: Known = Stored()
-    event = {"eventTime": "2026-03-02T08:30:00.000Z", "epcList": [CASE]}
-    lacking = {finding.code for finding in check_shipment(event, Transaction())}
-    told = {finding.code for finding in check_shipment(event, Transaction(), [known])}
-    assert lacking - told == {"CONTENTS_UNKNOWN"}
-    assert not {code for code in told if code.startswith("ITEM")}
-
-
 def test_what_lies_in_many_containers_is_looked_into_once() -> None:
     """Or a document of a few megabytes would ask for thousands of millions of steps."""
     cases = [f"urn:epc:id:sscc:030001.{number:011d}" for number in range(50)]
@@ -208,9 +188,11 @@ def test_what_lies_in_many_containers_is_looked_into_once() -> None:
             asked.append(name)
             return (SSCC,) if name[:3] == "00/" and name != SSCC else tuple(NAMES) if name == SSCC else ()
 
-    event = {"eventTime": "2026-03-02T08:30:00.000Z", "epcList": [*cases, CASE]}
-    found = [finding.code for finding in check_shipment(event, Transaction(), [Shared()])]
+    gtins: set[str] = set()
+    seen: set[str] = set()
+    found = [one.code for epc in cases for one in check_contents("epcList", item_name(epc), Shared(), gtins, seen)]
     assert len(asked) == len(set(asked)) == len(cases) + 1 + len(NAMES)
+    assert gtins == {GTIN}
     assert found.count("ITEM_WITHOUT_COMMISSIONING") == len(NAMES)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,13 @@ import pytest
 
 from schemas.canonical import RawPosition
 from schemas.messages import position_of
+from streams.authorised import TradingPartner, TradingPartners
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
 from streams.driver import AcceptingPartner, TopologyDriver
+from tests.packs.epcis_dscsa_inputs import BUYER, ITEMS, MAKER, NOTICE
+from tests.packs.epcis_dscsa_inputs import CASE as SHIPPED
 from tests.packs.epcis_inputs import COMMISSIONING, changed, document
+from tests.packs.test_epcis_goods import alone
 from tests.packs.test_epcis_state import CASE, PALLET, A, B, C, declared, gone, made, packed, seen
 from topology.load import load_pipeline, topology_folder
 from waybill.demo import books_in_memory
@@ -139,6 +144,33 @@ def test_what_the_partner_refused_may_be_told_otherwise(tmp_path: Path) -> None:
     assert codes == ["ITEM_NOT_COMMISSIONED", "PARTNER_REFUSED"]
     assert sorted(m["raw_offset"] for m in driver.read("sent")) == [2, 3]
     assert books_in_memory(driver).holds
+
+
+def test_a_shipment_is_judged_by_what_earlier_documents_said_of_its_goods(tmp_path: Path) -> None:
+    """And goes to its partner with the statement and the master data that came with it."""
+    partners, partner = TradingPartners(), AcceptingPartner()
+    path = pipeline(tmp_path, ("dscsa: false", "dscsa: true"))
+    driver = TopologyDriver(
+        load_pipeline(str(path)), {"epcis-lake": partner}, start=AUTUMN, authorised=lambda: partners
+    )
+    for gln in (MAKER, BUYER):
+        partners.learn(TradingPartner(gln, 1, True, "", "", "", "", "ann", "", 0), AUTUMN - 1)
+    shipment = alone()
+    for value in (document(made(*ITEMS, SHIPPED)), shipment, document(packed(SHIPPED, *ITEMS)), shipment):
+        driver.publish("publisher", value)
+    driver.finish()
+    (letter,) = driver.read("dead-letter")
+    assert (letter["stage"], letter["raw_offset"]) == ("batch", 1)
+    assert [(one["code"], one["path"]) for one in letter["findings"]] == [("CONTENTS_UNKNOWN", "epcList[0]")]
+    assert sorted(m["raw_offset"] for m in driver.read("sent")) == [0, 2, 3]
+    assert books_in_memory(driver).holds
+    bodies = [json.loads(attempt.body) for attempt in partner.attempts]
+    (told,) = [body for body in bodies if "gs1ushc:dscsaTransactionStatement" in body]
+    assert told["gs1ushc:dscsaTransactionStatement"]["gs1ushc:legalNotice"] == NOTICE
+    assert [one["type"][-8:] for one in told["epcisHeader"]["epcisMasterData"]["vocabularyList"]] == [
+        "EPCClass",
+        "Location",
+    ]
 
 
 def test_the_versions_follow_from_the_log_also_with_what_state_rules_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from schemas.pack import Record
+from schemas.packs.epcis import Options
 from schemas.packs.epcis.state import ItemRules
 from tests.packs.epcis_inputs import document, outcomes
 from tests.packs.test_epcis_state import CASE, PALLET, A, B, C, Model, Told, declared, gone, made, packed, seen, used
@@ -45,6 +46,10 @@ def put_off(r: random.Random, told: list[tuple[str, str, list[str]]]) -> list[tu
     return [told[at] for _, at in sorted(places)]
 
 
+def rules(cascade: bool = True) -> ItemRules:
+    return ItemRules(Options(cascade=cascade), lenient=False)
+
+
 def facts_of(event: dict[str, object]) -> str:
     told = Told()
     (found,) = outcomes(document(event), by=told.pack)
@@ -58,7 +63,7 @@ def test_a_valid_history_stays_one_however_late_its_commissionings_come(cascade:
     for seed in range(20):
         r = random.Random(seed)
         told = story(r) if cascade else [event for event in story(r) if event[0] != "gone" or event[2][0] in (A, B, C)]
-        d = WaitingDesk(rules=ItemRules(cascade))
+        d = WaitingDesk(rules=rules(cascade))
         for kind, parent, items in put_off(r, told):
             d.tell_of(facts_of(MAKE[kind](*([parent] if parent else []), *items)))
             if r.random() < 0.3:
@@ -73,7 +78,7 @@ def test_a_valid_history_stays_one_however_late_its_commissionings_come(cascade:
 
 
 def test_what_a_transformation_makes_waits_for_it_while_it_waits_itself() -> None:
-    d = WaitingDesk(rules=ItemRules(True))
+    d = WaitingDesk(rules=rules())
     for event in (used([A], [B]), seen(B), made(A)):
         d.tell_of(facts_of(event))
     d.run()
@@ -82,7 +87,7 @@ def test_what_a_transformation_makes_waits_for_it_while_it_waits_itself() -> Non
 
 
 def test_an_error_declaration_stands_behind_the_event_that_it_declares() -> None:
-    d = WaitingDesk(rules=ItemRules(True))
+    d = WaitingDesk(rules=rules())
     late = seen(A)
     for event in (late, declared(late), made(A)):
         d.tell_of(facts_of(event))
@@ -92,7 +97,7 @@ def test_an_error_declaration_stands_behind_the_event_that_it_declares() -> None
 
 
 def test_an_event_with_another_fault_does_not_wait() -> None:
-    d = WaitingDesk(rules=ItemRules(True))
+    d = WaitingDesk(rules=rules())
     for event in (made(A), gone(A), seen(A, B)):
         d.tell_of(facts_of(event))
     d.run()

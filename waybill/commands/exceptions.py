@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -15,6 +15,7 @@ from waybill.context import Brokers, Folder, PipelineName, find_brokers, load, r
 from waybill.output import Code, Fault, count, finish, safe, say
 
 if TYPE_CHECKING:
+    from schemas.canonical import RawPosition
     from schemas.packs.epcis.pdg import Fault as Found
     from schemas.packs.epcis.pdg import Scan, Shipped
     from streams.stage import Message
@@ -67,10 +68,11 @@ def exceptions(
     cluster = find_brokers(brokers)
     require_topics(cluster, pipeline, "validated", "dead-letter")
     with Reader(cluster) as reader:
-        data, taken, claimed = _shipments(reader, Decoder(pipeline), pipeline, po)
-        faults = _refused(reader, Decoder(pipeline), pipeline, po, taken)
+        refused, faults = _refused(reader, Decoder(pipeline), pipeline, po)
+        data, taken, claimed = _shipments(reader, Decoder(pipeline), pipeline, po, refused)
     found: dict[str, Any] = {} if scanned is None else compare(data, scanned, counts, about)
-    wrong, others = master_data_errors(faults, about)
+    untaken = [fault for fault in faults if fault.payload["event_hash"] not in taken]
+    wrong, others = master_data_errors(untaken, about)
     if wrong:
         found["master_data_errors"] = wrong
     made = report(Reporter(po, email, gln, phone), found, others, about, int(time.time()))
@@ -128,10 +130,11 @@ def _messages(reader: Reader, pipeline: Pipeline, short: str) -> Iterator[Messag
 
 
 def _shipments(
-    reader: Reader, decoder: Decoder, pipeline: Pipeline, po: str
+    reader: Reader, decoder: Decoder, pipeline: Pipeline, po: str, refused: Container[RawPosition]
 ) -> tuple[dict[str, Shipped], set[str], int]:
     """Items by name, hashes of the order's events that were taken, and how many payloads could not be looked into.
-    A shipment that was declared an error ships nothing."""
+    A shipment that was declared an error ships nothing; neither does one that the batch stage `refused`."""
+    from schemas.messages import position_of
     from schemas.packs.epcis.pdg import Shipped, is_of_order, items_of
     from schemas.packs.epcis.transaction import is_shipment, read_transaction
 
@@ -148,7 +151,7 @@ def _shipments(
             continue
         payload = jsonlib.loads(record["payload"])
         event = payload["event"]
-        if not is_of_order(event, po):
+        if not is_of_order(event, po) or position_of(record) in refused:
             continue
         taken.add(payload["event_hash"])
         if "errorDeclaration" in event:
@@ -163,21 +166,25 @@ def _shipments(
     return data, taken, claimed
 
 
-def _refused(reader: Reader, decoder: Decoder, pipeline: Pipeline, po: str, taken: set[str]) -> Iterable[Found]:
-    """What shipments of the order were refused for, but for those that were taken since."""
+def _refused(reader: Reader, decoder: Decoder, pipeline: Pipeline, po: str) -> tuple[set[RawPosition], list[Found]]:
+    """Records that the batch stage refused, and what shipments of the order were refused for."""
+    from schemas.messages import position_of
     from schemas.pack import CANONICAL_TYPE
     from schemas.packs.epcis.pdg import Fault as Found
     from schemas.packs.epcis.pdg import is_of_order
 
-    found = []
+    found: list[Found] = []
+    refused: set[RawPosition] = set()
     for message in _messages(reader, pipeline, "dead-letter"):
         kind, letter = decoder.decode(message.value or b"")
+        if kind == "dead_letter" and letter["stage"] == "batch":
+            refused.add(position_of(letter))
         if kind != "dead_letter" or letter["content_type"] != CANONICAL_TYPE or letter["original"] is None:
             continue
         told = [one for one in letter["findings"] if one["code"] in REPORTED]
         if not told:
             continue
         payload = jsonlib.loads(letter["original"])
-        if is_of_order(payload["event"], po) and payload["event_hash"] not in taken:
+        if is_of_order(payload["event"], po):
             found += [Found(one["code"], one["path"], one["message"], payload) for one in told]
-    return found
+    return refused, found

@@ -6,16 +6,16 @@ Whether the parties are authorised is not judged here: that stands in master dat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from schemas.errors import Finding
 from schemas.gs1.keys import NotAKey
 from schemas.gs1.ndc import ndc_of_gtin, parse_ndc
 from schemas.packs.epcis import codes
-from schemas.packs.epcis.event import Event
+from schemas.packs.epcis.event import Event, control_characters
 from schemas.packs.epcis.known import Known, Product, gtin_of, is_serialized, item_name, shipped
 from schemas.packs.epcis.party import is_gln
-from schemas.packs.epcis.transaction import Attributes, Transaction, owners_of
+from schemas.packs.epcis.transaction import AFFIRMED, Attributes, Transaction, owners_of
 from schemas.packs.jsontext import shorten
 
 NDC = "additionalTradeItemIdentification"
@@ -33,27 +33,32 @@ PRODUCT_DATA = {
 PARTY_DATA = {"name": "name", "streetAddressOne": "street", "city": "city", "countryCode": "country"}
 US_PARTY_DATA = {"state": "state", "postalCode": "postal code"}
 """581(26)(I), (J)."""
+FROM_ROWS = frozenset(
+    {codes.CONTENTS_UNKNOWN, codes.ITEM_WITHOUT_COMMISSIONING, codes.ITEM_WITHOUT_LOT, codes.ITEM_WITHOUT_EXPIRY}
+)
+"""What a document does not have to say where earlier ones may have: see `goods.py`."""
 _ROLES = {"source": "sourceList", "destination": "destinationList"}
 
 
-def check_shipment(event: Event, transaction: Transaction, known: Sequence[Known] = ()) -> Iterator[Finding]:
-    """Everything that a shipment lacks. `transaction`: what its document says beside the event; `known`: others who may
-    know of items that the document only names, asked in their order."""
+def check_shipment(event: Event, transaction: Transaction) -> Iterator[Finding]:
+    """Everything that a shipment lacks. `transaction`: what its document says beside the event."""
+    said = {"legalNotice": transaction.notice, "masterData": {**transaction.trade_items, **transaction.parties}}
+    yield from control_characters(said, "header")
     yield from _statement(transaction)
     yield from _owners(event, transaction)
     gtins: set[str] = set()
     seen: set[str] = set()
     for path, text in shipped(event):
         if (name := item_name(text)) not in seen:
-            yield from _contents(path, name, (transaction, *known), gtins, seen)
+            yield from check_contents(path, name, transaction, gtins, seen)
     for gtin in sorted(gtins):
-        yield from _trade_item(gtin, transaction.trade_items.get(gtin))
+        yield from check_trade_item(gtin, transaction.trade_items.get(gtin))
 
 
 def _statement(transaction: Transaction) -> Iterator[Finding]:
     """581(27); R1.3: in the header."""
     path = "header.dscsaTransactionStatement"
-    if transaction.affirmed not in ("true", "1"):
+    if transaction.affirmed not in AFFIRMED:
         message = "the document affirms no transaction statement (581(27))"
         yield Finding(codes.STATEMENT_MISSING, f"{path}.affirmTransactionStatement", message)
     elif not transaction.notice:
@@ -78,14 +83,14 @@ def _owners(event: Event, transaction: Transaction) -> Iterator[Finding]:
             yield Finding(codes.PARTY_DATA_MISSING, path, message)
 
 
-def _contents(path: str, first: str, known: Sequence[Known], gtins: set[str], seen: set[str]) -> Iterator[Finding]:
+def check_contents(path: str, first: str, known: Known, gtins: set[str], seen: set[str]) -> Iterator[Finding]:
     """581(14), 582(g)(1)(B): whether all in a container is known down to items with their product identifier. Adds
     the GTINs met. `seen`: names that this shipment has led to, each looked into once: containers may share theirs."""
     names = [first]
     seen.add(first)
     while names:
         name = names.pop()
-        if inside := next((found for one in known if (found := one.children(name))), ()):
+        if inside := known.children(name):
             fresh = [child for child in inside if child not in seen]
             seen.update(fresh)
             names += fresh
@@ -99,20 +104,20 @@ def _contents(path: str, first: str, known: Sequence[Known], gtins: set[str], se
         if not is_serialized(name):
             yield Finding(codes.ITEM_NOT_SERIALIZED, path, f"{where} has no serial number (582(g)(1)(B))")
             continue
-        yield from _item(path, where, [said for one in known if (said := one.product(name)) is not None])
+        yield from _item(path, where, known.product(name))
 
 
-def _item(path: str, where: str, found: Sequence[Product]) -> Iterator[Finding]:
-    if not found:
+def _item(path: str, where: str, product: Product | None) -> Iterator[Finding]:
+    if product is None:
         yield Finding(codes.ITEM_WITHOUT_COMMISSIONING, path, f"{where} was not commissioned as far as is known here")
         return
-    if not any(product.lot for product in found):
+    if not product.lot:
         yield Finding(codes.ITEM_WITHOUT_LOT, path, f"{where} has no lot number (581(14))")
-    if not any(product.expiry for product in found):
+    if not product.expiry:
         yield Finding(codes.ITEM_WITHOUT_EXPIRY, path, f"{where} has no expiration date (581(14))")
 
 
-def _trade_item(gtin: str, data: Attributes | None) -> Iterator[Finding]:
+def check_trade_item(gtin: str, data: Attributes | None) -> Iterator[Finding]:
     """581(26)(A) to (D), and that the National Drug Code is the one in the GTIN (581(20))."""
     path = f"header.masterData[{gtin}]"
     data = data or {}

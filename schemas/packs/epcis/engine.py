@@ -35,11 +35,12 @@ class EpcisPack:
 
     parties: tuple[str, ...]
 
-    def __init__(self, options: Options, profile: Profile) -> None:
+    def __init__(self, options: Options, profile: Profile, state: bool = False) -> None:
+        """state: see build."""
         official = None if options.official_schemas is None else options.official_schemas.loaded
-        self._rules = Rules(options, profile, official)
+        self._rules = Rules(options, profile, official, state)
         self.parties = PARTIES if options.dscsa else ()
-        self.state_rules = ItemRules(options.cascade)
+        self.state_rules = ItemRules(options, lenient=profile == "lenient")
         settings = {**options.model_dump(mode="json"), "profile": profile}
         if official is not None:
             self.version = f"{EpcisPack.version}+official.{official.files.digest[:12]}"
@@ -105,11 +106,12 @@ def _whole(finding: Finding, value: bytes, content_type: str) -> Unpacked:
     return Listed(content_type, [Refusal((finding,), value, content_type)])
 
 
-def build(options: Mapping[str, Any], profile: str) -> EpcisPack:
-    """The configured pack. Raises pydantic.ValidationError for wrong options, ValueError for an unknown profile."""
+def build(options: Mapping[str, Any], profile: str, state: bool = False) -> EpcisPack:
+    """The configured pack. `state`: its state rules are asked, too, and what they may know is left to them. Raises
+    pydantic.ValidationError for wrong options, ValueError for an unknown profile."""
     if profile not in ("strict", "lenient", "schema"):
         raise ValueError(f"profile {profile!r} is unknown; allowed: strict, lenient, schema")
     settings = Options.model_validate(options)
     if settings.dscsa and profile == "schema":
         raise ValueError("dscsa is a business rule; the profile `schema` has none: take strict or lenient")
-    return EpcisPack(settings, profile)  # type: ignore[arg-type]  # checked above
+    return EpcisPack(settings, profile, state)  # type: ignore[arg-type]  # checked above

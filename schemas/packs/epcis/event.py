@@ -115,7 +115,7 @@ def misshapen(event: Event) -> Iterator[Finding]:
     texts: list[str] = []
     _collect(event, texts)
     if _FORBIDDEN.search("".join(texts)):
-        yield from _texts(event, "")
+        yield from control_characters(event, "")
     if not event.get("type"):
         yield Finding(errors.MISSING_FIELD, "type", "an event says its type")
     for name, item in event.items():
@@ -185,19 +185,20 @@ def _collect(part: Any, texts: list[str]) -> None:
             _collect(one, texts)
 
 
-def _texts(part: Any, path: str) -> Iterator[Finding]:
+def control_characters(part: Any, path: str) -> Iterator[Finding]:
+    """Texts and names in a part that no document may carry."""
     if isinstance(part, str):
         if found := _FORBIDDEN.search(part):
             yield Finding(codes.CONTROL_CHARACTER, path, f"the character U+{ord(found[0]):04X} inside a value")
     elif isinstance(part, list):
         for index, one in enumerate(part):
-            yield from _texts(one, f"{path}[{index}]")
+            yield from control_characters(one, f"{path}[{index}]")
     elif isinstance(part, dict):
         for name, one in part.items():
             where = f"{path}.{shorten(name)[1:-1]}".lstrip(".")
             if _FORBIDDEN.search(name):
                 yield Finding(codes.CONTROL_CHARACTER, where, "a control character inside a name")
-            yield from _texts(one, where)
+            yield from control_characters(one, where)
 
 
 def identifiers(event: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

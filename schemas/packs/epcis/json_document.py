@@ -4,7 +4,7 @@ the document gives the same events. A function of the records alone, without a c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import count
 from typing import Any
 
@@ -12,12 +12,16 @@ import orjson
 
 from schemas.packs.epcis import event as ev
 from schemas.packs.epcis.event import Event, own_name
+from schemas.packs.epcis.header import NAMESPACE, PREFIX, STATEMENT, header_of
 from schemas.packs.epcis.json_check import FIELDS
 from schemas.packs.epcis.json_event import STANDARD
+from schemas.packs.epcis.party import of_event
 from schemas.packs.epcis.times import milliseconds
 
 CONTEXT = "https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld"
 """GS1's own; it declares the prefixes of STANDARD."""
+_GS1US = f"{NAMESPACE}#"
+"""A term is a prefix only if it ends in a delimiter (JSON-LD 1.1, 4.1.5)."""
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII)
 _VOCABULARY_OF_PARTS = frozenset({*ev.PAIR_LISTS, ev.SENSOR_REPORT, "persistentDisposition"})
 """Fields that decide what the terms in their parts are."""
@@ -30,13 +34,49 @@ def json_document(payloads: Sequence[bytes], name: str) -> bytes:
     """An EPCISDocument of records' payloads in their order. `name` becomes its `instanceIdentifier`.
 
     `creationDate` is the latest time that its events state, because a body is the same at each attempt. `sender` and
-    `receiver` are those of the documents the events came in, where all came with the same one.
+    `receiver` are those of the documents the events came in, where all came with the same one. What the records say of
+    shipments under US law stands beside the events: see `header.py`.
     """
     records = [orjson.loads(payload) for payload in payloads]
+    header = header_of(records)
+    prefixes = _Prefixes(payloads, {f"{{{_GS1US}}}": PREFIX})
+    said: dict[str, Any] = {}
+    if header.statements:
+        prefix = prefixes.of(_GS1US)
+        said[f"{prefix}:{STATEMENT}"] = header.statement_json(prefix)
+    if header.vocabularies:
+        said["epcisHeader"] = {"epcisMasterData": {"vocabularyList": header.vocabulary_list_json()}}
+    parties = [_parties(records, *ends) for ends in (("sender", "source"), ("receiver", "destination"))]
+    return _document(records, name, prefixes, parties, said)
+
+
+def _parties(records: Sequence[Mapping[str, Any]], role: str, end: str) -> set[str]:
+    """Who a header named, if any did. Over an event that names the same party itself a header may stand or not."""
+    if not any(role in record for record in records):
+        return set()
+    return {record.get(role) or of_event(record["event"], end) for record in records}
+
+
+def json_document_of_events(payloads: Sequence[bytes], name: str) -> bytes:
+    """The same with nothing beside the events: what `json_document` was before it told of shipments."""
+    records = [orjson.loads(payload) for payload in payloads]
+    parties = [{record.get(role, "") for record in records} for role in ("sender", "receiver")]
+    return _document(records, name, _Prefixes(payloads, {}), parties, {})
+
+
+def _document(
+    records: Sequence[Mapping[str, Any]],
+    name: str,
+    prefixes: _Prefixes,
+    parties: Sequence[Set[str]],
+    said: Mapping[str, Any],
+) -> bytes:
+    """parties: every sender and every receiver; of one alone the document is. said: what stands beside the events."""
     events = [record["event"] for record in records]
-    prefixes = _Prefixes(payloads)
     listed = [_event(event, prefixes) for event in events]
-    parties = {role: {record.get(role, "") for record in records} for role in ("sender", "receiver")}
+    named = {
+        role: next(iter(names)) for role, names in zip(("sender", "receiver"), parties, strict=True) if len(names) == 1
+    }
     return orjson.dumps(
         {
             "@context": [CONTEXT, prefixes.declared] if prefixes.declared else [CONTEXT],
@@ -44,7 +84,8 @@ def json_document(payloads: Sequence[bytes], name: str) -> bytes:
             "schemaVersion": "2.0",
             "creationDate": latest(events),
             "instanceIdentifier": name,
-            **{role: found for role, names in parties.items() if len(names) == 1 and (found := next(iter(names)))},
+            **{role: party for role, party in named.items() if party},
+            **said,
             "epcisBody": {"eventList": listed},
         }
     )
@@ -60,9 +101,11 @@ def latest(events: Sequence[Event]) -> str:
 class _Prefixes:
     """Short names for the namespaces of fields of one's own, numbered as they are met."""
 
-    def __init__(self, payloads: Sequence[bytes]) -> None:
+    def __init__(self, payloads: Sequence[bytes], usual: Mapping[str, str]) -> None:
+        """usual: prefixes by `{namespace}`, where no record uses them for something else."""
         self.declared: dict[str, str] = {}
         self._of = dict(_STANDARD)
+        self._usual = {space: prefix for space, prefix in usual.items() if not _is_used(prefix, payloads)}
         self._free = _unused(payloads)
 
     def name(self, name: str) -> str:
@@ -70,22 +113,26 @@ class _Prefixes:
         if name[:1] != "{":
             return name
         cut = name.rfind("}") + 1
-        namespace, local = name[:cut], name[cut:]
+        return f"{self.of(name[1 : cut - 1])}:{name[cut:]}"
+
+    def of(self, uri: str) -> str:
+        """The prefix of a namespace, which is declared from now on."""
+        namespace = f"{{{uri}}}"
         prefix = self._of.get(namespace)
         if prefix is None:
-            uri = namespace[1:-1]
-            prefix = self._of[namespace] = next(self._free)
-            # A term is a prefix only if it ends in a delimiter (JSON-LD 1.1, 4.1.5), which a URN does not.
+            prefix = self._of[namespace] = self._usual.get(namespace) or next(self._free)
+            # A URN ends in no delimiter.
             self.declared[prefix] = uri + ":" if uri.startswith("urn:") else uri
-        return f"{prefix}:{local}"
+        return prefix
 
 
 def _unused(payloads: Sequence[bytes]) -> Iterator[str]:
     """Prefixes that no name or value of the records begins with: it would change its meaning."""
-    for number in count(1):
-        prefix = f"ext{number}"
-        if not any(f'"{prefix}:'.encode() in payload for payload in payloads):
-            yield prefix
+    return (prefix for number in count(1) if not _is_used(prefix := f"ext{number}", payloads))
+
+
+def _is_used(prefix: str, payloads: Sequence[bytes]) -> bool:
+    return any(f'"{prefix}:'.encode() in payload for payload in payloads)
 
 
 def _event(event: Event, prefixes: _Prefixes) -> Event:

@@ -59,7 +59,7 @@ def _thorough(value: bytes, rules: Rules) -> Unpacked:
 
     if is_told_in(value, options):
         try:
-            facts = gather(of_json(envelope), value, document.places, reader(around), options)
+            facts = gather(of_json(envelope), value, document.places, reader(around), rules)
         except TooMany:
             return whole([too_many(options)], value, JSON)
         around = around._replace(about=facts.about)

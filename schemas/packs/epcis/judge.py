@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from schemas import errors
@@ -10,7 +10,7 @@ from schemas.canonical import canonical_json, canonical_json_fast, sha256
 from schemas.errors import Finding
 from schemas.pack import CANONICAL_TYPE, Record, Refusal
 from schemas.packs.epcis import codes, rules
-from schemas.packs.epcis.dscsa import check_shipment
+from schemas.packs.epcis.dscsa import FROM_ROWS, check_shipment
 from schemas.packs.epcis.event import Event, misshapen
 from schemas.packs.epcis.event_hash import event_hash
 from schemas.packs.epcis.official import Official
@@ -60,6 +60,8 @@ class Rules(NamedTuple):
     profile: Profile
     official: Official | None = None
     """The option `official_schemas`."""
+    state: bool = False
+    """Whether rows are kept of items, which are asked later what a shipment's document does not say of its goods."""
 
     def weigh(self, findings: Iterable[Finding]) -> list[Finding]:
         """Findings as this profile takes them: lenient turns what it lets pass into warnings."""
@@ -108,11 +110,22 @@ def judge(event: Event, around: Around, rules_in_force: Rules, found: Sequence[F
         payload["transaction"] = said
     encoded = encode(payload)
     if shipment and rules_in_force.options.dscsa:
-        lacking = rules_in_force.weigh(check_shipment(event, transaction))
+        lacking = rules_in_force.weigh(_lacking(event, transaction, rules_in_force))
         if _refused(lacking):
             return Refusal(few(lacking), encoded, CANONICAL_TYPE, canonical=True)
         weighed += lacking
     return Record(fields, moment, encoded, sha256(encoded), few([*around.warnings, *weighed]))
+
+
+def _lacking(event: Event, transaction: Transaction, in_force: Rules) -> Iterator[Finding]:
+    """What a shipment lacks, as far as that is decided here."""
+    if not in_force.state:
+        yield from check_shipment(event, transaction)
+        return
+    yield from (finding for finding in check_shipment(event, transaction) if finding.code not in FROM_ROWS)
+    if len(transaction.trade_items) > (most := in_force.options.max_items):
+        message = f"master data of {len(transaction.trade_items)} GTINs beside a shipment; {most} are allowed"
+        yield Finding(codes.TOO_MANY_ITEMS, "header.masterData", message)
 
 
 def encode(payload: dict[str, Any]) -> bytes:

@@ -7,13 +7,13 @@ must name the prefix in a URN, and then it is certain, because no company prefix
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
 
 from schemas.errors import Finding
-from schemas.gs1.keys import PREFIX_LENGTHS, Key, NotAKey, split
+from schemas.gs1.keys import PREFIX_LENGTHS, Key, KeyType, NotAKey, split
 from schemas.gs1.uri import find_key
 from schemas.gs1.urn import parse_urn, to_urn
 from schemas.packs.epcis import codes
@@ -45,7 +45,7 @@ class _Downgrade:
 
     def __init__(self, event: Event) -> None:
         self._before = event
-        self._prefixes = {prefix for text in _identifiers(event) if (prefix := _stated_prefix(text))}
+        self._prefixes = stated_prefixes([event])
         self._found: list[Finding] = []
         self.event = {name: self._part(name, part) for name, part in event.items() if name not in _DROPPED}
 
@@ -84,8 +84,8 @@ class _Downgrade:
         key = find_key(text) if text.startswith("http") else None
         if key is None:
             return text  # an EPC URN, or an identifier of one's own
-        lengths = [length for length in PREFIX_LENGTHS if split(key.type, key.value, length)[0] in self._prefixes]
-        urn = to_urn(key, lengths[0]) if len(lengths) == 1 else None
+        length = prefix_length(key.type, key.value, self._prefixes)
+        urn = None if length is None else to_urn(key, length)
         if urn is None or isinstance(parse_urn(urn), NotAKey):
             message = (
                 f"{shorten(text, 120)} has no EPC URN that can be told: a link does not say how long its company "
@@ -97,6 +97,17 @@ class _Downgrade:
             message = f"the URN of {shorten(text, 120)} has no place for {more}: it is left out"
             self._found.append(Finding(codes.DROPPED_IN_1_2, path, message))
         return urn or text
+
+
+def stated_prefixes(events: Iterable[Event]) -> set[str]:
+    """The company prefixes that URNs in events name."""
+    return {prefix for event in events for text in _identifiers(event) if (prefix := _stated_prefix(text))}
+
+
+def prefix_length(kind: KeyType, value: str, prefixes: Container[str]) -> int | None:
+    """Digits of the company prefix of a key, where it is one of these; None: it cannot be told."""
+    lengths = [length for length in PREFIX_LENGTHS if split(kind, value, length)[0] in prefixes]
+    return lengths[0] if len(lengths) == 1 else None
 
 
 def _identifiers(event: Event) -> Iterator[str]:

@@ -35,7 +35,8 @@ def is_gln(text: str) -> bool:
 
 
 def of_header(root: Element) -> tuple[str, str]:
-    """(sender, receiver) of a document's Standard Business Document Header; empty where it names none."""
+    """(sender, receiver) of a document's Standard Business Document Header; empty where it names none, or several, of
+    which it does not say whose an event is."""
     header = root.child("EPCISHeader")
     sbdh = header.child("StandardBusinessDocumentHeader") if header else None
     if sbdh is None or sbdh.namespace != SBDH:
@@ -44,9 +45,9 @@ def of_header(root: Element) -> tuple[str, str]:
 
 
 def _identifier(header: Element, role: str) -> str:
-    partner = header.child(role)
-    identifier = partner.child("Identifier") if partner else None
-    return party(identifier.text.strip()) if identifier else ""
+    partners = [child.child("Identifier") for child in header.children if child.local == role]
+    found = {party(one.text.strip()) if one else "" for one in partners}
+    return found.pop() if len(found) == 1 else ""
 
 
 def of_event(event: Mapping[str, Any], end: str) -> str:

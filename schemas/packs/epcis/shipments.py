@@ -13,7 +13,7 @@ from schemas.errors import Finding
 from schemas.pack import Record, Refusal
 from schemas.packs.epcis import codes
 from schemas.packs.epcis.event import Event
-from schemas.packs.epcis.judge import Outcome
+from schemas.packs.epcis.judge import Outcome, Rules
 from schemas.packs.epcis.known import InFile, TooMany
 from schemas.packs.epcis.options import Options
 from schemas.packs.epcis.pieces import Read
@@ -29,13 +29,14 @@ def is_told_in(data: bytes, options: Options) -> bool:
     return options.dscsa and _SHIPPING in data
 
 
-def gather(around: Around, data: bytes, places: Places, read: Read, options: Options) -> FileFacts:
+def gather(around: Around, data: bytes, places: Places, read: Read, rules: Rules) -> FileFacts:
     """What a document says of its shipments. `read` judges its events one by one. Raises TooMany where it mentions too
     many items, or its shipments together hold too many: each shipment's record names all of its own."""
+    options = rules.options
     events = InFile(options.max_file_items)
     shipments: list[Event] = []
     events.learn(_accepted(data, places, read, options.max_event_bytes, shipments))
-    facts = FileFacts(around, events)
+    facts = FileFacts(around, events, rules.state)
     left = options.max_file_items
     for cost in (one for shipment in shipments for one in facts.cost(shipment)):
         left -= cost

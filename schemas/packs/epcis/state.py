@@ -26,7 +26,10 @@ from schemas.gs1.uri import find_key
 from schemas.pack import Record
 from schemas.packs.epcis import codes
 from schemas.packs.epcis.event import EPC_LISTS
-from schemas.packs.epcis.known import EXPIRY, LOT
+from schemas.packs.epcis.goods import check_goods, gtins_told
+from schemas.packs.epcis.known import EXPIRY, LOT, Product
+from schemas.packs.epcis.options import Options
+from schemas.packs.epcis.transaction import Transaction, is_shipment, read_transaction
 from schemas.state import Concerned, Domain, Judged
 
 SEVERAL, OTHERS, NONE = "several", "others", "none"
@@ -119,12 +122,13 @@ class ItemRules:
 
     domains = frozenset({"issuer", "sender"})
 
-    def __init__(self, cascade: bool) -> None:
-        """cascade: what is decommissioned takes along what is packed in it."""
-        self._cascade = cascade
+    def __init__(self, options: Options, *, lenient: bool) -> None:
+        """lenient: what that profile lets pass is not found."""
+        self._options, self._lenient = options, lenient
 
     def facts(self, record: Record) -> bytes | None:
-        """What is done (`do`) to which items (`on`, by the list that names them), in which parent, by which event."""
+        """What is done (`do`) to which items (`on`, by the list that names them), in which parent, by which event; of a
+        shipment under US law also what its document says of `gtins`."""
         payload = orjson.loads(record.payload)
         event: dict[str, Any] = payload["event"]
         facts: dict[str, Any] = {"event": payload["event_hash"]}
@@ -132,7 +136,8 @@ class ItemRules:
             return orjson.dumps(facts | {"do": "declare"})
         do = _done(event)
         on = {name: [item_key(epc) for epc in event[name]] for name in EPC_LISTS if event.get(name)}
-        if not do or not (on or event.get("parentID")):
+        ships = self._options.dscsa and is_shipment(event)
+        if not (do or ships) or not (on or event.get("parentID")):
             return None
         facts |= {"do": do, "on": on}
         if event.get("parentID"):
@@ -140,6 +145,9 @@ class ItemRules:
         if issuer(event) == SEVERAL:
             facts["several"] = True
         facts |= {name: found for name, names in (("lot", LOT), ("expiry", EXPIRY)) if (found := _master(event, names))}
+        if ships:
+            transaction = read_transaction(payload.get("transaction", {})) or Transaction()
+            facts["gtins"] = gtins_told(transaction, self._lenient)
         return orjson.dumps(facts)
 
     def judge(self, facts: bytes, domain: Domain, place: str, find: Find, died: Callable[[str], bool]) -> Judged:
@@ -154,8 +162,11 @@ class ItemRules:
             return Judged((Finding(codes.ITEMS_IN_SEVERAL_DOMAINS, "", message),))
         if "declared" in known or ("by" in known and not died(known["by"])):
             return Judged()  # an error, or told before by another sender: it changes nothing
-        case = _Case(told, find, died, self._cascade)
+        case = _Case(told, find, died, self._options.cascade)
         findings = tuple(islice(case.run(), _MOST_FINDINGS))
+        if not findings and "gtins" in told:
+            found = check_goods(_shipped(told), told["gtins"], case, self._options.max_file_items, self._lenient)
+            findings = tuple(islice(found, _MOST_FINDINGS))
         if findings:
             early = all(finding.code == codes.ITEM_NOT_COMMISSIONED for finding in findings)
             return Judged(findings, lacks=frozenset(case.lacks) if early else frozenset())
@@ -181,8 +192,8 @@ class ItemRules:
         named = {key for keys in told["on"].values() for key in keys} | (
             {told["parent"]} if "parent" in told else set()
         )
-        if told["do"] == "unpack all" or (told["do"] in ("delete", "make") and self._cascade):
-            named |= _inside(named - made, find, self._cascade)
+        if told["do"] == "unpack all" or (told["do"] in ("delete", "make") and self._options.cascade):
+            named |= _inside(named - made, find, self._options.cascade)
         return Concerned(frozenset({event, *_item_keys(named)}), frozenset(_item_keys(made)))
 
 
@@ -212,6 +223,13 @@ def _done(event: dict[str, Any]) -> str:
             return "" if event.get("childQuantityList") else "unpack all"
         return {"ADD": "pack", "DELETE": "unpack"}.get(action or "", "observe")
     return {"TransactionEvent": "observe", "TransformationEvent": "make"}.get(kind, "")
+
+
+def _shipped(told: dict[str, Any]) -> list[tuple[str, str]]:
+    """As `known.shipped`, of facts; without classes, which have no rows."""
+    on = told["on"]
+    found = [(f"{name}[{n}]", key) for name in ("epcList", "childEPCs") for n, key in enumerate(on.get(name, ()))]
+    return found or ([("parentID", told["parent"])] if "parent" in told else [])
 
 
 def _master(event: dict[str, Any], names: Iterable[str]) -> str:
@@ -255,7 +273,7 @@ class _Case:
                 yield from self._unpack(told.get("parent", ""), inputs)
             case "unpack all":
                 yield from self._unpack_all(told.get("parent", ""))
-            case _:
+            case "observe":
                 yield from self._there([*self._parent(), *inputs])
 
     # ---- what is done ------------------------------------------------------------------------------
@@ -339,6 +357,16 @@ class _Case:
                 self._put(key, item._replace(parent="", was=parent, did="unpack", event=self._event))
 
     # ---- what is known -----------------------------------------------------------------------------
+
+    def product(self, key: str) -> Product | None:
+        """See goods.Rows."""
+        item = self._item(key)
+        return None if item is None or item.gone else Product(item.lot, item.expiry)
+
+    def contents(self, key: str) -> list[str]:
+        """See goods.Rows."""
+        item = self._item(key)
+        return [] if item is None or item.gone else self._children(key)
 
     def _parent(self) -> list[tuple[str, str]]:
         return [("parentID", self._told["parent"])] if self._told.get("parent") else []

@@ -23,6 +23,8 @@ _MDA = ("urn:epcglobal:cbv:mda#", "urn:epcglobal:cbv:mda:", "cbvmda:")
 _STATEMENT = "dscsaTransactionStatement"
 _AFFIRMED = "affirmTransactionStatement"
 _NOTICE = "legalNotice"
+AFFIRMED = frozenset({"true", "1"})
+"""What stands for yes (XML Schema, xsd:boolean)."""
 _LONGEST = 4096
 """Characters of a value of a header that are kept."""
 
@@ -33,7 +35,7 @@ class Transaction(NamedTuple):
     """What is said of a shipment beside its event. A `Known` for the items in it."""
 
     affirmed: str = ""
-    """`true` where the transaction statement is affirmed."""
+    """Among AFFIRMED where the transaction statement is affirmed."""
     notice: str = ""
     """The statement's legal notice."""
     products: Mapping[str, Product] = {}
@@ -116,8 +118,9 @@ class Around(NamedTuple):
 class FileFacts:
     """What a whole document says, and of it what concerns one shipment."""
 
-    def __init__(self, around: Around, events: InFile) -> None:
-        self._around, self._events = around, events
+    def __init__(self, around: Around, events: InFile, state: bool = False) -> None:
+        """state: what lies in containers may be known from elsewhere."""
+        self._around, self._events, self._state = around, events, state
 
     def reached(self, event: Event) -> Iterator[tuple[str, Sequence[str]]]:
         """All that a shipment holds, down through its containers: each by name, once, with what lies in it."""
@@ -132,9 +135,18 @@ class FileFacts:
             names += fresh
 
     def cost(self, event: Event) -> Iterator[int]:
-        """For each that a shipment holds 1, and more where much was said of it that is no longer so."""
+        """For each that a shipment holds 1, and more where much was said of it that is no longer so; and for all the
+        master data that its record has to keep."""
+        open_to_more = False
         for name, inside in self.reached(event):
+            open_to_more |= self._open(name)
             yield max(1, self._events.mentions(name) - len(inside) - 1)
+        if open_to_more:
+            yield len(self._around.trade_items)
+
+    def _open(self, name: str) -> bool:
+        """Whether there may be more in it than the document says, of any GTIN."""
+        return self._state and gtin_of(name) is None
 
     def about(self, event: Event) -> Transaction:
         """What concerns the shipment that an event tells of, as it stood at the event's time."""
@@ -148,6 +160,8 @@ class FileFacts:
             if inside:
                 containers[name] = tuple(sorted(inside))
         gtins = {gtin_of(name) for name, _ in reached} - {None}
+        if any(self._open(name) for name, _ in reached):
+            gtins |= self._around.trade_items.keys()
         owners = owners_of(event).values()
         around = self._around
         return Transaction(
@@ -176,15 +190,15 @@ def owners_of(event: Event) -> dict[str, str]:
 
 
 def of_xml(root: Element) -> Around:
-    """What the envelope of an XML document says."""
+    """What the envelope of an XML document says. The statement stands in the header, as the guideline has it for 1.2,
+    or beside it, where the XSD of 2.0 takes elements of others."""
     header = root.child("EPCISHeader")
-    if header is None:
-        return Around()
-    statement = header.child(_STATEMENT)
+    statement = header.child(_STATEMENT) if header else None
+    statement = statement or root.child(_STATEMENT)
     affirmed, notice = (_below(statement, name) for name in (_AFFIRMED, _NOTICE))
     elements = []
     for path in (("extension", "EPCISMasterData", "VocabularyList"), ("EPCISMasterData", "VocabularyList")):
-        part: Element | None = header
+        part = header
         for name in path:
             part = part.child(name) if part else None
         for vocabulary in part.children if part else ():
@@ -210,6 +224,8 @@ def of_json(envelope: Mapping[str, Any]) -> Around:
     header = envelope.get("epcisHeader")
     header = header if isinstance(header, Mapping) else {}
     statement = _field(envelope, _STATEMENT) or _field(header, _STATEMENT)
+    if isinstance(statement, list):  # of several, as in XML, the first
+        statement = next(iter(statement), None)
     affirmed, notice = (_field(statement, name) for name in (_AFFIRMED, _NOTICE))
     said = []
     for vocabulary in _listed(_field(header, "epcisMasterData"), "vocabularyList"):

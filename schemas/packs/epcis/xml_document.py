@@ -14,6 +14,7 @@ import orjson
 
 from schemas.packs.epcis import event as ev
 from schemas.packs.epcis.event import Event
+from schemas.packs.epcis.header import NAMESPACE, PREFIX, Header, header_of
 from schemas.packs.epcis.json_document import latest
 from schemas.packs.epcis.older import to_1_2
 from schemas.packs.epcis.party import NOBODY, of_event
@@ -32,55 +33,88 @@ def xml_document(payloads: Sequence[bytes], name: str) -> bytes:
     """An EPCISDocument 2.0 of records' payloads in their order, dated like that of `json_document`.
 
     Its header (SBDH) names the batch, and the sender and receiver of its events where all have the same ones; where
-    they have not, there is none.
+    they have not, there is none. What the records say of shipments under US law stands beside the events: see
+    `header.py`.
     """
-    return _document([orjson.loads(payload) for payload in payloads], name, "2.0")
+    records = _loaded(payloads)
+    return _document(records, name, "2.0", header_of(records))
 
 
 def xml_document_1_2(payloads: Sequence[bytes], name: str) -> bytes:
-    """The same in EPCIS 1.2, without what that cannot say. Raises ValueError for an event that it cannot say at all;
-    `older.check_1_2` tells beforehand."""
-    records = [orjson.loads(payload) for payload in payloads]
-    return _document([{**record, "event": to_1_2(record["event"])} for record in records], name, "1.2")
+    """The same in EPCIS 1.2, without what that cannot say; a document that tells of shipments has a header in any case.
+    Raises ValueError for an event that it cannot say at all; `older.check_1_2` tells beforehand."""
+    records = _loaded(payloads)
+    return _document(_in_1_2(records), name, "1.2", header_of(records))
 
 
-def _document(records: Sequence[Mapping[str, Any]], name: str, version: str) -> bytes:
+def xml_document_of_events(payloads: Sequence[bytes], name: str) -> bytes:
+    """What `xml_document` was before it told of shipments."""
+    return _document(_loaded(payloads), name, "2.0", None)
+
+
+def xml_document_1_2_of_events(payloads: Sequence[bytes], name: str) -> bytes:
+    """What `xml_document_1_2` was before it told of shipments."""
+    return _document(_in_1_2(_loaded(payloads)), name, "1.2", None)
+
+
+def _loaded(payloads: Sequence[bytes]) -> list[dict[str, Any]]:
+    return [orjson.loads(payload) for payload in payloads]
+
+
+def _in_1_2(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{**record, "event": to_1_2(record["event"])} for record in records]
+
+
+def _document(records: Sequence[Mapping[str, Any]], name: str, version: str, header: Header | None) -> bytes:
+    """header: what is said beside the events; None: the form knows of no such thing."""
     events = [record["event"] for record in records]
-    writer = _Writer(version)
+    writer = _Writer(version, {} if header is None else {NAMESPACE: PREFIX})
     listed = "".join(map(writer.event, events))
     created = latest(events)
+    said = header or Header()
+    statement = said.statement_xml(writer.prefix(NAMESPACE)) if said.statements else ""
     declared = "".join(f" xmlns:{prefix}={quoteattr(uri)}" for uri, prefix in writer.prefixes.items())
+    # The header of 2.0 has no place for elements of others; the document has.
+    around, behind = (statement, "") if version == "1.2" else ("", statement)
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f'<epcis:EPCISDocument xmlns:epcis="urn:epcglobal:epcis:xsd:{version[0]}"{declared} schemaVersion="{version}" '
-        f'creationDate="{created}">{_header(records, name, created, version)}'
-        f"<EPCISBody><EventList>{listed}</EventList></EPCISBody></epcis:EPCISDocument>"
+        f'creationDate="{created}">{_header(records, name, created, version, said.master_data_xml() + around)}'
+        f"<EPCISBody><EventList>{listed}</EventList></EPCISBody>{behind}</epcis:EPCISDocument>"
     ).encode()
 
 
-def _header(records: Sequence[Mapping[str, Any]], name: str, created: str, version: str) -> str:
-    senders = {record.get("sender") or of_event(record["event"], "source") for record in records}
-    receivers = {record.get("receiver") or of_event(record["event"], "destination") for record in records}
-    if len(senders) > 1 or len(receivers) > 1 or NOBODY in senders | receivers:
-        return ""
+def _header(records: Sequence[Mapping[str, Any]], name: str, created: str, version: str, said: str) -> str:
+    """The header with what is `said` behind the SBDH. In 1.2 no header is without one: then it names every party."""
+    named = [
+        {record.get(role) or of_event(record["event"], end) for record in records}
+        for role, end in (("sender", "source"), ("receiver", "destination"))
+    ]
+    if said and version == "1.2":
+        named = [names - {NOBODY} or names for names in named]
+    elif NOBODY in named[0] | named[1] or any(len(names) > 1 for names in named):
+        return f"<EPCISHeader>{said}</EPCISHeader>" if said else ""
     parties = "".join(
         f"<sbdh:{role}><sbdh:Identifier>{escape(party)}</sbdh:Identifier></sbdh:{role}>"
-        for role, (party,) in (("Sender", senders), ("Receiver", receivers))
+        for role, names in zip(("Sender", "Receiver"), named, strict=True)
+        for party in sorted(names)
     )
     return (
         f'<EPCISHeader><sbdh:StandardBusinessDocumentHeader xmlns:sbdh="{SBDH}"><sbdh:HeaderVersion>1.0'
         f"</sbdh:HeaderVersion>{parties}<sbdh:DocumentIdentification><sbdh:Standard>EPCglobal</sbdh:Standard>"
         f"<sbdh:TypeVersion>{version}</sbdh:TypeVersion><sbdh:InstanceIdentifier>{name}</sbdh:InstanceIdentifier>"
         f"<sbdh:Type>Events</sbdh:Type><sbdh:CreationDateAndTime>{created}</sbdh:CreationDateAndTime>"
-        "</sbdh:DocumentIdentification></sbdh:StandardBusinessDocumentHeader></EPCISHeader>"
+        f"</sbdh:DocumentIdentification></sbdh:StandardBusinessDocumentHeader>{said}</EPCISHeader>"
     )
 
 
 class _Writer:
     """Writes parts of events, and numbers the namespaces of fields of one's own as it meets them."""
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, usual: Mapping[str, str]) -> None:
+        """usual: prefixes by namespace, beside those of the standard."""
         self.prefixes: dict[str, str] = {}
+        self._usual = {**_PREFIXES, **usual}
         self._models, self._listed, self._old = VERSIONS[version], LISTED[version], version == "1.2"
 
     def event(self, event: Event) -> str:
@@ -178,11 +212,13 @@ class _Writer:
         else:
             namespace, _, local = name.rpartition(":")
         local = _NO_NAME.sub(lambda found: f"_x{ord(found[0]):04X}_" if found[0] else "_", local)
-        if not namespace:
-            return local
+        return f"{self.prefix(namespace)}:{local}" if namespace else local
+
+    def prefix(self, namespace: str) -> str:
+        """The prefix of a namespace, which is declared from now on."""
         if namespace not in self.prefixes:
-            self.prefixes[namespace] = _PREFIXES.get(namespace, f"ext{len(self.prefixes) + 1}")
-        return f"{self.prefixes[namespace]}:{local}"
+            self.prefixes[namespace] = self._usual.get(namespace, f"ext{len(self.prefixes) + 1}")
+        return self.prefixes[namespace]
 
     def _texts(self, name: str, items: Iterable[str], within: str = "") -> str:
         return "".join(f"<{name}>{escape(self._value(name, one, within))}</{name}>" for one in items)

@@ -74,7 +74,7 @@ def _thorough(value: bytes, rules: Rules) -> Unpacked:
     options = rules.options
     if is_told_in(data, options):
         try:
-            facts = gather(of_xml(root), data, document.places, reader(around), options)
+            facts = gather(of_xml(root), data, document.places, reader(around), rules)
         except TooMany:
             return whole([too_many(options)], value, XML)
         around = around._replace(about=facts.about)

@@ -30,7 +30,10 @@ hypothesis.settings.register_profile("local", deadline=None)  # shared cores: ti
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if IN_CI else "local")
 
-LONG = ("chaos/test_rounds", "streams/test_batch_histories", "system/", "simulation/test_whole", "chaos/")
+LONG = (
+    "chaos/test_rounds", "streams/test_batch_histories", "system/", "simulation/", "chaos/",
+    "streams/test_dispatch_histories", "broker/test_restart",
+)  # fmt: skip
 """Files of the tests that take longest, by how their names begin: they are begun first, in this order."""
 
 

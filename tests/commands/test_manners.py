@@ -7,14 +7,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
+from typer.main import get_command
 
 from tests.commands.conftest import Cli
 from topology.load import topology_folder
 from waybill.context import who
-from waybill.main import NOUNS
+from waybill.main import MODULES, NOUNS, build
 from waybill.output import Fault
 
 READING = (
@@ -101,6 +102,15 @@ def test_help_does_not_load_kafka_or_the_models() -> None:
         assert f"'{heavy}'" not in done.stderr, f"{heavy} makes every command slow to start"
     for noun in NOUNS:
         assert noun in done.stdout
+
+
+def test_a_command_line_built_for_one_command_has_it_as_the_whole_one_does() -> None:
+    whole: Any = get_command(build())
+    assert whole.commands.keys() == MODULES.keys()
+    for name, command in whole.commands.items():
+        alone: Any = get_command(build(name))
+        assert [option.name for option in alone.commands[name].params] == [option.name for option in command.params]
+        assert alone.commands[name].get_short_help_str() == command.get_short_help_str()
 
 
 def test_what_strangers_wrote_does_not_reach_the_terminal_as_control_characters(cli: Cli, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import fastavro
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
-from audit.chain import ACTIONS, Action, Entry, entry_format
+from audit.chain import ACTIONS, Action, Entry, entry_pieces
 
 SCHEMA_TEXT = files("audit").joinpath("block.avsc").read_text("utf-8")
 _RAW_SCHEMA = json.loads(SCHEMA_TEXT)
@@ -101,8 +101,14 @@ class Tag(NamedTuple):
 
     avro: bytes
     """Those five fields as they stand in a block."""
-    hashed: bytes
-    """What is hashed for such an entry, with room for the head before it, the digest in hex, index and offset."""
+    opening: bytes
+    """What is hashed for such an entry, behind the head before it: this, the digest in hex, ..."""
+    first: bytes
+    """... for the index 0, what stands up to the offset, ..."""
+    indexed: bytes
+    """... for any, the same with room for it, ..."""
+    closing: bytes
+    """... and, behind the offset, the end."""
 
 
 Noted = tuple[Tag, int, int, bytes]
@@ -131,20 +137,36 @@ def write_blocks(
     cuts: list[tuple[bytes, bytes, int, list[bytes]]] = []
     first, head, count, size = prev_head, prev_head, 0, 0
     pieces: list[bytes] = []
-    ints, low = _INTS, _LOW
-    top, top_bytes = -1, b""
+    ints, low, four = _INTS, _LOW, _FOUR
+    top, top_bytes, tens, tens_bytes = -1, b"", -1, b""
     # Once per record: no call that can be spared. Copying a new hash takes a tenth less than making one, and each
-    # update that is saved as much again; an entry kept as eight fields until here took half as long again.
-    start = sha256().copy
-    for (avro, hashed), offset, index, digest in entries:
+    # update that is saved as much again; an entry kept as eight fields until here took half as long again. What is
+    # hashed is joined from pieces and not formatted, and only the last digits of an offset are looked up: a quarter.
+    start, join = sha256().copy, b"".join
+    for (avro, opening, at_first, indexed, closing), offset, index, digest in entries:
         if len(digest) != 32:
             raise ValueError(f"an entry's digest has {len(digest)} bytes; allowed: 32")
         size += len(avro) + REST
         if size > room and count:
             cuts.append((first, head, count, pieces))
             first, pieces, count, size = head, [], 0, len(avro) + REST
+        if offset // 10_000 != tens:
+            tens = offset // 10_000
+            tens_bytes = b"%d" % tens
         link = start()
-        link.update(hashed % (head, hexlify(digest), index, offset))
+        link.update(
+            join(
+                (
+                    head,
+                    opening,
+                    hexlify(digest),
+                    indexed % index if index else at_first,
+                    tens_bytes if tens > 0 else b"",
+                    four[offset % 10_000] if tens > 0 else b"%d" % offset,
+                    closing,
+                )
+            )
+        )
         head = link.digest()
         count += 1
         if offset >> 13 != top:
@@ -256,6 +278,9 @@ _INTS = [_long(value) for value in range(SMALL)]
 _LOW = [bytes((value << 1 & 0x7F | 0x80, value >> 6 | 0x80)) for value in range(SMALL)]
 """First two bytes of an offset from 8192 on, by its low 13 bits; the bytes of the rest follow and rarely change."""
 
+_FOUR = [b"%04d" % value for value in range(10_000)]
+"""The last four digits of an offset from 10,000 on; those before them rarely change."""
+
 
 class _Tags(dict[tuple[Action, str, str, int, int], Tag]):
     """Tags by action, code, topic, incarnation and partition, of which there are few distinct ones."""
@@ -265,7 +290,8 @@ class _Tags(dict[tuple[Action, str, str, int, int], Tag]):
         if len(self) >= 4096:
             self.clear()
         avro = b"".join((_long(ACTIONS.index(action)), _text(code), _text(topic), _long(incarnation), _long(partition)))
-        tag = self[key] = Tag(avro, b"%b" + entry_format(*key))
+        opening, indexed, closing = entry_pieces(*key)
+        tag = self[key] = Tag(avro, opening, indexed % 0, indexed, closing)
         return tag
 
 

@@ -52,12 +52,18 @@ _PARTS = (
 FORMAT = _PARTS % (b"%b", b"%b", b"%b", b"%d", b"%d", b"%d", b"%d", b"%b")
 
 
-def entry_format(action: Action, code: str, topic: str, incarnation: int, partition: int) -> bytes:
-    """The bytes of entries that share these fields, with room for the digest in hex, the index and the offset."""
-    texts = [json.dumps(text).encode().replace(b"%", b"%%") for text in (code, topic)]
-    return _PARTS % (
-        action.encode(), texts[0], b"%b", b"%d" % incarnation, b"%d", b"%d", b"%d" % partition, texts[1],
+def entry_pieces(action: Action, code: str, topic: str, incarnation: int, partition: int) -> tuple[bytes, bytes, bytes]:
+    """The bytes of entries that share these fields: what stands before the digest in hex; between it and the offset,
+    with room for the index; and behind the offset."""
+    # the codes of JSON have no control characters in them, so that these can stand for what is to be filled in
+    digest, offset = b"\0", b"\1"
+    texts = [json.dumps(text).encode() for text in (code, topic)]
+    whole = _PARTS % (
+        action.encode(), texts[0], digest, b"%d" % incarnation, b"\2", offset, b"%d" % partition, texts[1],
     )  # fmt: skip
+    opening, rest = whole.split(digest)
+    between, closing = rest.split(offset)
+    return opening, between.replace(b"\2", b"%d"), closing
 
 
 class _Quoted(dict[str, bytes]):

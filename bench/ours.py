@@ -11,7 +11,10 @@ import json
 import sys
 import threading
 import time
+from bisect import bisect_left
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +73,13 @@ class Count:
     def took(self, chunk: Chunk, work: Work) -> None:
         """A chunk was processed."""
         reached, count = dict(self._next), 0
-        for message in chunk.messages:
-            partition, offset = message.partition, message.offset
-            if offset >= reached.get(partition, 0) and offset < work.resume.get(partition, offset + 1):
-                reached[partition] = offset + 1
-                count += 1
+        for partition, messages in groupby(chunk.messages, itemgetter(0)):  # a look at each would be measured, too
+            offsets = [message[1] for message in messages]
+            first = bisect_left(offsets, reached.get(partition, 0))
+            end = bisect_left(offsets, work.resume.get(partition, offsets[-1] + 1))
+            if end > first:
+                reached[partition] = offsets[end - 1] + 1
+                count += end - first
         self._pending = count, reached
 
     def committed(self) -> None:
@@ -177,6 +182,7 @@ def main() -> None:
     run = Run(job["bootstrap"], made, frame, Meter(), stores, job["due"], job["windows"])
     threads = [StageRun(run, stage) for stage in job["due"]]
     garbage.tune()
+    run.meter = Meter()  # only now: loading the pack is start-up
     if frame is None:
         _turn(threads)
     else:

@@ -5,6 +5,8 @@ Everything else goes through fastavro (codec.py). Source: Apache Avro 1.12 speci
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence, Sized
+
 from schemas.kept import Kept
 
 SMALL = 8192
@@ -37,6 +39,22 @@ def long(value: int) -> bytes:
     if not -(2**63) <= value < 2**63:
         raise OverflowError(f"{value} does not fit into 64 bits")
     return _varint((value << 1) ^ (value >> 63))
+
+
+def longs(values: Sequence[int]) -> Iterable[bytes]:
+    """`long` of each, without a call for each where they are offsets or times of many records. Raises OverflowError
+    beyond 64 bits."""
+    if values and min(values) >= SMALL and max(values) < 2**63:
+        low, high = _LOW, _HIGH
+        return [low[value & 8191] + high[value >> 13] for value in values]
+    return list(map(long, values))
+
+
+def sizes(values: Iterable[Sized]) -> Iterable[bytes]:
+    """`long` of the length of each."""
+    lengths = list(map(len, values))
+    small = max(lengths, default=0) < SMALL
+    return map(SMALL_BYTES.__getitem__, lengths) if small else map(long, lengths)
 
 
 def text(value: str) -> bytes:

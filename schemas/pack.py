@@ -13,7 +13,7 @@ A pack never sees Kafka, a clock or a file. The laws it must keep are a test sui
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -50,6 +50,34 @@ class Record(NamedTuple):
     digest: bytes
     """SHA-256 of payload."""
     warnings: tuple[Finding, ...] = ()
+
+
+class Columns(NamedTuple):
+    """Valid records column by column, for who works many at once: each column has a value for each record."""
+
+    field: Callable[[str], Sequence[str]]
+    """The values of one of the pack's fields."""
+    event_times: Sequence[int]
+    payloads: Sequence[bytes]
+    digests: Sequence[bytes]
+    warnings: Sequence[tuple[Finding, ...]]
+
+    def records(self, names: Iterable[str]) -> list[Record]:
+        """The same as records with these fields."""
+        fields = [(name, self.field(name)) for name in names] if self.event_times else []
+        rows = zip(self.event_times, self.payloads, self.digests, self.warnings, strict=True)
+        return [Record({name: values[place] for name, values in fields}, *row) for place, row in enumerate(rows)]
+
+
+NO_COLUMNS = Columns(lambda name: (), (), (), (), ())
+
+
+def columns_of(records: Sequence[Record]) -> Columns:
+    """Records as columns."""
+    if not records:
+        return NO_COLUMNS
+    fields, *columns = zip(*records, strict=True)
+    return Columns(lambda name: [values[name] for values in fields], *columns)
 
 
 class Refusal(NamedTuple):
@@ -131,11 +159,11 @@ class Pack(Protocol):
         """Never raises: what cannot be read is an `Unpacked` of one `Refusal`."""
         ...
 
-    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Sequence[Record]:
+    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Columns:
         """A short cut past `unpack` for the commonest submissions, given as the values of many and, unless none states
-        any, what else each says of itself. Gives the records of the first of them, up to one that is not quickly seen
-        to hold one valid record and nothing else: that one is for `unpack`. They are the records that `unpack` gives;
-        none at all is always right. Quick, never raises, and stops before whatever is heavy."""
+        any, what else each says of itself. Gives the records of the first of them as columns, up to one that is not
+        quickly seen to hold one valid record and nothing else: that one is for `unpack`. They are the records that
+        `unpack` gives; none at all is always right. Quick, never raises, and stops before whatever is heavy."""
         ...
 
     def summarize(self, payloads: Sequence[bytes]) -> Mapping[str, Any]:

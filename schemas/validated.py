@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import repeat
 from typing import Any, NamedTuple
 
-from schemas.avro import SMALL, SMALL_BYTES, long, optional_text, text
+from schemas.avro import SMALL, SMALL_BYTES, long, longs, optional_text, sizes, text
 from schemas.canonical import RawPosition
 from schemas.codec import WireError
 from schemas.errors import Finding
@@ -50,6 +51,8 @@ def shared_rest(
 
 
 def _warnings(found: Sequence[Finding]) -> bytes:
+    if not found:
+        return NO_WARNINGS
     items = b"".join(text(one.code) + text(one.path) + text(one.message) for one in found)
     return long(len(found)) + items + b"\0"
 
@@ -92,12 +95,56 @@ def encode_validated(
                 _long(event_time),
                 submission_digest,
                 rest,
-                _warnings(warnings) if warnings else NO_WARNINGS,
+                _warnings(warnings),
                 _small[size] if size < SMALL else _long(size),
                 payload,
                 NO_CLAIM,
             )
         )
+    except (ValueError, TypeError, OverflowError, AttributeError) as error:
+        raise WireError(f"message does not fit schema validated: {error}") from error
+
+
+def encode_first(
+    fronts: Iterable[bytes],
+    keys: Iterable[str],
+    digests: Sequence[bytes],
+    orderings: Iterable[str] | None,
+    recorded_at: Iterable[bytes],
+    raw_offsets: Sequence[int],
+    event_times: Sequence[int],
+    submission_digests: Sequence[bytes],
+    rests: Iterable[bytes],
+    warnings: Sequence[Sequence[Finding]],
+    payloads: Sequence[bytes],
+) -> list[bytes]:
+    """What `encode_validated` makes of many records that are each the first of its submission, given column by column:
+    as many as the shortest column has. Without a step of the interpreter for each message it takes a third of the time.
+
+    Raises WireError for a value that does not fit the schema.
+    """
+    try:
+        if not {*map(len, digests), *map(len, submission_digests)} <= {32}:
+            raise ValueError("a digest has 32 bytes")
+        key_bytes = list(map(str.encode, keys))
+        columns: tuple[Iterable[bytes], ...] = (
+            fronts,
+            sizes(key_bytes),
+            key_bytes,
+            digests,
+            repeat(b"\0") if orderings is None else map(optional_text, orderings),
+            recorded_at,
+            longs(raw_offsets),
+            repeat(SMALL_BYTES[0]),
+            longs(event_times),
+            submission_digests,
+            rests,
+            map(_warnings, warnings) if any(warnings) else repeat(NO_WARNINGS),
+            sizes(payloads),
+            payloads,
+            repeat(NO_CLAIM),
+        )
+        return list(map(b"".join, zip(*columns)))  # noqa: B905 - see above
     except (ValueError, TypeError, OverflowError, AttributeError) as error:
         raise WireError(f"message does not fit schema validated: {error}") from error
 
@@ -242,22 +289,29 @@ def read_fronts(header: bytes, values: Iterable[bytes | None]) -> Iterator[Front
     """The front of each message; None where it is no Validated message of the common form (long names, many
     partitions, a claim, damage): then the codec reads it, or says what is wrong with it. What has a front can be read
     to its last byte: what was damaged behind it must not be admitted, or a whole batch could not be read (law 1)."""
-    # Half of what batch does with a record would be reading it, were it not for three things. One walk finds the end
-    # of the shared front without looking at it: the sizes lie in it, so that bytes met before have the same end. The
+    # Half of what batch does with a record would be reading it, were it not for three things. The end of the shared
+    # front is where the last front with a group of that size had its end, if the bytes up to there are a front met
+    # before: the sizes lie in it, so that no other message begins with the same bytes. Else one walk finds it. The
     # time, which many neighbours share, is compared and not read. Fields that go on into another message stay bytes.
     start = len(header)
-    known, new, kind = _KNOWN, tuple.__new__, Front
+    known, new, kind, whole = _KNOWN, tuple.__new__, Front, int.from_bytes
+    ends = [start] * 256
+    """By the first byte of a front: where the last one that began with it ended."""
     time_field, recorded_at = b"\0", 0
     rest = b"nothing begins with this"
     for data in values:
         front = None
         try:
             if data and not data[-1] and data.startswith(header):  # a claim ends in its size
-                at = start + 1 + (data[start] >> 1)
-                at += 1 + (data[at] >> 1)
-                at += 1 + (data[at] >> 1)
-                at += 3 + (data[at] >> 1)
-                shared = known[data[start:at]]
+                at = ends[data[start]]
+                shared = known.get(data[start:at])
+                if shared is None:
+                    at = start + 1 + (data[start] >> 1)
+                    at += 1 + (data[at] >> 1)
+                    at += 1 + (data[at] >> 1)
+                    at += 3 + (data[at] >> 1)
+                    shared = known[data[start:at]]
+                    ends[data[start]] = at
                 size = data[at]
                 if shared is not None and not size & 1 and size < 128:
                     end = at + 1 + (size >> 1)
@@ -295,9 +349,12 @@ def read_fronts(header: bytes, values: Iterable[bytes | None]) -> Iterator[Front
                         index = one >> 1
                         end += 1
                     position = data[at:end] if plain else b""
-                    while data[end] > 127:  # event_time
-                        end += 1
-                    at = end + 33  # and submission_digest
+                    if whole(data[end : end + 6], "little") & 0x8080_8080_8080 == 0x0080_8080_8080:
+                        at = end + 38  # event_time in six bytes, as from 1970 to 2039, and submission_digest
+                    else:
+                        while data[end] > 127:
+                            end += 1
+                        at = end + 33
                     if data.startswith(rest, at):
                         at += len(rest)
                     else:

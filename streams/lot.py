@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from binascii import hexlify
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from audit.chain import Action
-from schemas.avro import long
+from schemas.avro import long, longs
 from schemas.canonical import RawPosition, version_row_key
 from schemas.codec import Codec, WireError
 from schemas.errors import CONFLICTING_VERSION, STALE_VERSION, UNPROCESSABLE, Finding
@@ -31,7 +31,7 @@ from streams.versions import Versions
 from streams.window import Line, Window, Windows
 from topology.model import Pipeline, partition_for
 
-_value = attrgetter("value")
+_offset, _value = itemgetter(1), itemgetter(4)
 
 NEVER = (-1, -1, -1)
 """Below every raw position."""
@@ -114,16 +114,17 @@ class Lot:
         most_bytes, bounded = batching.max_bytes, batching.max_reread is not None
         stream_time, admitted_at = -1, b""
         one_by_one = bool(condemned) or self.items is not None
-        for message, front in zip(messages, self.terms.fronts(map(_value, messages)), strict=True):
+        places = longs(list(map(_offset, messages)))
+        for message, front, place in zip(messages, self.terms.fronts(map(_value, messages)), places, strict=True):
             offset = message.offset
             if offset < self.position:
                 continue
             if (
                 front is None
                 or offset <= progress.processed_through
-                or front.key in pending
+                or front[1] in pending  # its key
                 or one_by_one
-                or find(front.key)
+                or find(front[1])
             ):
                 if self.items is not None and self.items.full:
                     work.resume.setdefault(partition, offset)  # a partition may come in several runs
@@ -148,8 +149,9 @@ class Lot:
                 seen = (incarnation, raw_offset, index)
                 if sources.get(source, NEVER) < seen:
                     sources[source] = seen
-                    parts = (row_header, key_field, long(offset), row_source, position, digest, admitted_at)
-                    row = pending[key] = b"".join((*parts, row_line, ordering))
+                    row = pending[key] = b"".join(
+                        (row_header, key_field, place, row_source, position, digest, admitted_at, row_line, ordering)
+                    )
                     write(new(Output, ("idempotency", partition, version_row_key(key, offset).encode(), row, ())))
                     note((admitted, raw_offset, index, digest))
                     window = windows.get(line)

@@ -22,9 +22,14 @@ def table_rows(
 ) -> dict[tuple[str, int], list[tuple[bytes, bytes | None]]]:
     """The rows among `outputs`, in order, by table and partition."""
     found: dict[tuple[str, int], list[tuple[bytes, bytes | None]]] = {}
+    at = "", -1
+    rows: list[tuple[bytes, bytes | None]] = []
     for topic, partition, key, value, _ in outputs:
         if topic in tables:
-            found.setdefault((topic, partition), []).append((key or b"", value))
+            if (topic, partition) != at:  # neighbours are mostly of one table
+                at = topic, partition
+                rows = found.setdefault(at, [])
+            rows.append((key or b"", value))
     return found
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from hashlib import sha256 as _sha256
 from itertools import accumulate, groupby, islice, repeat
 from operator import attrgetter, itemgetter
 from typing import Any
@@ -21,7 +22,7 @@ from schemas.errors import UNPROCESSABLE, Finding
 from schemas.kept import Kept
 from schemas.pack import Listed, Pack, Record, Refusal, Submission, Unpacked, refuse_whole
 from schemas.state import StateRules
-from schemas.validated import claim_payload, encode_validated, shared_front, shared_rest
+from schemas.validated import claim_payload, encode_first, encode_validated, shared_front, shared_rest
 from streams.ahead import Ahead
 from streams.authorised import TradingPartners
 from streams.claims import NO_CLAIMS
@@ -166,35 +167,29 @@ class ValidateStage:
             ]
         else:
             records = self._pack.singles(values[:end])
-        if not records:
-            return 0, True
-        fields, event_times, payloads, digests, warnings = zip(*records, strict=True)
+        field, event_times, payloads, digests, warnings = records
         if self._clamped:
             times = tuple(min(recorded_at, chunk.now + self._max_ahead) for recorded_at in times)
-        if (upto := self._ahead.first(event_times, times)) < len(event_times):
-            event_times = event_times[:upto]
-            if not upto:
-                return 0, True
+        end = self._ahead.first(event_times, times)
+        if not end:
+            return 0, True
+        event_times, offsets, values = event_times[:end], offsets[:end], values[:end]
         incarnation, partition, ordering_by = progress.incarnation, progress.partition, self.pipeline.ordering_by
         days = (event_time // DAY for event_time in event_times)
-        places = zip(map(self._group_of, fields), days, repeat(incarnation), repeat(partition))
-        keys: Iterable[Any] = map(self._key_of, fields)
-        messages = list(
-            map(
-                encode_validated,
-                map(self._fronts.__getitem__, places),
-                keys if len(self.pipeline.idempotency) == 1 else map(idempotency_key, keys),
-                digests,
-                map(itemgetter(ordering_by), fields) if ordering_by else repeat(None),
-                map(_STAMPS.__getitem__, times),
-                offsets,
-                repeat(0),
-                event_times,
-                map(sha256, values),
-                rests,
-                warnings,
-                payloads,
-            )
+        places = zip(_columns(field, self.pipeline.group_by), days, repeat(incarnation), repeat(partition))
+        keys: Iterable[Any] = _columns(field, self.pipeline.idempotency)
+        messages = encode_first(
+            map(self._fronts.__getitem__, places),
+            keys if len(self.pipeline.idempotency) == 1 else map(idempotency_key, keys),
+            digests,
+            field(ordering_by) if ordering_by else None,
+            map(_STAMPS.__getitem__, times),
+            offsets,
+            event_times,
+            [_sha256(value or b"").digest() for value in values],
+            rests,
+            warnings,
+            payloads,
         )
         sizes = list(map(len, messages))
         if sum(sizes) >= room_bytes:
@@ -203,7 +198,7 @@ class ValidateStage:
         count = len(messages)
         if max(sizes) > self._inline:
             messages = [self._inlined(message, payload) for message, payload in zip(messages, payloads)]  # noqa: B905
-        targets = map(self._targets.__getitem__, map(self._partition_of, fields))
+        targets = map(self._targets.__getitem__, _columns(field, self.pipeline.partition_by))
         work.outputs += [
             _new(Output, ("validated", target, key, message, ()))
             for message, (target, key) in zip(messages, targets)  # noqa: B905 - no more than there are messages
@@ -395,6 +390,13 @@ class _Rest:
             except Exception:  # noqa: BLE001 - it becomes this record's dead letter
                 item = self._refusal
             yield item
+
+
+def _columns(field: Callable[[str], Sequence[str]], names: Sequence[str]) -> Iterable[Values]:
+    """What `values_of` gives of many records: the same for each, without end, where no field is named."""
+    if len(names) == 1:
+        return field(names[0])
+    return zip(*map(field, names), strict=True) if names else repeat(())
 
 
 def values_of(names: Sequence[str]) -> Callable[[Mapping[str, str]], Values]:

@@ -45,7 +45,7 @@ MANIFEST_TAIL = "]}"
 
 @dataclass(slots=True)
 class Window:
-    """An open batch. `hash` has taken in the manifest up to the last member."""
+    """An open batch. `hash` has taken in the manifest up to the last members, which are `unhashed`."""
 
     line: Line
     partner: str
@@ -68,6 +68,15 @@ class Window:
     first_recorded_at: int = 0
     last_recorded_at: int = 0
     records: list[bytes] = field(default_factory=list)
+    unhashed: list[bytes] = field(default_factory=list)
+    """Text of the last members, which `hash` has yet to take in."""
+
+    def take_in(self) -> None:
+        """The hash takes in what it has not."""
+        if self.unhashed and len(self.records) > len(self.unhashed):
+            self.hash.update(b",")
+        self.hash.update(b",".join(self.unhashed))
+        self.unhashed.clear()
 
 
 class Sealed(NamedTuple):
@@ -160,8 +169,10 @@ class Windows:
         if offset <= window.last_offset:
             raise AssertionError(f"offset {offset} enters a window that is already at {window.last_offset} (BA4)")
         records = window.records
-        window.hash.update(b"," + member if records else member)
+        window.unhashed.append(member)
         records.append(message)
+        if not len(records) & 63:  # a call of the hash for each member costs as much as hashing it
+            window.take_in()
         window.last_offset = offset
         if recorded_at > window.last_recorded_at:
             window.last_recorded_at = recorded_at
@@ -175,6 +186,7 @@ class Windows:
         """Freezes a window. From now on `sealed_through` keeps its records from being windowed again (BA3)."""
         del self._open[window.line]
         self.size -= window.size
+        window.take_in()
         window.hash.update(MANIFEST_TAIL.encode())
         self.sealed_through[window.line] = window.last_offset
         return Sealed(window.hash.digest(), window, reason)

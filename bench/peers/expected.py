@@ -16,7 +16,7 @@ from schemas.pack import Record, Submission
 from schemas.packs import load_pack
 from schemas.packs.cold_chain.judge import Rules
 from schemas.packs.cold_chain.options import NO_SOURCE, Options
-from schemas.packs.cold_chain.plain import plain_reader
+from schemas.packs.cold_chain.plain import PlainReader
 from schemas.packs.cold_chain.sample import sample
 from topology.load import load_pipeline
 
@@ -119,7 +119,7 @@ def expect(given: Iterable[tuple[str, bytes]]) -> Expected:
     """The product's answers, duplicates dropped; of what it takes the thorough way, those of a refusal."""
     made = load_pipeline("cold-chain")
     pack = load_pack(made.pack, made.options, made.profile)
-    read_plain = plain_reader(Rules(Options.model_validate(made.options), made.profile), NO_SOURCE)
+    read_plain = PlainReader(Rules(Options.model_validate(made.options), made.profile), NO_SOURCE)
     known: dict[tuple[str, int], bytes] = {}
     found = Expected()
     for _, value in given:

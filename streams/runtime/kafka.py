@@ -194,9 +194,10 @@ class KafkaLog:
             if raw:
                 if not messages:
                     deadline = time.monotonic() + linger
-                last = dict(zip(map(KafkaMessage.partition, raw), map(KafkaMessage.offset, raw), strict=True))
+                found = restore.convert(raw)
+                last = {message[0]: message[1] for message in found}
                 self._next.update((partition, offset + 1) for partition, offset in last.items())
-                messages += restore.convert(raw)
+                messages += found
                 filled += sum(map(len, raw))
             if len(messages) >= records or filled >= size or time.monotonic() >= deadline:
                 break

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Mapping
+from operator import itemgetter
 from typing import Any
 
 import structlog
@@ -37,6 +38,8 @@ DEAD_LETTERS_LOGGED = 20
 """Per transaction; the rest is counted in one line. A flood of bad records must not become a flood of logs."""
 
 log = structlog.get_logger("waybill")
+
+_topic = itemgetter(0)
 
 
 class Metrics:
@@ -198,7 +201,7 @@ class Observer:
             self.moved.update(dict.fromkeys(step.work.offsets, self.last_turn))
         metrics.consumed.labels(*labels).inc(step.messages)
         metrics.duration.labels(*labels).observe(step.seconds)
-        topics = Tally(output.topic for output in step.work.outputs)
+        topics = Tally(map(_topic, step.work.outputs))
         for topic, count in topics.items():
             metrics.sent.labels(*labels, topic).inc(count)
         self._log.debug(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -291,18 +292,16 @@ def convert(raw: list[Any]) -> list[Message]:
     kind = KafkaMessage
     headers = list(map(kind.headers, raw))
     shown = [tuple(h) if h else () for h in headers] if any(headers) else [()] * len(raw)
-    return [
-        _new(Message, fields)
-        for fields in zip(
-            map(kind.partition, raw),
-            map(kind.offset, raw),
-            map(_second, map(kind.timestamp, raw)),
-            map(kind.key, raw),
-            map(kind.value, raw),
-            shown,
-            strict=True,
-        )
-    ]
+    columns = zip(
+        map(kind.partition, raw),
+        map(kind.offset, raw),
+        map(_second, map(kind.timestamp, raw)),
+        map(kind.key, raw),
+        map(kind.value, raw),
+        shown,
+        strict=True,
+    )
+    return list(map(_new, repeat(Message), columns))
 
 
 def _stuck(topic: str, partition: int, position: int, high: int, patience: float) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Protocol
 
 from streams.runtime.log import (
@@ -53,6 +54,9 @@ BUSY_TIMEOUT = 0.005
 
 HURRY_TIMEOUT = 0.05
 """The same while another lane may free what this one waits for."""
+
+
+_partition = itemgetter(0)
 
 
 def wall_clock() -> int:
@@ -222,7 +226,9 @@ class Runner:
             raise error  # what is ours after the rebalance is rebuilt by the recovery, too
         self._follow(fetched)
         answers = self._exchange.poll()
-        messages = [m for m in fetched.messages if m.partition in self._positions]
+        messages = fetched.messages
+        if not self._positions.keys() >= set(map(_partition, messages)):
+            messages = [message for message in messages if message.partition in self._positions]
         if not messages and not answers and not self.stage.due(self._clock()):
             return
         step.messages = len(messages)
@@ -236,9 +242,9 @@ class Runner:
             step.result, step.error = "failed", error
             self._suspect(chunk, error)
             return
-        for message in messages:
-            self._positions[message.partition] = message.offset + 1
-            self._went_well(message.partition, message.offset)
+        for partition, offset in {message[0]: message[1] for message in messages}.items():  # the last of each
+            self._positions[partition] = offset + 1
+            self._went_well(partition, offset)
         for partition, offset in work.resume.items():
             self.log.seek(partition, offset)
             self._positions[partition] = offset

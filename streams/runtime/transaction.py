@@ -32,6 +32,7 @@ COMMIT_SLICE = 0.5
 the next call only; waited for in one call, it would end as a time-out, and a message that is too large as unknown."""
 RETRY_WAIT = 0.02
 """Seconds between two calls of a step that asks to be called again."""
+TABLES = frozenset(ANY_TABLE)
 
 
 class Step(Enum):
@@ -288,7 +289,7 @@ class Transactor:
 def _last_rows_apart(outputs: Sequence[Output]) -> tuple[Sequence[Output], list[Output]]:
     """The last row of each table's partition apart from the rest; produced last it keeps its place there, and its
     delivery report says how far the changelog has come without one callback for each row."""
-    places = {(output.topic, output.partition): n for n, output in enumerate(outputs) if output.topic in ANY_TABLE}
+    places = {output[:2]: n for n, output in enumerate(outputs) if output[0] in TABLES}
     if not places:
         return outputs, []
     rest = list(outputs)

@@ -52,7 +52,7 @@ def test_a_dead_letter_is_held_to_the_published_bytes_and_a_valid_one_to_what_it
     value = (
         b'{"sensor_id":"FRIDGE-01","timestamp_utc":"2026-03-02T00:00:00Z","temperature_c":4.5,"product":"refrigerator"}'
     )
-    (record,) = pack.singles([value])
+    (record,) = pack.singles([value]).records(pack.fields)
     for original, canonical, digest, intact in (
         (value, False, sha256(value), True),
         (record.payload, True, sha256(value), True),

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.canonical import RawPosition, canonical_json, parse_record_id
-from schemas.pack import Origin, Record, Submission, Unpacked
+from schemas.pack import Columns, Origin, Submission, Unpacked
 from streams.delivery.render import FORMS, render
 from topology.partner import BodyForm
 
@@ -37,7 +37,7 @@ class Summing:
     def unpack(self, submission: Submission) -> Unpacked:
         raise NotImplementedError
 
-    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Sequence[Record]:
+    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Columns:
         raise NotImplementedError
 
     def summarize(self, payloads: Sequence[bytes]) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
-from itertools import product
+from itertools import product, takewhile
 from typing import Any, cast
 from unittest.mock import patch
 
@@ -19,7 +19,7 @@ from schemas.packs import jsontext
 from schemas.packs.cold_chain.engine import ColdChainPack
 from schemas.packs.cold_chain.judge import Rules
 from schemas.packs.cold_chain.options import NO_SOURCE, Options, Source
-from schemas.packs.cold_chain.plain import ReadPlain, plain_reader
+from schemas.packs.cold_chain.plain import PlainReader, columns
 from schemas.packs.cold_chain.reading import Reading, read_thoroughly
 from streams.driver import TopologyDriver
 from tests.packs.cold_chain_inputs import READING, codes_of, only, outcomes, pack, reading, record, refused
@@ -492,10 +492,10 @@ SOURCES = NO_SOURCE, Source(match="probe*", product="cool", zone_id="Z", logging
 
 
 @cache
-def fast_way(profile: str, match: str) -> tuple[Rules, ReadPlain]:
+def fast_way(profile: str, match: str) -> tuple[Rules, PlainReader]:
     """The same reader for every example: what it remembers of one must not pass for another."""
     rules = Rules(Options(), cast(Any, profile))
-    return rules, plain_reader(rules, next(source for source in SOURCES if source.match == match))
+    return rules, PlainReader(rules, next(source for source in SOURCES if source.match == match))
 
 
 @settings(max_examples=600)
@@ -511,10 +511,21 @@ def test_the_fast_way_gives_what_the_thorough_way_gives(data: bytes, profile: st
         assert fast == read_thoroughly(data, rules, source)
 
 
+@given(
+    values=st.lists(st.one_of(*[st.just(READING)] * 4, json_readings(), st.sampled_from([None, b""])), max_size=8),
+    profile=st.sampled_from(["strict", "lenient", "schema"]),
+    source=st.sampled_from(SOURCES),
+)
+def test_many_are_read_as_one_after_the_other(values: list[bytes | None], profile: str, source: Source) -> None:
+    _, read_plain = fast_way(profile, source.match)
+    alone = list(takewhile(bool, map(read_plain, values)))
+    assert columns(read_plain.rows(values)).records(ColdChainPack.fields) == alone
+
+
 def test_the_common_reading_takes_the_fast_way() -> None:
     built = pack()
     assert isinstance(built, ColdChainPack)
-    fast = plain_reader(built._rules, NO_SOURCE)(READING)
+    fast = PlainReader(built._rules, NO_SOURCE)(READING)
     assert fast == read_thoroughly(READING, built._rules, NO_SOURCE)
     assert fast is not None
 

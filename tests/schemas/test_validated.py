@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.avro import long, optional_text, text
+from schemas.avro import long, longs, optional_text, sizes, text
 from schemas.canonical import RawPosition
 from schemas.codec import SingleObjectCodec, WireError
 from schemas.errors import Finding
@@ -16,6 +16,7 @@ from schemas.validated import (
     NO_CLAIM,
     Front,
     claim_payload,
+    encode_first,
     encode_validated,
     encode_version_row,
     front_of,
@@ -69,6 +70,33 @@ def by_hand(m: dict[str, Any]) -> bytes:
 def test_a_validated_message_by_hand_is_fastavros(message: dict[str, Any]) -> None:
     message |= {"passport": None, "claim": None}
     assert by_hand(message) == CODEC.encode("validated", message)
+
+
+def column_by_column(several: list[dict[str, Any]]) -> list[bytes]:
+    def column(name: str) -> list[Any]:
+        return [m[name] for m in several]
+
+    origin = "count", "source", "site", "schema_version", "topology_version"
+    place = "group", "date", "partner", "raw_topic", "raw_incarnation", "raw_partition"
+    return encode_first(
+        [shared_front(HEADER, *(m[name] for name in place)) for m in several],
+        column("key"), column("digest"), None if column("ordering") == [None] * len(several) else column("ordering"),
+        list(map(long, column("recorded_at"))), column("raw_offset"), column("event_time"), column("submission_digest"),
+        [shared_rest(m["received_at"], *(m[name] for name in origin)) for m in several],
+        [[Finding(**warning) for warning in m["warnings"]] for m in several],
+        column("payload"),
+    )  # fmt: skip
+
+
+@given(st.lists(messages("validated"), max_size=4), st.booleans(), st.booleans())
+def test_messages_column_by_column_are_those_one_by_one(
+    several: list[dict[str, Any]], ordered: bool, warned: bool
+) -> None:
+    for m in several:
+        m |= {"raw_index": 0, "passport": None, "claim": None}
+        m |= {} if ordered else {"ordering": None}
+        m |= {} if warned else {"warnings": []}
+    assert column_by_column(several) == list(map(by_hand, several))
 
 
 @given(messages("validated"), st.text())
@@ -149,8 +177,11 @@ def test_a_damaged_front_never_raises_and_never_differs_from_the_codec() -> None
     ("field", "value"), [("digest", b"short"), ("submission_digest", b""), ("event_time", 2**63), ("key", "\ud800")]
 )
 def test_what_does_not_fit_the_schema_is_a_wire_error(field: str, value: Any) -> None:
+    misfit = {**example("validated"), "passport": None, field: value}
     with pytest.raises(WireError, match="does not fit schema validated"):
-        by_hand({**example("validated"), "passport": None, field: value})
+        by_hand(misfit)
+    with pytest.raises(WireError, match="does not fit schema validated"):
+        column_by_column([example("validated"), misfit])
 
 
 @given(st.integers(-(2**63), 2**63 - 1))
@@ -160,3 +191,9 @@ def test_a_long_takes_the_specifications_bytes(value: int) -> None:
         expected.append(zigzag & 127 | 128)
         zigzag >>= 7
     assert long(value) == bytes([*expected, zigzag])
+
+
+@given(st.lists(st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(8190, 2**41)), max_size=5))
+def test_longs_are_those_of_each_alone(values: list[int]) -> None:
+    assert list(longs(values)) == list(map(long, values))
+    assert list(sizes([b"x" * (value % 9000) for value in values])) == [long(value % 9000) for value in values]

@@ -13,7 +13,7 @@ from typing import Any
 
 from schemas.canonical import canonical_json_fast, sha256
 from schemas.errors import EMPTY_MESSAGE, MALFORMED_CSV, Finding
-from schemas.pack import CANONICAL_TYPE, Origin, Record, Refusal, Submission
+from schemas.pack import CANONICAL_TYPE, Columns, Origin, Record, Refusal, Submission, columns_of
 
 DAY = 86_400_000
 FIELDS = ("k", "g", "d", "o", "v")
@@ -69,9 +69,9 @@ class LinePack:
             return Lines([" ".join(record[name] for name in FIELDS)])
         return Lines(value.decode().splitlines())
 
-    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Sequence[Record]:
+    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Columns:
         found = map(self._single, values, origins or repeat((None, None, None)))
-        return list(takewhile(bool, found))  # type: ignore[arg-type]
+        return columns_of(list(takewhile(bool, found)))  # type: ignore[arg-type]
 
     def _single(self, value: bytes | None, origin: Origin) -> Record | None:
         """A good line alone."""

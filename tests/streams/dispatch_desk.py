@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas.canonical import sha256
 from schemas.codec import SingleObjectCodec
-from schemas.pack import Origin, Record, Submission, Unpacked
+from schemas.pack import Columns, Origin, Submission, Unpacked
 from streams.deadletter import DeadLetters
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
 from streams.dispatch import DispatchStage
@@ -42,7 +42,7 @@ class PlainPack:
     def unpack(self, submission: Submission) -> Unpacked:
         raise NotImplementedError
 
-    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Sequence[Record]:
+    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Columns:
         raise NotImplementedError
 
     def summarize(self, payloads: Sequence[bytes]) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from schemas.canonical import canonical_json, sha256
 from schemas.errors import EMPTY_MESSAGE, MALFORMED_CSV, Finding
-from schemas.pack import Origin, Record, Refusal, Submission
+from schemas.pack import Columns, Origin, Record, Refusal, Submission, columns_of
 
 PADDING = "x" * 780
 """Makes a message about 900 bytes, so that a few of them fill the smallest chunk there is."""
@@ -64,9 +64,9 @@ class LinePack:
             raise RuntimeError("the reader crashed")
         return Lines(submission.value or b"")
 
-    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Sequence[Record]:
+    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Columns:
         found = map(self._single, values, origins or repeat((None, None, None)))
-        return list(takewhile(bool, found))  # type: ignore[arg-type]
+        return columns_of(list(takewhile(bool, found)))  # type: ignore[arg-type]
 
     def _single(self, value: bytes | None, origin: Origin) -> Record | None:
         if value == b"crash" or (value or b"")[:1] == b"%":

@@ -128,7 +128,8 @@ def test_windows_and_versions_restored_equal_those_before(records: list[Said], t
 
     def shown(windows: Windows) -> list[object]:
         return [
-            (w.line, w.first_offset, w.last_offset, w.size, w.records, w.opened_at, w.hash.digest()) for w in windows
+            (w.line, w.first_offset, w.last_offset, w.size, w.records, w.opened_at, w.hash.digest(), w.unhashed)
+            for w in windows
         ]
 
     assert shown(after.windows) == shown(before.windows)
@@ -175,6 +176,19 @@ def test_low_watermark_size_and_ids_follow_a_plain_account(steps: list[tuple[Lin
         assert windows.committed_offset(offset + 1) == min(still, default=offset + 1)
         assert windows.size == sum(still)
         assert [w.first_offset for w in windows] == sorted(members[0] for members in account.values())
+
+
+@pytest.mark.parametrize("count", [1, 2, 63, 64, 65, 127, 128, 129, 200])
+def test_an_id_is_that_of_all_members_however_many_are_hashed_at_once(count: int) -> None:
+    windows, line = Windows("pipe", 7), Line("g", "d")
+    for offset in range(count):
+        put(windows, line, offset)
+    window = windows.get(line)
+    assert window is not None
+    records = [{"raw": list(position(o)), "digest": sha256(bytes([o])).hexdigest()} for o in range(count)]
+    manifest = {"pipeline": "pipe", "partition": 7, "group": "g", "date": "d", "records": records}
+    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
+    assert windows.seal(window, "count").batch_id == sha256(text.encode()).digest()
 
 
 def test_an_offset_that_is_not_above_the_last_one_is_refused() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.pack import Origin, Record, Submission, Unpacked
+from schemas.pack import Columns, Origin, Submission, Unpacked
 
 
 class Options(BaseModel):
@@ -32,7 +32,7 @@ class FakePack:
     def unpack(self, submission: Submission) -> Unpacked:
         raise NotImplementedError
 
-    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Sequence[Record]:
+    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Columns:
         raise NotImplementedError
 
     def summarize(self, payloads: Sequence[bytes]) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from schemas.pack import Record, Submission
 from schemas.packs import load_pack
 from schemas.packs.cold_chain.judge import Rules
 from schemas.packs.cold_chain.options import NO_SOURCE, Options
-from schemas.packs.cold_chain.plain import plain_reader
+from schemas.packs.cold_chain.plain import PlainReader
 
 NOT_PLAIN, CONFLICT = "NOT_PLAIN", "CONFLICT"
 """What the peers say of a reading that the product takes the thorough way only, and of one that contradicts another."""
@@ -39,7 +39,7 @@ class Judge:
 
     def __init__(self, pack: str, options: dict[str, Any], profile: Any) -> None:
         """Of the pipeline: name of the pack, its options and profile."""
-        self._read_plain = plain_reader(Rules(Options.model_validate(options), profile), NO_SOURCE)
+        self._read_plain = PlainReader(Rules(Options.model_validate(options), profile), NO_SOURCE)
         self._pack = load_pack(pack, options, profile)
         self.read = 0
         self.counts: Counter[str] = Counter(refused=0, duplicates=0, conflicts=0)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from schemas import errors
 from schemas.canonical import canonical_json, sha256
 from schemas.errors import Finding
-from schemas.pack import CANONICAL_TYPE, Origin, Record, Refusal, Submission, Unpacked
+from schemas.pack import CANONICAL_TYPE, Columns, Origin, Record, Refusal, Submission, Unpacked
 from schemas.packs.cold_chain import berlinger, codes, csvlog, sniff, summary, unknown
 from schemas.packs.cold_chain.canonical import read_canonical
 from schemas.packs.cold_chain.csvlog import Table, find_header
 from schemas.packs.cold_chain.judge import Rules
 from schemas.packs.cold_chain.options import Options, Profile, Source
-from schemas.packs.cold_chain.plain import MAX_READING, ReadPlain, plain_reader
+from schemas.packs.cold_chain.plain import MAX_READING, PlainReader, Row, columns
 from schemas.packs.cold_chain.reading import Reading, read_thoroughly
 from schemas.packs.jsontext import BOM, split_array
 
@@ -74,7 +76,7 @@ class Sourced(NamedTuple):
     """What is known of where a submission comes from, and what reads plain readings from there."""
 
     rule: Source
-    read_plain: ReadPlain
+    read_plain: PlainReader
 
 
 class ColdChainPack:
@@ -88,7 +90,7 @@ class ColdChainPack:
 
     def __init__(self, options: Options, profile: Profile) -> None:
         self._rules = Rules(options, profile)
-        self._readers = {id(rule): Sourced(rule, plain_reader(self._rules, rule)) for rule in self._rules.sources}
+        self._readers = {id(rule): Sourced(rule, PlainReader(self._rules, rule)) for rule in self._rules.sources}
         self._sources: dict[tuple[str | None, str | None], Sourced] = {}
         self._unnamed = self._source(None, None)
         catalogue = {name: product.model_dump(mode="json") for name, product in options.catalogue().items()}
@@ -107,24 +109,24 @@ class ColdChainPack:
         """Never raises; see `schemas.pack.Pack`."""
         value, header, name, site = submission
         sourced = self._source(name, site)
-        record = sourced.read_plain(value) if value and header in _PLAIN_TYPES else None
+        record = sourced.read_plain(value) if header in _PLAIN_TYPES else None
         return self._choose(value, header, sourced) if record is None else One(_JSON, record)
 
-    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Sequence[Record]:
+    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Columns:
         """See `schemas.pack.Pack`. Lines never pass, since the reader takes one JSON text only."""
-        found: list[Record] = []
-        read = self._unnamed.read_plain
-        for place, value in enumerate(values):
-            if origins is not None:
-                content_type, source, site = origins[place]
-                if content_type not in _PLAIN_TYPES:
-                    break
-                read = self._source(source, site).read_plain
-            record = read(value) if value else None
-            if record is None:
+        if origins is None:
+            return columns(self._unnamed.read_plain.rows(values))
+        found: list[Row] = []
+        for origin, pairs in groupby(zip(origins, values, strict=True), itemgetter(0)):
+            content_type, source, site = origin
+            if content_type not in _PLAIN_TYPES:
                 break
-            found.append(record)
-        return found
+            run = [value for _, value in pairs]
+            read = self._source(source, site).read_plain.rows(run)
+            found += read
+            if len(read) < len(run):
+                break
+        return columns(found)
 
     def _source(self, name: str | None, site: str | None) -> Sourced:
         sourced = self._sources.get((name, site))

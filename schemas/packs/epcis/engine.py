@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas import errors
 from schemas.errors import Finding
-from schemas.pack import CANONICAL_TYPE, Listed, Origin, Record, Refusal, Submission, Unpacked
+from schemas.pack import CANONICAL_TYPE, NO_COLUMNS, Columns, Listed, Origin, Refusal, Submission, Unpacked
 from schemas.packs.epcis import json_submission, xml_submission
 from schemas.packs.epcis.canonical import read_canonical
 from schemas.packs.epcis.judge import FIELDS, PARTIES, Rules, answer
@@ -51,9 +51,9 @@ class EpcisPack:
         """XML is: expat is bounded, and still it is C that reads what strangers send (VA3)."""
         return bool(submission.value) and _kind(submission.content_type, submission.value or b"") == XML
 
-    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Sequence[Record]:
+    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Columns:
         """See `schemas.pack.Pack`. There is no short cut: even one event has rules to pass."""
-        return ()
+        return NO_COLUMNS
 
     def unpack(self, submission: Submission) -> Unpacked:
         """Never raises; see `schemas.pack.Pack`."""

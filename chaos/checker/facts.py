@@ -319,11 +319,14 @@ class Facts:
         found: dict[str, int] = {}
         rows = [m for m in self.evidence.topics.get("delivery", []) if (m.key or b"").startswith(PARTNER_KEY)]
         for message in sorted(rows, key=lambda m: (m.partition, m.offset)):
-            row = self._reader.read(message.value)[1] if message.value is not None else {}
             partner = (message.key or b"")[len(PARTNER_KEY) :].decode()
             found.pop(partner, None)
-            if row.get("sizing"):
-                found[partner] = row["sizing"]["records"]
+            try:
+                sizing = self._reader.read(message.value)[1].get("sizing")
+            except NotReadable:  # a tombstone, or it is among `unreadable`
+                sizing = None
+            if sizing:
+                found[partner] = sizing["records"]
         return found
 
     @cached_property

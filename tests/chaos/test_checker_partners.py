@@ -99,6 +99,12 @@ def forgotten(evidence: Evidence, find: Finder) -> Evidence:
     return instead(evidence, "delivery", standing(evidence, find), None)
 
 
+def damaged(evidence: Evidence, find: Finder) -> Evidence:
+    """What dispatch keeps of a partner cannot be read."""
+    row = standing(evidence, find)
+    return instead(evidence, "delivery", row, (row.value or b"")[:-3])
+
+
 def fixed(evidence: Evidence, find: Finder) -> Evidence:
     """A partner whose batches were to have a fixed size."""
     partners = evidence.round.partners | {"pharmacy": {"kind": "http"}}
@@ -152,6 +158,7 @@ def refused_more(evidence: Evidence, find: Finder) -> Evidence:
         ("I6", "records, the cap in force was 1", ignored),
         ("I6", "the head keeps the caps", unlearnt),
         ("I6", "dispatch keeps the cap None, told was", forgotten),
+        ("I6", "cannot be read: memory.cc.delivery/", damaged),
         ("I6", "a cap for a partner whose batches have a fixed size", fixed),
         ("I6", ", outside [19, 20]", out_of_bounds),
         ("I3", "dead with a known outcome, but the partner has it", took_all),

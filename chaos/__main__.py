@@ -1,7 +1,8 @@
 """`python -m chaos --rounds N --seed S [--broken MODE]`: fault rounds on real Kafka, judged from outside.
 
 Rounds run in lanes side by side, each with a broker of its own. The last line is `rounds=n failures=f`; with failures
-the exit code is 1.
+the exit code is 1. The line before it says what of the partners' answer table the rounds with several partners at once
+have met, and what not.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from chaos.broken import MODES, worker_module
 from chaos.brokers import Broker
 from chaos.faults import FAULTS
 from chaos.plan import Plan, plan
-from chaos.report import ROUNDS, entries, entry_of, failed, last_words, line, write
+from chaos.report import ROUNDS, answers_line, entries, entry_of, failed, last_words, line, write
 from chaos.round import Result, run
 from waybill.broker import BrokerError
 
@@ -65,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"report: {page}", file=sys.stderr)
     judged = entries(report)
     failures = sum(failed(entry) for entry in judged)
+    if several := answers_line(judged):
+        print(several)
     print(f"rounds={len(judged)} failures={failures}")
     return int(bool(failures))
 

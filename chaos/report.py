@@ -10,7 +10,7 @@ import json
 import re
 import subprocess
 from argparse import Namespace
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -20,6 +20,7 @@ from typing import Any
 from chaos.checker.judge import LAWS
 from chaos.crew import ROOT
 from chaos.faults import FAULTS
+from chaos.faults.partners import ANSWERS
 from chaos.round import Result
 
 SHOWN = 5
@@ -74,6 +75,30 @@ def failed(entry: Entry) -> bool:
 def happened(entry: Entry) -> set[str]:
     """The faults that a round met. A failpoint that no worker came to is none."""
     return {event["what"] for event in entry["events"] if event.get("happened", True)} & FAULTS.keys()
+
+
+def unmet(everything: Sequence[Entry]) -> list[str]:
+    """Kinds of answers and failures of partners that no round with several of them at once has met."""
+    met: set[str] = set().union(*(_kinds(entry) for entry in everything))
+    return [kind for kinds in ANSWERS.values() for kind in kinds if kind not in met]
+
+
+def answers_line(everything: Sequence[Entry]) -> str:
+    """How much of the answer table such rounds have met, in one line; empty where there was none."""
+    several = [entry for entry in everything if entry["plan"].get("others")]
+    if not several:
+        return ""
+    every, left = sum(map(len, ANSWERS.values())), unmet(everything)
+    caps = sum(sum(entry["verdict"].get("caps", {}).values()) for entry in several)
+    return (
+        f"several partners at once: rounds={len(several)} caps={caps} answers={every - len(left)}/{every}"
+        f"{' unmet: ' + ' '.join(left) if left else ''}"
+    )
+
+
+def _kinds(entry: Entry) -> set[str]:
+    """Kinds of faults that requests met in a round with several partners at once; a round of before does not tell."""
+    return set().union(*entry.get("met", {}).values()) if entry["plan"].get("others") else set()
 
 
 def line(result: Result) -> str:
@@ -181,9 +206,29 @@ def _page(options: Namespace, everything: Sequence[Entry], pictured: bool) -> st
         word = "failed" if failed(entry) else "ok"
         count = entry["verdict"].get("records", "")
         lines.append(f"| {entry['plan']['number']} | {word} | {entry['seconds']:.0f} | {count} | {names} |")
+    lines += _answers_table(everything)
     for entry in failures:
         lines += ["", f"## Round {entry['plan']['number']}", "", *_findings(entry["verdict"])]
     return "\n".join(lines) + "\n"
+
+
+def _answers_table(everything: Sequence[Entry]) -> list[str]:
+    """The answer table, and in how many rounds with several partners at once each kind of its rows was met."""
+    if not (summary := answers_line(everything)):
+        return []
+    rounds = Counter(kind for entry in everything for kind in _kinds(entry))
+    lines = [
+        "",
+        "## Several partners at once",
+        "",
+        summary,
+        "",
+        "| answer | rounds in which a request met it |",
+        "|---|---|",
+    ]
+    for row, kinds in ANSWERS.items():
+        lines.append(f"| {row} | {'; '.join(f'`{kind}` {rounds[kind]}' for kind in kinds)} |")
+    return lines
 
 
 def _findings(verdict: dict[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,16 +26,16 @@ from chaos.brokers import Broker
 from chaos.crew import ROOT, Crew
 from chaos.faults import FAULTS, Scene, under
 from chaos.load import MORE_PRODUCTS
-from chaos.plan import CLINIC, OTHERS, PIPELINE, SESSION, SEVERAL, Plan, Planned
+from chaos.plan import CLINIC, LAKE, OTHERS, PIPELINE, SESSION, SEVERAL, Plan, Planned
 from chaos.publisher import Publisher
 from chaos.store import Store
 from chaos.timeline import Timeline, timeline
 from streams.runtime.admin import create_topics
 from topology.load import load_pipeline
 from topology.model import SHORT_NAMES, Pipeline
-from topology.partner import ObjectStorePartner
+from topology.partner import HttpPartner, ObjectStorePartner
 from topology.topics import topic_specs
-from waybill.partner_sim import Partner, Server
+from waybill.partner_sim import NO_FAULT, Partner, Server
 
 READY_SECONDS = 90.0
 """For all workers to come up, with nothing wrong: imports on a busy machine, and their groups."""
@@ -78,15 +79,16 @@ class Stage:
         """worker: the module that is run as `waybill`."""
         self.plan, self.folder, self.broker = plan, folder, broker
         folder.mkdir(parents=True)
-        self.servers = {
-            name: Server(Partner(keep_bodies=True)) for name in (CLINIC, *(other.partner for other in plan.others))
-        }
+        capacities = {CLINIC: None, **{other.partner: other.capacity for other in plan.others if other.partner != LAKE}}
+        self.servers = {name: Server(Partner(keep_bodies=True)) for name in capacities}
         """The HTTP partners."""
+        for name, capacity in capacities.items():
+            self.servers[name].change(capacity=capacity)
         self.store = Store() if plan.lake == "s3" else None
         self.history: list[dict[str, Any]] = []
         self.began = 0.0
         """Seconds since epoch when the first message was published."""
-        self._lake = folder / "objects" / "lake"
+        self._lake = folder / "objects" / LAKE
         self._worker = worker
 
     def play(self) -> None:
@@ -125,7 +127,7 @@ class Stage:
                 name: {"kind": "http", "url": server.url, "timeout": PARTNER_SECONDS, **OTHERS.get(name, {})}
                 for name, server in self.servers.items()
             },
-            "lake": lake | {"prefix": "cc", "timeout": PARTNER_SECONDS},
+            LAKE: lake | {"prefix": "cc", "timeout": PARTNER_SECONDS},
         }
         (self.folder / "partners.yaml").write_text(json.dumps(partners))
         settings = PIPELINE | self.plan.settings
@@ -164,19 +166,29 @@ class Stage:
                 time.sleep(AFTER_SECONDS)
             finally:
                 over.set()
+                self._well()
             publishing.result()
         self.publisher.flush()
         crew.wait_up(None, READY_SECONDS)  # the last fault may have killed some; they are to stop by themselves
+
+    def _well(self) -> None:
+        """Takes away what is still dealt to partners."""
+        for server in self.servers.values():
+            server.partner.faults.clear()
+        if self.store is not None:
+            self.store.gate.faults.clear()
+            self.store.gate.read_faults.clear()
 
     def _course(self, crew: Crew, name: str, faults: list[Planned], partner: str) -> None:
         """The faults of one theme, or of one more partner, one after the other. `partner`: whom those are for that
         befall an HTTP partner."""
         chance = random.Random(f"{self.plan.name} {name}")
         scene = Scene(
-            chance, crew, self.broker, self.servers[partner], SESSION, self.publisher.flood,
+            chance, crew, self.broker, self.servers.get(partner, self.servers[CLINIC]), SESSION, self.publisher.flood,
             partial(self.publisher.recent, products=self._products(partner)), time.sleep, self.store,
         )  # fmt: skip
         for planned in faults:
+            scene.dealt = planned.kinds
             time.sleep(max(0.0, self.began + planned.at - time.time()))
             begun = time.time()
             with under(FAULTS[planned.fault], scene):
@@ -239,8 +251,20 @@ class Stage:
         brokers = any(FAULTS[name].id.startswith("B") for name in played)  # a flood does them no harm
         down = {event.get("partner", CLINIC) for event in self.history if event["what"] == "partner-down"}
         found = {name: name in down for name in self.servers}
-        found |= {"lake": "stores" in themes, "cluster": brokers}
+        found |= {LAKE: "stores" in themes, "cluster": brokers}
         return [name for name, harmed in found.items() if harmed]
+
+    def met(self) -> dict[str, dict[str, int]]:
+        """How many requests to each partner met which kind of fault; of one that was down, how many times it was."""
+        counts = {name: Counter(line["fault"] for line in one.partner.attempts) for name, one in self.servers.items()}
+        if self.store is not None:
+            counts[LAKE] = Counter(request["fault"] for request in self.store.gate.requests)
+        for event in self.history:
+            if event["what"] == "partner-down":
+                counts[event.get("partner", CLINIC)][event["said"]] += 1
+        for count in counts.values():
+            del count[NO_FAULT]
+        return {name: dict(sorted(count.items())) for name, count in counts.items()}
 
     def _write(self, facts: dict[str, Any]) -> None:
         """The round's evidence, as far as it is not in Kafka."""
@@ -259,7 +283,7 @@ class Stage:
             for key, body in server.partner.bodies.items():
                 (bodies / key).write_bytes(body)
         listing = self.store.dump(self._lake) if self.store is not None else list(self._listed())
-        objects = [json.dumps({"partner": "lake", **entry}) for entry in listing]
+        objects = [json.dumps({"partner": LAKE, **entry}) for entry in listing]
         (self.folder / "objects.jsonl").write_text("".join(line + "\n" for line in objects))
 
     def _listed(self) -> Iterator[dict[str, Any]]:
@@ -275,6 +299,8 @@ def partners(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for name, partner in pipeline.partners.items():
         found[name] = {"kind": partner.kind}
+        if isinstance(partner, HttpPartner) and partner.adaptive is not None:
+            found[name] |= {"adaptive": [partner.adaptive.min_records, pipeline.cap_for(name, None)]}
         if isinstance(partner, ObjectStorePartner):
             found[name] |= {"prefix": partner.prefix, "folder": partner.url.startswith("file:")}
     return found
@@ -298,7 +324,7 @@ def run(plan: Plan, folder: Path, broker: Broker, worker: str) -> Result:
         verdict = {"error": f"{type(failed).__name__}: {failed}"}
     history = {
         "plan": plan.as_json(), "began": stage.began, "events": stage.history,
-        "network": dict(broker.proxy.counts),
+        "met": stage.met(), "network": dict(broker.proxy.counts),
     }  # fmt: skip
     (folder / "history.json").write_text(json.dumps(history, indent=1))
     times = timeline(folder, stage.began) if "invariants" in verdict else None

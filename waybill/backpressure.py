@@ -162,6 +162,7 @@ def run(bootstrap: str, home: Path, readings: int, seed: int, keep: bool = False
             published.take(load[third : 2 * third])
             opened = _until(lambda: breaker.opened(fell), OPEN_SECONDS, worker, None)
             seen.opened_after = None if opened is None else max(0.0, opened - fell) / 1000
+            say("its breaker stays closed" if seen.opened_after is None else "its breaker is open; the load goes on")
             published.take(load[2 * third :])
             time.sleep(DOWN_SECONDS)  # this long and not until something: the outage itself
             say("the partner is well again")

@@ -80,6 +80,8 @@ class LedgerLine(NamedTuple):
     """When the partner wrote it down, seconds since epoch; None: not told."""
     partner: str = ""
     """Whose ledger it is."""
+    refused: tuple[str, ...] = ()
+    """Of an effect: ids of the records that the partner did not take, for good."""
 
 
 class StoredObject(NamedTuple):
@@ -111,7 +113,8 @@ class Round:
     ordering: str
     partners: dict[str, dict[str, Any]]
     """`kind` of each; of an object store also the `prefix` of its paths, and whether it is a `folder`, in which
-    metadata lie beside the objects."""
+    metadata lie beside the objects; `adaptive` where batches follow what it takes: records they have at least and at
+    most."""
     routing: dict[str, Any]
     """Which partner a record is for: `map` from the value of its field `by`, else `default`."""
     group_by: list[str]
@@ -244,6 +247,7 @@ def _ledger(line: dict[str, Any], only: str) -> LedgerLine:
         line.get("fault", "none") == "none" and not line.get("slow"),
         line["time"],
         line.get("partner", only),
+        tuple(line.get("refused", ())),
     )
 
 

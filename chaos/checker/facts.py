@@ -20,7 +20,9 @@ from chaos.checker.wire import NotReadable, Reader, shipped_schemas
 Place = tuple[int, int, int]
 """Raw partition, offset and index of a record."""
 OF_PARTNERS = "partner_state"
-"""Rows of the delivery topic that say why a partner is left alone: no law asks for them."""
+"""Rows of the delivery topic that are of a partner and of no batch: how it stands, and how large its batches may be."""
+PARTNER_KEY = b"partner/"
+"""Begins their message keys."""
 OBJECT = re.compile(r"batch_([0-9a-f]+)\.json")
 
 
@@ -121,6 +123,10 @@ class Facts:
                 continue
             if found.name != OF_PARTNERS:
                 yield found
+
+    def read(self, data: bytes | None) -> tuple[str, dict[str, Any]]:
+        """A message inside another one. Raises NotReadable."""
+        return self._reader.read(data)
 
     def decoded(self, short: str) -> list[Decoded]:
         """Every message of a topic that could be read, by partition and offset; tombstones have an empty name."""
@@ -294,6 +300,34 @@ class Facts:
             for name in whole if effect.added is None else effect.added:
                 found[name].append(effect.batch)
         return dict(found)
+
+    @cached_property
+    def refused(self) -> dict[str, set[str]]:
+        """Batch -> ids of the records that its partner did not take although it took others, as the partner says."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for line in self.evidence.ledger:
+            found[line.key].update(line.refused)
+        return dict(found)
+
+    def refuses(self, batch: str, where: Place) -> bool:
+        """Whether a partner took a batch without this record."""
+        return self.record_id(where) in self.refused.get(batch, ())
+
+    @cached_property
+    def sizing(self) -> dict[str, int]:
+        """The cap that dispatch keeps of each partner of which it has learnt one: records in a batch."""
+        found: dict[str, int] = {}
+        rows = [m for m in self.evidence.topics.get("delivery", []) if (m.key or b"").startswith(PARTNER_KEY)]
+        for message in sorted(rows, key=lambda m: (m.partition, m.offset)):
+            partner = (message.key or b"")[len(PARTNER_KEY) :].decode()
+            found.pop(partner, None)
+            try:
+                sizing = self._reader.read(message.value)[1].get("sizing")
+            except NotReadable:  # a tombstone, or it is among `unreadable`
+                sizing = None
+            if sizing:
+                found[partner] = sizing["records"]
+        return found
 
     @cached_property
     def write_aheads(self) -> dict[tuple[str, int, int], list[Message]]:

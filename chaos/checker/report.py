@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 from chaos.checker.facts import Facts
+from chaos.checker.laws.caps import told_caps
 from chaos.checker.laws.cluster import result_digest
 from chaos.checker.verdict import Verdict
 
@@ -44,6 +45,9 @@ def as_json(facts: Facts, verdicts: list[Verdict]) -> dict[str, Any]:
         "restarts": sum(facts.round.restarts.values()),
         "exits": [ended["code"] for ended in facts.round.exits],
         "outcomes": dict(sorted(_outcomes(facts).items())),
+        "parts": len(facts.parts),
+        "reviews": len(facts.decoded("review")),
+        "caps": {partner: len(told) for partner, told in sorted(told_caps(facts).items())},
         "digest": result_digest(facts),
         "findings": sum(len(verdict.findings) for verdict in verdicts),
         "invariants": [

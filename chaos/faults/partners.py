@@ -4,7 +4,7 @@ Whatever it does, its ledger knows what it took."""
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from chaos.faults.registry import Act, Scene, fault
@@ -25,6 +25,38 @@ ONCE: dict[tuple[str, str], Sequence[str]] = {
     ("P8", "partner-refuses"): ["status:301", "status:413", "status:400", "status:422", "status:404"],
 }  # fmt: skip
 """Faults for single requests, by what they are called here."""
+MORE: dict[str, Sequence[str]] = {
+    "partner-stores-and-times-out": ["hang"],
+    "partner-conflicts": ["exists:412", "holds_other", "holds_other:412", "holds_other:422"],
+    "partner-takes-some": ["refuse_some", "refuse_some:3"],
+}
+"""More of them, for partners with a `response`: rounds with several partners deal these out, too."""
+AT_ONCE = 4
+"""Of these to one partner, one request after the other."""
+DOWN = ("down:refuse", "down:reset")
+UNWANTED = ("status:401", "status:403")
+
+ANSWERS: Mapping[str, Sequence[str]] = {
+    "207, an answer for each record": ["partial", "partial:1", "refuse_some", "refuse_some:3"],
+    "409 exists, or in progress; 412": ["in_progress:1", "exists", "exists:412", "bare_conflict"],
+    "409, 412, 422 with another digest": ["holds_other", "holds_other:412", "holds_other:422"],
+    "412 of a create-only write": ["precondition_failed", "store_then_precondition_failed"],
+    "429, 503 with Retry-After": ONCE["P4", "partner-busy"],
+    "no byte of the request was sent": DOWN,
+    "5xx": ONCE["P3", "partner-5xx"],
+    "time-out, reset": [
+        *ONCE["P1", "partner-resets"], *ONCE["P2", "partner-stores-and-times-out"], "hang", "drip", "continue_stall",
+    ],
+    "a 2xx that is truncated, unreadable or not what it seems": [
+        kind for kind in ONCE["P6", "partner-garbles"] if kind not in ("drip", "continue_stall")
+    ],
+    "413": ["status:413"],
+    "400, 422": ["status:400", "status:422"],
+    "401, 403": UNWANTED,
+    "3xx, other 4xx": ["status:301", "status:404"],
+}  # fmt: skip
+"""The answer table of the design, and the kinds of faults by which its rows are met: as the partners' ledgers note
+them. The row of good answers is that of every delivery."""
 LONG_SECONDS = 75.0
 """For the first of them to be met: a partner that has refused the worker itself (401) is left alone for a minute."""
 ALL_SECONDS = 10.0
@@ -33,7 +65,7 @@ ALL_SECONDS = 10.0
 
 def until_used(scene: Scene, queue: deque[str], chosen: Sequence[str]) -> None:
     """Waits until requests have met these faults of a queue; takes away those that none has met. One is enough for the
-    fault to have happened."""
+    fault to have happened. What was dealt stays in the queue as long as there is load: workers may have been away."""
 
     def left() -> int:
         return (Counter(queue.copy()) & Counter(chosen)).total()
@@ -41,10 +73,12 @@ def until_used(scene: Scene, queue: deque[str], chosen: Sequence[str]) -> None:
     scene.meets(lambda: left() < len(chosen), LONG_SECONDS)
     scene.until(lambda: not left(), ALL_SECONDS)
     met = len(chosen) - left()
+    scene.said.append(f"({met} of {len(chosen)})")
+    if scene.dealt:
+        return
     for one in (Counter(queue.copy()) & Counter(chosen)).elements():
         with suppress(ValueError):
             queue.remove(one)
-    scene.said.append(f"({met} of {len(chosen)})")
 
 
 def _attempts(scene: Scene) -> int:
@@ -58,8 +92,7 @@ def _met_since(scene: Scene, before: int, *faults: str) -> bool:
 
 def _some(faults: Sequence[str]) -> Act:
     def act(scene: Scene) -> Iterator[None]:
-        chosen = scene.chance.choices(faults, k=scene.chance.randint(1, 4))
-        scene.said.append(", ".join(chosen))
+        chosen = scene.choose(faults, AT_ONCE)
         scene.partner.partner.faults.extend(chosen)
         yield
         until_used(scene, scene.partner.partner.faults, chosen)
@@ -68,12 +101,13 @@ def _some(faults: Sequence[str]) -> Act:
 
 
 for (_id, _name), _faults in ONCE.items():
-    fault(_id, _name)(_some(_faults))
+    fault(_id, _name, kinds=(*_faults, *MORE.get(_name, ())), at_once=AT_ONCE)(_some(_faults))
 
 
-@fault("P1", "partner-down", (1.0, 9.0))
+@fault("P1", "partner-down", (1.0, 9.0), DOWN)
 def _down(scene: Scene) -> Iterator[None]:
-    scene.partner.change(down=scene.chance.choice(["refuse", "reset"]))
+    (chosen,) = scene.choose(DOWN)
+    scene.partner.change(down=chosen.partition(":")[2])
     yield
     scene.partner.change(down="")
 
@@ -97,13 +131,13 @@ def _slow(scene: Scene) -> Iterator[None]:
     scene.partner.change(slow=0.0)
 
 
-@fault("P8", "partner-token-expired", (1.0, 5.0))
-def _unauthorized(scene: Scene) -> Iterator[None]:
-    before = _attempts(scene)
-    scene.partner.change(unauthorized=True)
+@fault("P8", "partner-token-expired", (1.0, 5.0), UNWANTED)
+def _unwanted(scene: Scene) -> Iterator[None]:
+    before, (chosen,) = _attempts(scene), scene.choose(UNWANTED)
+    scene.partner.change(fault=chosen)
     yield
-    scene.meets(lambda: _met_since(scene, before, "status:401"))
-    scene.partner.change(unauthorized=False)
+    scene.meets(lambda: _met_since(scene, before, chosen))
+    scene.partner.change(fault="")
 
 
 @fault("P8", "partner-poisoned", (3.0, 6.0))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -41,6 +41,8 @@ class Scene:
     """Lets so many seconds pass, or returns early where the round is over."""
     store: Store | None
     """None where batches go to a folder."""
+    dealt: tuple[str, ...] = ()
+    """What of the fault that is at work was dealt at planning; empty: it draws that itself."""
     said: list[str] = field(default_factory=list)
     happened: bool = True
     """False where the fault that is at work found no occasion: it then counts for nothing in the report."""
@@ -53,6 +55,15 @@ class Scene:
                 return False
             self.wait(LOOK_SECONDS)
         return True
+
+    def choose(self, kinds: Sequence[str], most: int = 1) -> list[str]:
+        """What was dealt of these, or else up to `most` drawn from them; says it."""
+        chosen = list(self.dealt)
+        if not chosen and most == 1:
+            chosen = [self.chance.choice(kinds)]
+        chosen = chosen or self.chance.choices(kinds, k=self.chance.randint(1, most))
+        self.said.append(", ".join(chosen))
+        return chosen
 
     def meets(self, condition: Callable[[], object], seconds: float = MEET_SECONDS) -> None:
         """The fault happens when this comes about: waits for it, and else notes that nothing happened."""
@@ -71,6 +82,10 @@ class Fault:
     act: Act
     seconds: tuple[float, float] = (0.0, 0.0)
     """How long it may last, drawn at planning."""
+    kinds: tuple[str, ...] = ()
+    """What can be dealt of it, by the names under which partners note it; empty: it is of one kind."""
+    at_once: int = 1
+    """Of them."""
 
     @property
     def theme(self) -> str:
@@ -87,11 +102,17 @@ FAULTS: dict[str, Fault] = {}
 """By name."""
 
 
-def fault(id: str, name: str, seconds: tuple[float, float] = (0.0, 0.0)) -> Callable[[Act], Act]:
+def fault(
+    id: str,
+    name: str,
+    seconds: tuple[float, float] = (0.0, 0.0),
+    kinds: Sequence[str] = (),
+    at_once: int = 1,
+) -> Callable[[Act], Act]:
     """Registers a fault."""
 
     def register(act: Act) -> Act:
-        FAULTS[name] = Fault(id, name, act, seconds)
+        FAULTS[name] = Fault(id, name, act, seconds, tuple(kinds), at_once)
         return act
 
     return register

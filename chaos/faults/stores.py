@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from chaos.faults.partners import until_used
+from chaos.faults.partners import AT_ONCE, until_used
 from chaos.faults.registry import Act, Scene, fault
 
 WRITES: dict[tuple[str, str], Sequence[str]] = {
@@ -25,8 +25,7 @@ def _some(faults: Sequence[str]) -> Act:
         if scene.store is None:
             yield
             return
-        chosen = scene.chance.choices(faults, k=scene.chance.randint(1, 4))
-        scene.said.append(", ".join(chosen))
+        chosen = scene.choose(faults, AT_ONCE)
         scene.store.gate.play(chosen)
         yield
         until_used(scene, scene.store.gate.faults, chosen)
@@ -35,7 +34,7 @@ def _some(faults: Sequence[str]) -> Act:
 
 
 for (_id, _name), _faults in WRITES.items():
-    fault(_id, _name)(_some(_faults))
+    fault(_id, _name, kinds=_faults, at_once=AT_ONCE)(_some(_faults))
 
 
 @fault("O4", "store-read-fails")

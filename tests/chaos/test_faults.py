@@ -64,6 +64,23 @@ def test_faults_of_a_queue_happened_if_one_was_met_and_the_others_are_taken_away
     assert list(queue) == ["another"]
 
 
+def test_a_fault_does_what_was_dealt_and_draws_only_where_nothing_was() -> None:
+    stage = scene(dealt=("b", "c"))
+    assert stage.choose(["a"]) == ["b", "c"]
+    assert stage.said == ["b, c"]
+    stage.dealt = ()
+    assert stage.choose(["a"]) == ["a"]
+    drawn = [len(stage.choose(["a", "b"], most=3)) for _ in range(50)]
+    assert set(drawn) == {1, 2, 3}
+
+
+def test_faults_that_were_dealt_stay_in_the_queue_for_a_later_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chaos.faults.partners.ALL_SECONDS", 0.05)
+    queue, stage = deque(["b", "b"]), scene(dealt=("a", "b", "b"))
+    until_used(stage, queue, ["a", "b", "b"])
+    assert (stage.said, list(queue)) == (["(1 of 3)"], ["b", "b"])
+
+
 def test_faults_of_a_queue_that_nobody_met_did_not_happen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chaos.faults.partners.ALL_SECONDS", 0.05)
     queue, stage = deque(["a", "b"]), scene()

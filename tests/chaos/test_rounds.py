@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import pytest
 from chaos.broken import MODES
 from chaos.crew import ROOT
 from chaos.faults import FAULTS
-from chaos.plan import plan
-from chaos.report import Entry, happened
+from chaos.faults.partners import ANSWERS
+from chaos.plan import LIMITED, OTHERS, Planned, plan
+from chaos.report import Entry, answers_line, happened, unmet
 
 ROUNDS = 30
 SEED = 1
@@ -54,14 +56,38 @@ def test_every_third_round_has_several_partners_with_faults_of_their_own_and_is_
     for one in several:
         alone = plan(SEED, one.number, several=False)
         settings = {name: value for name, value in one.settings.items() if name != "partner"}
-        assert replace(one, others=(), settings=settings) == alone
-        assert [other.partner for other in one.others] == ["hospital", "pharmacy"]
+        assert replace(one, others=(), settings=settings, lake=alone.lake) == alone
+        assert [other.partner for other in one.others][:2] == ["hospital", "pharmacy"]
+        assert one.lake == "s3"
+        stores = [name for name in themes(one.faults) if name == "stores"]
+        assert stores or [other.partner for other in one.others][2:] == ["lake"], "the store has a fault in each"
     partner_faults = {name for name, fault in FAULTS.items() if fault.theme == "partners"}
     for place in range(2):
         dealt = {planned.fault for one in several for planned in one.others[place].faults}
         assert dealt <= partner_faults
         assert len(dealt) > len(partner_faults) / 2
-    assert {planned.fault for one in several for other in one.others for planned in other.faults} == partner_faults
+    at_apis = [planned for one in several for other in one.others[:2] for planned in other.faults]
+    assert {planned.fault for planned in at_apis} == partner_faults
+
+
+def themes(faults: Iterable[Planned]) -> list[str]:
+    """What faults do harm to."""
+    return [FAULTS[planned.fault].theme for planned in faults]
+
+
+def test_every_row_of_the_answer_table_is_dealt_to_several_partners_and_one_of_them_has_a_limit_of_its_own() -> None:
+    several = [one for one in (plan(SEED, number) for number in range(ROUNDS)) if one.others]
+    dealt = {kind for one in several for other in one.others for planned in other.faults for kind in planned.kinds}
+    wanted = {kind for kinds in ANSWERS.values() for kind in kinds}
+    assert wanted - dealt == set()
+    known = {kind for fault in FAULTS.values() for kind in fault.kinds}
+    assert wanted <= known
+    assert {kind for fault in FAULTS.values() if fault.theme == "partners" for kind in fault.kinds} <= wanted
+    for one in several:
+        capacities = {other.partner: other.capacity for other in one.others}
+        assert [name for name, capacity in capacities.items() if capacity] == [LIMITED]
+        assert "adaptive" in OTHERS[LIMITED]
+        assert "max_bytes" not in OTHERS[LIMITED], "nobody wrote the limit down"
 
 
 @pytest.mark.usefixtures("kafka_broker")
@@ -69,6 +95,12 @@ def test_thirty_random_rounds_hold_every_invariant(tmp_path: Path) -> None:
     code, lines, rounds = chaos(tmp_path, "--rounds", str(ROUNDS), "--seed", str(SEED))
     assert code == 0, "\n".join(lines)
     assert lines[-1] == f"rounds={ROUNDS} failures=0"
+    assert lines[-2] == answers_line(rounds), "what several partners at once have met, and what not"
+    left = unmet(rounds)
+    assert [row for row, kinds in ANSWERS.items() if set(kinds) <= set(left)] == [], lines[-2]
+    learnt = [entry["verdict"]["caps"] for entry in rounds if entry["plan"]["others"]]
+    assert sum(LIMITED in caps for caps in learnt) > len(learnt) / 2, "while workers are killed, caps are learnt"
+    assert sum(entry["verdict"]["reviews"] for entry in rounds) > 0
     for name in sorted(FAULTS.keys() - set().union(*map(happened, rounds))):  # those that found no occasion
         code, lines, again = chaos(tmp_path / name, "--rounds", "1", "--seed", str(SEED), "--faults", name)
         assert code == 0, "\n".join(lines)

@@ -67,7 +67,9 @@ FAULTS = [
     ("in_progress", Kind.UNKNOWN, 0),
     ("bare_conflict", Kind.DELIVERED, 1),
     ("exists", Kind.DELIVERED, 1),
+    ("exists:412", Kind.DELIVERED, 1),
     ("holds_other", Kind.CONFLICT, 0),
+    ("holds_other:412", Kind.CONFLICT, 0),
     ("holds_other:422", Kind.CONFLICT, 0),
     *((f"status:{status}", Kind.UNKNOWN, 0) for status in (500, 502, 503, 504)),
     *((f"status:{status},7", Kind.PAUSED, 0) for status in (429, 503)),
@@ -166,6 +168,15 @@ def test_answers_for_each_record_are_read_and_asked_for_again_until_all_are_know
     first, second = deliver(declared, *(envelope(ZONE, attempt=n)._replace(names=("a", "b")) for n in (1, 2)))
     assert (first.kind, second.kind) == (Kind.UNKNOWN, Kind.DELIVERED)
     assert "1 of 2 records have no final outcome" in first.answer
+
+
+def test_records_that_a_partner_refuses_for_good_are_told_again_where_the_answer_was_lost(partner: Server) -> None:
+    declared = http(partner.url, response={"records": "records", "id": "id"})
+    partner.partner.faults.extend(["refuse_some", "none", "bare_conflict"])
+    outcomes = deliver(declared, *(envelope(ZONE, attempt=n)._replace(names=("a", "b")) for n in (1, 2, 3)))
+    assert [(outcome.kind, dict(outcome.refused)) for outcome in outcomes] == [(Kind.PARTIAL, {1: "422"})] * 3
+    (effect,) = partner.partner.effects
+    assert (effect["records"], effect["refused"]) == (["a"], ["b"])
 
 
 def test_a_burst_is_unknown_for_as_long_as_it_lasts(partner: Server) -> None:

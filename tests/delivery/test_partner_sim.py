@@ -135,6 +135,35 @@ def test_a_partial_acceptance_says_which_records_it_took_and_the_retry_adds_the_
     assert (bodies / "k").read_bytes() == BATCH
 
 
+def test_a_partner_that_refuses_some_records_for_good_remembers_which_and_says_so_again(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    with Server(Partner(ledger)) as server:
+        server.partner.faults.extend(["partial:1", "refuse_some:2"])
+        assert call(server.url, BATCH, Idempotency_Key="k")[0] == 207
+        status, answer = call(server.url, BATCH, Idempotency_Key="k")
+        assert (status, [r["status"] for r in answer["records"]]) == (207, [409, 201, 422, 422])
+        server.partner.faults.append("refuse_some:4")
+        status, answer = call(server.url, BATCH, Idempotency_Key="none of it")
+        assert (status, [r["status"] for r in answer["records"]]) == (207, [422] * 4)
+    with Server(Partner(ledger)) as server:
+        server.partner.faults.extend(["none", "bare_conflict", "exists", "unframed"])
+        for _ in range(4):  # whatever is wrong with it, it does not say that it has them
+            status, answer = call(server.url, BATCH, Idempotency_Key="k")
+            assert (status, [r["status"] for r in answer["records"]]) == (207, [409, 409, 422, 422])
+        parts = [(e["key"], e["records"], e.get("refused")) for e in server.partner.lines if e["kind"] != "attempt"]
+    assert parts == [("k", ["a"], None), ("k", ["b"], ["c", "d"])]
+
+
+def test_a_partner_that_has_it_may_say_so_with_412_and_one_that_has_other_bytes_too() -> None:
+    with Server() as server:
+        server.partner.faults.extend(["exists:412", "holds_other:412"])
+        one = sha256(b"one").hexdigest()
+        assert call(server.url, b"one", Idempotency_Key="k")[1]["digest"] == one
+        status, answer = call(server.url, b"one", Idempotency_Key="k")
+        assert (status, answer["digest"] == one) == (412, False)
+        assert len(server.partner.effects) == 1
+
+
 def test_bodies_of_effects_are_files_named_by_their_key_and_stay_in_their_folder(tmp_path: Path) -> None:
     with Server(Partner(bodies=tmp_path / "deep" / "bodies")) as server:
         for key in ("ab12", "../escaped", "x" * 500):

@@ -23,6 +23,11 @@ from tests.streams.batch_oracle import Said, decisions
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+CODES_OF_STORES = (
+    "RETRIES_EXHAUSTED", "OUTCOME_UNKNOWN", "PARTNER_REFUSED", "PARTNER_TOO_LARGE", "STORED_OBJECT_DIFFERS",
+)  # fmt: skip
+"""Why a batch dies at an object store; other codes of dispatch are our own faults."""
+
 
 def judge(w: World) -> None:
     """Raises Broken, by `World.broken`, with the first law found broken."""
@@ -34,6 +39,7 @@ def judge(w: World) -> None:
     _effects(facts)
     _order(facts)
     _releases(facts)
+    _reviews(facts)
     _audit(facts)
     judge_deadlines(facts)
     judge_tables(w)
@@ -285,6 +291,22 @@ def _releases(f: Facts) -> None:
             named = answer.message.get("duplicate_of") or answer.message.get("conflicts_with")
             if named and position_of(named) == submission.after:
                 w.broken(f"BA8: {partition}/{offset} was sent after the dead letter of {submission.after} it ends by")
+
+
+def _reviews(f: Facts) -> None:
+    """RTY-11: of each dead letter that an object store caused there is one copy on `review`, and of no other."""
+    w, due = f.w, Counter[tuple[int, bytes | None, bytes | None, int]]()
+    stores = {name for name, partner in w.pipeline.partners.items() if partner.kind == "object-store"}
+    for m in w.broker.all("dead-letter"):
+        letter = w.decode(m.value or b"")[1]
+        of_store = letter["stage"] == "dispatch" and letter["partner"] in stores
+        if of_store and letter["findings"][0]["code"] in CODES_OF_STORES:
+            due[m.partition, m.key, m.value, letter["attempts"]] += 1
+    copies = [(m, w.decode(m.value or b"")[1]) for m in w.broker.all("review")]
+    found = Counter((m.partition, m.key, copy["dead_letter"], copy["attempts"]) for m, copy in copies)
+    if found != due:
+        lost, more = [[str(letter[1]) for letter in some] for some in (due - found, found - due)]
+        w.broken(f"RTY-11: no copy on `review` of the dead letters of {lost}, one too many of {more}")
 
 
 def _audit(f: Facts) -> None:

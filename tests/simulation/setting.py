@@ -6,7 +6,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from topology.model import Batching, Chunking, PartnerRule, Pipeline, Retry, Topic
-from topology.partner import Adaptive, HttpPartner
+from topology.partner import Adaptive, HttpPartner, ObjectStorePartner, Partner
 
 PARTNERS = ("clinic", "lake")
 TIMEOUT = 30.0
@@ -37,6 +37,7 @@ class Setting(NamedTuple):
             "key_retention": p.partners[PARTNERS[0]].key_retention, "partition_by": p.partition_by,
             "deadlines": [p.partners[name].deadline for name in PARTNERS],
             "adaptive": [name for name in PARTNERS if vars(p.partners[name]).get("adaptive")],
+            "stores": [name for name in PARTNERS if p.partners[name].kind == "object-store"],
             "group_by": p.group_by, "workers": self.workers, "moody": self.moody, "stage_faults": self.stage_faults,
             "moves": self.moves,
         }  # fmt: skip
@@ -58,6 +59,7 @@ def setting(r: Random) -> Setting:
     chosen = r.getstate()[1][0]  # no draw of its own: the histories of the other seeds stay what they are
     adaptive = [name for n, name in enumerate(PARTNERS) if chosen >> n & 1]
     deadlines = {name: (None, None, 30.0, 90.0)[chosen >> 2 * n + 2 & 3] for n, name in enumerate(PARTNERS)}
+    store = bool(chosen >> 6 & 1)
     rule = PartnerRule(by="g", map={"g1": PARTNERS[1]}, default=PARTNERS[0])
     made = Pipeline(
         pipeline="sim",
@@ -82,15 +84,7 @@ def setting(r: Random) -> Setting:
         deterministic=deterministic,
         raw=Topic(timestamps="log-append" if deterministic else r.choice(("log-append", "create")), max_ahead=5.0),
         partners={
-            name: HttpPartner(
-                kind="http",
-                url="http://partner",
-                timeout=TIMEOUT,
-                connections=r.randint(1, 3),
-                key_retention=retention,
-                adaptive=Adaptive(min_records=1, step=1) if name in adaptive else None,
-                deadline=deadlines[name],
-            )
+            name: _partner(r.randint(1, 3), retention, deadlines[name], name in adaptive, store and name == PARTNERS[1])
             for name in PARTNERS
         },
     )
@@ -106,3 +100,16 @@ def setting(r: Random) -> Setting:
     return Setting(
         made, workers, r.random() < 0.4, not deterministic and r.random() < 0.5, r.randint(60, 160)
     )  # fmt: skip
+
+
+def _partner(connections: int, retention: float | None, deadline: float | None, adaptive: bool, store: bool) -> Partner:
+    common: dict[str, Any] = {"timeout": TIMEOUT, "key_retention": retention, "deadline": deadline}
+    if store:
+        return ObjectStorePartner(kind="object-store", url="s3://lake", **common)
+    return HttpPartner(
+        kind="http",
+        url="http://partner",
+        connections=connections,
+        adaptive=Adaptive(min_records=1, step=1) if adaptive else None,
+        **common,
+    )

@@ -3,7 +3,7 @@ whole topology must notice each of them, too."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from streams.settlement import Settlement
 from streams.stage import Output, Work
 from streams.versions import Versions
 from streams.window import Windows
+from tests.simulation.log import SimLog
 from tests.simulation.test_whole import found
 
 Rule = tuple[Any, str, Callable[..., Any]]
@@ -124,6 +125,39 @@ def order_an_unsettled_batch_does_not_hold_its_group() -> Rule:
     return Deliveries, "_line", lambda self, row: row.batch_id.hex()
 
 
+def rty11_a_store_that_fails_has_no_second_dead_letter() -> Rule:
+    deaths = Settlement._deaths
+
+    def silent(self: Settlement, *of: Any) -> Iterator[Output]:
+        return (output for output in deaths(self, *of) if output.topic != "review")
+
+    return Settlement, "_deaths", silent
+
+
+def rty11_what_any_partner_refuses_has_one() -> Rule:
+    deaths = Settlement._deaths
+
+    def generous(self: Settlement, progress: Progress, row: Row, *of: Any) -> Iterator[Output]:
+        for output in deaths(self, progress, row, *of):
+            yield output
+            if output.topic == "dead-letter" and row.partner not in self._stores:
+                yield self._dead_letters.review(output, "", row.attempt)
+
+    return Settlement, "_deaths", generous
+
+
+def rty11_it_is_written_beside_the_transaction() -> Rule:
+    transact = SimLog.transact
+
+    def beside(self: SimLog, outputs: Sequence[Output], *of: Any) -> Any:
+        seconds = [output for output in outputs if output.topic == "review"]
+        if seconds:
+            self.commit_now(seconds, {})
+        return transact(self, [output for output in outputs if output.topic != "review"], *of)
+
+    return SimLog, "transact", beside
+
+
 @pytest.mark.parametrize(
     "rule",
     [
@@ -139,6 +173,9 @@ def order_an_unsettled_batch_does_not_hold_its_group() -> Rule:
         deadline_a_batch_that_is_overdue_waits_on,
         deadline_a_restart_winds_the_clock_back,
         order_an_unsettled_batch_does_not_hold_its_group,
+        rty11_a_store_that_fails_has_no_second_dead_letter,
+        rty11_what_any_partner_refuses_has_one,
+        rty11_it_is_written_beside_the_transaction,
     ],
 )
 def test_a_broken_rule_is_noticed(rule: Callable[[], Rule]) -> None:

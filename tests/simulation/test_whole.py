@@ -77,14 +77,14 @@ def test_the_histories_reach_what_they_are_for() -> None:
         "stopped", "pending", "store kept", "asked", "held up at before-commit", "held up at catch-up heads", "unknown",
         "split", "garbled", "second life", "again", ("sent", "delivered"), ("sent", "duplicate"),
         ("dead_letter", "validate"), ("dead_letter", "batch"), ("dead_letter", "dispatch"), ("release", None),
-        ("retain", None), ("replay", None), ("cap", None),
+        ("retain", None), ("replay", None), ("cap", None), ("review", None),
         *(("batched", reason) for reason in ("count", "linger", "bytes", "memory", "wall", "stop", "end", "reread")),
         ("batched", "cap"), DEADLINE_EXCEEDED,
     ]  # fmt: skip
     for seed in range(400):
         w = run(seed)
         seen += w.count
-        for topic in ("sent", "dead-letter", "validated", "batched"):
+        for topic in ("sent", "dead-letter", "review", "validated", "batched"):
             for message in w.broker.all(topic):
                 if (message.partition, message.offset) in w.garbled and topic == "validated":
                     seen["garbled"] += 1

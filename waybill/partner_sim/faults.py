@@ -149,9 +149,10 @@ async def _long_length(partner: Partner, request: web.Request, body: bytes, argu
 async def _unframed(partner: Partner, request: web.Request, body: bytes, argument: str) -> web.StreamResponse:
     """Stores, then answers as HTTP/1.0 does, the end of the connection being the end of the answer; `:cut` loses
     the second half of it, `:empty` all but the head."""
-    _, answer = _stored(partner, request, body)
+    status, answer = _stored(partner, request, body)
+    head = b"HTTP/1.0 %d OK\r\nContent-Type: application/json\r\n\r\n" % (207 if status == 207 else 200)
     kept = {"": answer, "cut": answer[: len(answer) // 2], "empty": b""}[argument]
-    return _raw(request, b"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n" + kept)
+    return _raw(request, head + kept)
 
 
 async def _chunked(partner: Partner, request: web.Request, body: bytes, argument: str) -> web.StreamResponse:
@@ -213,6 +214,12 @@ async def _partial(partner: Partner, request: web.Request, body: bytes, argument
     return web.json_response(answer, status=status)
 
 
+async def _refuse_some(partner: Partner, request: web.Request, body: bytes, argument: str) -> web.Response:
+    """207: refuses the last records for good, by default one, takes the others, and says so record by record."""
+    status, answer = partner.take_but(request, body, int(argument or 1))
+    return web.json_response(answer, status=status)
+
+
 # Refusals.
 
 
@@ -233,20 +240,23 @@ async def _in_progress(partner: Partner, request: web.Request, body: bytes, argu
 
 
 async def _bare_conflict(partner: Partner, request: web.Request, body: bytes, _argument: str) -> web.Response:
-    """Stores if new, then answers 409 without a digest."""
-    partner.take(request, body)
+    """Stores if new, then answers 409 without a digest; but truly of a batch of which it refused some records."""
+    status, answer = partner.take(request, body)
+    if status == 207:
+        return web.json_response(answer, status=status)
     return web.Response(status=409, text="duplicate")
 
 
-async def _exists(partner: Partner, request: web.Request, body: bytes, _argument: str) -> web.Response:
-    """Stores if new, then answers 409 with the digest, as when a gateway in between had to ask twice."""
+async def _exists(partner: Partner, request: web.Request, body: bytes, argument: str) -> web.Response:
+    """Stores if new, then answers 409, or 412 with `:412`, and the digest, as when a gateway in between had to ask
+    twice."""
     partner.take(request, body)
     status, answer = partner.take(request, body)
-    return web.json_response(answer, status=status)
+    return web.json_response(answer, status=int(argument or 409) if status == 409 else status)
 
 
 async def _holds_other(_partner: Partner, request: web.Request, body: bytes, argument: str) -> web.Response:
-    """409, or 422 with `:422`, and the digest of other bytes; stores nothing."""
+    """409, or the status given, and the digest of other bytes; stores nothing."""
     key, other = request.headers.get("Idempotency-Key", ""), hashlib.sha256(b"other" + body).hexdigest()
     answer = {"status": "already exists", "batch": key, "digest": other}
     return web.json_response(answer, status=int(argument or 409))
@@ -272,11 +282,12 @@ FAULTS: dict[str, Fault] = {
     "wrong_type": Fault(_wrong_type),
     "html": Fault(_html),
     "partial": Fault(_partial, r"\d*"),
+    "refuse_some": Fault(_refuse_some, r"([1-9]\d*)?"),
     "status": Fault(_status, r"[2-5]\d\d(,.+)?"),
     "in_progress": Fault(_in_progress, rf"({SECONDS})?"),
     "bare_conflict": Fault(_bare_conflict),
-    "exists": Fault(_exists),
-    "holds_other": Fault(_holds_other, "(422)?"),
+    "exists": Fault(_exists, "(412)?"),
+    "holds_other": Fault(_holds_other, "(412|422)?"),
 }
 """Faults by name. Besides them there is BEFORE_READ."""
 

@@ -5,7 +5,8 @@ and `time` (seconds since the epoch):
 - `attempt`: a request that carried a batch, with the `fault` it met (`none` if it met none) and, where it had to wait,
   the seconds in `slow`;
 - `partial`: some records of a batch were taken, their ids in `records`;
-- `effect`: a batch is stored whole; with `records` if earlier requests took a part: the ids this one added.
+- `effect`: a batch is stored, and nothing of it is taken any more; with `records` if earlier requests took a part, or
+  some are `refused` for good (their ids): the ids this one added.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ class Ledger:
         see `body_name`. None: memory only."""
         self.lines: list[dict[str, Any]] = []
         self.stored: dict[str, str] = {}
-        """Key -> digest of the batches stored whole."""
+        """Key -> digest of the batches stored."""
+        self.refused: dict[str, frozenset[str]] = {}
+        """Key -> ids of the records of a stored batch that were refused for good."""
         self.begun: dict[str, tuple[str, frozenset[str]]] = {}
         """Key -> digest and the ids taken, of batches stored in part."""
         self._bodies = bodies
@@ -68,6 +71,8 @@ class Ledger:
         if line["kind"] == "effect":
             self.stored[line["key"]] = line["digest"]
             self.begun.pop(line["key"], None)
+            if line.get("refused"):
+                self.refused[line["key"]] = frozenset(line["refused"])
         elif line["kind"] == "partial":
             _, before = self.begun.get(line["key"], ("", frozenset[str]()))
             self.begun[line["key"]] = (line["digest"], before | set(line["records"]))

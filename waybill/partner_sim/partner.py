@@ -86,7 +86,7 @@ class Partner:
     def take(self, request: web.Request, body: bytes) -> tuple[int, dict[str, Any]]:
         """Stores a batch, or says why not: status and JSON answer."""
         key, digest = request.headers.get("Idempotency-Key", ""), hashlib.sha256(body).hexdigest()
-        if (refusal := self._refusal(key, digest)) is not None:
+        if (refusal := self._refusal(key, digest, body)) is not None:
             return refusal
         more: dict[str, Any] = {}
         if key in self.ledger.begun:
@@ -99,7 +99,7 @@ class Partner:
         """Takes the next `count` records of a batch, by default the first half of what it has not; status and JSON
         answer, with one status per record: 201 taken now, 409 taken before, 503 not taken."""
         key, digest = request.headers.get("Idempotency-Key", ""), hashlib.sha256(body).hexdigest()
-        if (refusal := self._refusal(key, digest)) is not None:
+        if (refusal := self._refusal(key, digest, body)) is not None:
             return refusal
         names = [name for name, _ in records_of(body)]
         _, before = self.ledger.begun.get(key, (digest, frozenset[str]()))
@@ -110,6 +110,22 @@ class Partner:
         else:
             self.note("partial", request, key=key, digest=digest, records=taken)
         said = [{"id": n, "status": 409 if n in before else 201 if n in taken else 503} for n in names]
+        return 207, {"status": "partial", "batch": key, "records": said}
+
+    def take_but(self, request: web.Request, body: bytes, count: int) -> tuple[int, dict[str, Any]]:
+        """Refuses the last `count` records of a batch for good, of those it has not taken before, and takes the others;
+        status and JSON answer, with one status per record: 201, 409 taken before, 422 refused. It remembers that; but
+        nothing of a batch of which it has and takes no record."""
+        key, digest = request.headers.get("Idempotency-Key", ""), hashlib.sha256(body).hexdigest()
+        if (refusal := self._refusal(key, digest, body)) is not None:
+            return refusal
+        names = [name for name, _ in records_of(body)]
+        _, before = self.ledger.begun.get(key, (digest, frozenset[str]()))
+        left = [name for name in names if name not in before]
+        taken, refused = left[:-count], left[-count:]
+        if taken or before:
+            self._effect(request, body, key=key, digest=digest, bytes=len(body), records=taken, refused=refused)
+        said = [{"id": n, "status": 409 if n in before else 201 if n in taken else 422} for n in names]
         return 207, {"status": "partial", "batch": key, "records": said}
 
     def note(self, kind: str, request: web.Request, body: bytes = b"", **more: Any) -> None:
@@ -133,13 +149,16 @@ class Partner:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _refusal(self, key: str, digest: str) -> tuple[int, dict[str, Any]] | None:
+    def _refusal(self, key: str, digest: str, body: bytes) -> tuple[int, dict[str, Any]] | None:
         if not key:
             return 400, {"error": "Idempotency-Key is missing"}
         begun, _ = self.ledger.begun.get(key, (None, None))
         stored = self.ledger.stored.get(key, begun)
         if stored is not None and stored != digest:
             return 422, {"status": "key was used for other bytes", "batch": key, "digest": stored}
+        if refused := self.ledger.refused.get(key):
+            said = [{"id": n, "status": 422 if n in refused else 409} for n, _ in records_of(body)]
+            return 207, {"status": "partial", "batch": key, "records": said}
         if key in self.ledger.stored:
             return 409, {"status": "already exists", "batch": key, "digest": stored}
         return None

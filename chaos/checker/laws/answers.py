@@ -43,7 +43,7 @@ def _is_there(verdict: Verdict, facts: Facts, where: Place, batch: str) -> None:
         return
     content = facts.contents[batch]
     if content is not None:
-        held = {record["id"] for record in content["records"]}
+        held = {record["id"] for record in content["records"]} - facts.refused.get(batch, set())
         verdict.expect(facts.record_id(where) in held, "acknowledged, but not in the batch that the partner has", ids)
 
 
@@ -85,7 +85,8 @@ def _batched(verdict: Verdict, facts: Facts, where: Place, answer: Answer) -> No
     frozen = facts.batch.get(batch)
     verdict.expect(frozen is not None and where in frozen.places, "answered for a batch it is not in", ids)
     if answer.outcome == "dead in dispatch" and not answer.value["outcome_unknown"]:
-        absent = batch not in facts.effect and facts.record_id(where) not in facts.held
+        left_out = batch not in facts.effect or facts.refuses(batch, where)
+        absent = left_out and facts.record_id(where) not in facts.held
         verdict.expect(absent, "dead with a known outcome, but the partner has it", ids)
 
 

@@ -6,6 +6,8 @@ from collections import Counter, defaultdict
 
 from chaos.checker.facts import Facts, Place, place
 from chaos.checker.laws import tables
+from chaos.checker.laws.caps import caps
+from chaos.checker.laws.reviews import reviews
 from chaos.checker.verdict import Verdict
 from chaos.checker.versions import decide
 
@@ -21,6 +23,8 @@ def atomicity(facts: Facts, verdict: Verdict) -> None:
     _batch(verdict, facts)
     _dispatch(verdict, facts)
     _releases(verdict, facts)
+    reviews(facts, verdict)
+    caps(facts, verdict)
     tables.hold(verdict, facts)
 
 

@@ -61,9 +61,10 @@ def deaths(facts: Facts, verdict: Verdict) -> None:
     """Every batch with a dead letter of dispatch has an attempt that explains it."""
     dead = {
         answer.batch
-        for answers in facts.answers.values()
+        for where, answers in facts.answers.items()
         for answer in answers
         if answer.outcome == "dead in dispatch" and answer.batch in facts.batch
+        if not facts.refuses(answer.batch, where)
     }
     for batch in sorted(batch for batch in dead if batch):
         said = _explained(facts, batch)

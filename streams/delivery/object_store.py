@@ -25,6 +25,7 @@ from obstore.store import LocalStore, ObjectStore, from_url
 from schemas.canonical import canonical_json
 from streams.delivery import answers
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind, Probed
+from streams.delivery.rounds import Rounds
 from streams.delivery.secrets import SHORTEST
 from topology.model import ClaimStore
 from topology.partner import ObjectStorePartner
@@ -77,6 +78,7 @@ class ObjectStoreSink:
         self._store: ObjectStore | None = None if self._folder else open_bucket(f"partner {name}", partner)
         self._threads: ThreadPoolExecutor | None = None
         """That write to a folder; its own ones, since a disk that hangs must not hold up others."""
+        self._rounds = Rounds(_sync)
         self._now = now
         self._locking: tuple[dict[str, str], ObjectStore] | None = None
         """The headers of a lock, and the same bucket with them; its requests are writes."""
@@ -160,7 +162,7 @@ class ObjectStoreSink:
         except Exception as error:  # noqa: BLE001  (as above)
             return self._put_failed(error, local=True)
         self._write_sidecar(store, envelope)
-        self._sync(envelope.path)
+        self._make_last(envelope.path)
         return outcome
 
     def _to_write(self, store: ObjectStore) -> ObjectStore:
@@ -204,18 +206,21 @@ class ObjectStoreSink:
     def _unknown(self, error: Exception) -> Outcome:
         return Outcome(OutcomeKind.UNKNOWN, answers.excerpt(f"no answer: {cause_of(error)}", self._secrets))
 
-    def _sync(self, path: str) -> None:
+    def _make_last(self, path: str) -> None:
         """Makes an object, its sidecar and the folders that name them survive a power cut. Raises OSError."""
         assert self._folder is not None
         root = self._folder
-        for name in (root / path, root / sidecar_path(path), *((root / path).parents)):
-            descriptor = os.open(name, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            if name == root:
-                return
+        _sync(root / path)
+        _sync(root / sidecar_path(path))
+        self._rounds.sync(folder for folder in (root / path).parents if folder.is_relative_to(root))
+
+
+def _sync(place: Path) -> None:
+    descriptor = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _writable(folder: Path) -> Probed:

@@ -3,7 +3,7 @@ whole topology must notice each of them, too."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -80,7 +80,7 @@ def di2_an_unknown_outcome_releases() -> Rule:
 
     def hopeful(
         self: Settlement, progress: Progress, row: Row, code: str, why: str, frozen: Frozen, refused: Mapping[int, str]
-    ) -> Iterator[Output]:
+    ) -> list[Output]:
         return dead(self, progress, row._replace(unknown=False), code, why, frozen, refused)
 
     return Settlement, "dead", hopeful

@@ -106,7 +106,10 @@ def _rendered(bootstrap: str, made: Pipeline) -> Iterator[tuple[Ready, int]]:
     for message in messages(bootstrap, made.topic(INPUTS["dispatch"])):
         ours = Message(message.partition(), message.offset(), message.timestamp()[1], message.key(), message.value())
         frozen = bodies.read(ours, codec.decode(message.value())[1])
-        body = bodies.render(new_row(frozen.batched, ours.partition, ours.offset, 0))
+        row = new_row(frozen.batched, ours.partition, ours.offset, 0)
+        bodies.keep(row, frozen)
+        body = bodies.render(row)
+        bodies.release(row)
         if isinstance(body, Fault):
             raise Mismatch(body.why)
         yield Ready(frozen.batched["batch_id"].hex(), body.path, body.data.decode()), len(frozen.records)

@@ -5,7 +5,6 @@ A parked batch keeps its position only; what it holds is read again from `batche
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import repeat
@@ -15,8 +14,7 @@ from urllib.parse import quote
 from schemas.canonical import RawPosition, record_id, sha256
 from schemas.codec import Codec, WireError
 from schemas.errors import CLAIM_LOST, UNPROCESSABLE
-from schemas.members import read_members
-from schemas.messages import position_of
+from schemas.members import Member, member_of, read_members
 from schemas.pack import Pack
 from streams.attempts import Row
 from streams.claims import NO_CLAIMS, ClaimLost, Claims, ClaimsAway
@@ -29,10 +27,12 @@ from streams.stage import Message
 from topology.model import Pipeline
 from topology.partner import HttpPartner, ObjectStorePartner, Partner, SftpPartner
 
-CACHE_BYTES = 16 * 2**20
-"""Message bytes of batches kept decoded (which takes several times as much memory)."""
+CACHE_BYTES = 32 * 2**20
+"""Message bytes of waiting batches kept read (which takes some three times as much memory)."""
 FLUSHED_HEADER = "waybill-flushed-at"
 
+Place = tuple[int, int, int, int]
+"""Of a batch or a part of one: partition and offset, first record and number of records."""
 Fetch = Callable[[int, int], Message | None]
 """Reads one message of `batched` by partition and offset; None if it is not there any more."""
 
@@ -41,23 +41,27 @@ class Frozen(NamedTuple):
     """A batch as it was sealed."""
 
     batched: dict[str, Any]
-    records: list[dict[str, Any]]
-    """Its members' Validated messages, in order."""
+    records: Sequence[Member]
+    """In order."""
     flushed_at: str
     """RFC 3339, UTC; metadata only (T6)."""
     size: int
+    """Bytes of its message."""
 
     def part(self, first: int, count: int) -> Frozen:
         """Some of its records as a batch of their own (DI4)."""
         records = self.records[first : first + count]
-        batched = {**self.batched, "batch_id": part_id(self.batched, records), "count": count}
-        return Frozen(batched, records, self.flushed_at, self.size * count // len(self.records))
+        own = {
+            "batch_id": part_id(self.batched, records),
+            "count": count,
+            "records": self.batched["records"][first : first + count],
+        }
+        return Frozen({**self.batched, **own}, records, self.flushed_at, self.size * count // len(self.records))
 
     @property
     def first(self) -> RawPosition:
         """Its first record, which stands for the batch in the audit."""
-        m = self.records[0]
-        return RawPosition(m["raw_topic"], m["raw_incarnation"], m["raw_partition"], m["raw_offset"], m["raw_index"])
+        return self.records[0].raw
 
 
 class Body(NamedTuple):
@@ -113,13 +117,17 @@ class Bodies:
         self.claims_away = False
         """The claim store could not be reached in this turn, and is not asked again before the next one."""
         self._pipeline, self._codec, self._pack, self._fetch = pipeline, codec, pack, fetch
-        self._cache: OrderedDict[tuple[int, ...], Frozen] = OrderedDict()
-        """By partition and offset; parts by first record and count, too."""
         self._room = cache_bytes
+        self._waiting: dict[Place, Frozen] = {}
+        """Batches that were read and not begun, in that order, within `cache_bytes`."""
+        self._begun: dict[Place, Frozen] = {}
+        """Batches an attempt of which is out: as many as partners have connections, and their bodies are held too."""
+        self._last: tuple[Place, Frozen] | None = None
+        """Read by position, or let go, last."""
 
     def __len__(self) -> int:
         """Batches at hand."""
-        return len(self._cache)
+        return len(self._waiting) + len(self._begun)
 
     def read(self, message: Message, batched: dict[str, Any]) -> Frozen:
         """A batch just read; raises WireError where a member is no Validated message."""
@@ -128,9 +136,10 @@ class Bodies:
         records = []
         for data, record in zip(batched["records"], read, strict=False):
             if record is None:
-                name, record = self._codec.decode(data)
+                name, whole = self._codec.decode(data)
                 if name != "validated":
                     raise WireError(f"batch {batched['batch_id'].hex()} holds a {name} message")
+                record = member_of(whole)
             records.append(record)
         if not records or len(records) != batched["count"]:
             raise WireError(
@@ -139,9 +148,42 @@ class Bodies:
         stamps = [value.decode() for name, value in message.headers if name == FLUSHED_HEADER]
         written = datetime.fromtimestamp(message.timestamp / 1000, UTC).isoformat(timespec="milliseconds")
         flushed_at = stamps[0] if stamps else written.replace("+00:00", "Z")
-        frozen = Frozen(batched, records, flushed_at, len(message.value or b""))
-        self._keep((message.partition, message.offset), frozen)
+        return Frozen(batched, records, flushed_at, len(message.value or b""))
+
+    # ---- what is kept ----------------------------------------------------------------------------
+
+    def keep(self, row: Row, frozen: Frozen) -> None:
+        """A batch just read waits for its first attempt; `trim` is to follow in the same turn."""
+        self._waiting[_place(row)] = frozen
+        self._room -= frozen.size
+
+    def trim(self) -> None:
+        """At the end of a turn: drops what was read last until the rest has room. Those before it are begun first."""
+        while self._room < 0:
+            self._room += self._waiting.popitem()[1].size
+
+    def release(self, row: Row) -> None:
+        """No attempt of a batch is out any more, or it has its final answer. It may wait long for the next one."""
+        place = _place(row)
+        frozen = self._wait_no_more(place) or self._begun.pop(place, None)
+        if frozen is not None and row.parent is None:
+            self._last = place, frozen  # its halves, or a retry at once, will ask for it
+
+    def forget(self, partition: int) -> None:
+        """Drops what is kept of a partition."""
+        for place in [place for place in self._waiting if place[0] == partition]:
+            self._wait_no_more(place)
+        for place in [place for place in self._begun if place[0] == partition]:
+            del self._begun[place]
+        self._last = None
+
+    def _wait_no_more(self, place: Place) -> Frozen | None:
+        frozen = self._waiting.pop(place, None)
+        if frozen is not None:
+            self._room += frozen.size
         return frozen
+
+    # ---- by row and by position ------------------------------------------------------------------
 
     def of(self, row: Row) -> Frozen:
         """The batch of a row, or the part of one that it is.
@@ -149,19 +191,21 @@ class Bodies:
         Raises LogGap if it is gone, or another message stands there: its records cannot even be named any more, so
         that no answer can be given for them, and going on would hide it.
         """
-        partition, offset = row.batched_partition, row.batched_offset
-        frozen = self._at(partition, offset, row.batch_id)
-        if row.parent is not None:
-            frozen = self._part(frozen, row, row.first, row.count)
+        frozen = self._kept(row)
+        if frozen is None:
+            frozen = self._at(row.batched_partition, row.batched_offset, row.batch_id)
+            if row.parent is not None:
+                frozen = frozen.part(row.first, row.count)
         if frozen.batched["batch_id"] != row.batch_id:
-            raise LogGap(self._gone(partition, offset, row.batch_id, "another batch stands there"))
+            where = row.batched_partition, row.batched_offset
+            raise LogGap(self._gone(*where, row.batch_id, "another batch stands there"))
         return frozen
 
     def name(self, row: Row, first: int, count: int) -> bytes:
         """The id of a part of a batch. See attempts.Name; raises LogGap as `of` does."""
-        whole = self._at(row.batched_partition, row.batched_offset, row.batch_id)
-        found: bytes = self._part(whole, row, first, count).batched["batch_id"]
-        return found
+        whole = self._kept(row) if row.parent is None else None
+        whole = whole or self._at(row.batched_partition, row.batched_offset, row.batch_id)
+        return part_id(whole.batched, whole.records[first : first + count])
 
     def find(self, partition: int, offset: int, batch_id: bytes) -> tuple[Frozen, Part]:
         """The batch at a position, and which part of it has this id: all of it as a rule. Raises LogGap as `of`."""
@@ -171,20 +215,14 @@ class Bodies:
             raise LogGap(self._gone(partition, offset, batch_id, "another batch stands there"))
         return whole, part
 
-    def _part(self, whole: Frozen, row: Row, first: int, count: int) -> Frozen:
-        place = (row.batched_partition, row.batched_offset, first, count)
-        part = self._cache.get(place)
-        if part is None:
-            part = whole.part(first, count)
-            self._keep(place, part)
-        return part
+    def _kept(self, row: Row) -> Frozen | None:
+        place = _place(row)
+        return self._begun.get(place) or self._waiting.get(place)
 
     def _at(self, partition: int, offset: int, batch_id: bytes) -> Frozen:
         """The frozen batch at a position, whichever it is. `batch_id`: for whom it is read."""
-        frozen = self._cache.get((partition, offset))
-        if frozen is not None:
-            self._cache.move_to_end((partition, offset))
-            return frozen
+        if self._last is not None and self._last[0][:2] == (partition, offset):
+            return self._last[1]
         message = self._fetch(partition, offset)
         if message is None or message.value is None:
             raise LogGap(self._gone(partition, offset, batch_id, "nothing stands there any more"))
@@ -192,9 +230,11 @@ class Bodies:
             name, batched = self._codec.decode(message.value)
             if name != "batched":
                 raise WireError(f"a {name} message stands there")
-            return self.read(message, batched)
+            frozen = self.read(message, batched)
         except WireError as error:
             raise LogGap(self._gone(partition, offset, batch_id, str(error))) from error
+        self._last = (partition, offset, 0, len(frozen.records)), frozen
+        return frozen
 
     def _gone(self, partition: int, offset: int, batch_id: bytes, why: str) -> str:
         where = f"{self._pipeline.topic('batched')}/{partition}/{offset}"
@@ -204,9 +244,11 @@ class Bodies:
         """The body of a batch, by the version of its first attempt; or why it cannot be made.
 
         Only LogGap and ClaimsAway leave: whatever else fails is this batch's fault and becomes its dead letters
-        (law 5).
+        (law 5). The batch is kept until `release`.
         """
         frozen = self.of(row)
+        self._wait_no_more(_place(row))
+        self._begun[_place(row)] = frozen
         partner = self._pipeline.partners[row.partner]
         version = FORMS[partner.body] if row.body_digest is None else row.render_version
         name = row.batch_id.hex()
@@ -227,27 +269,24 @@ class Bodies:
             sha256(data), version, data, path, metadata, _names(partner, frozen.records), records is not frozen.records
         )
 
-    def _whole(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _whole(self, records: Sequence[Member]) -> Sequence[Member]:
         """The records with the payloads that are kept by claim check (VA4). Raises ClaimLost, ClaimsAway."""
-        if all(record["claim"] is None for record in records):
+        if not any(record.claimed for record in records):
             return records
         if self.claims_away:
             raise ClaimsAway("the claim store could not be reached a moment ago")
         try:
             return [
-                record if record["claim"] is None else {**record, "payload": self._claims.get(record["digest"])}
+                record._replace(payload=self._claims.get(record.digest)) if record.claimed else record
                 for record in records
             ]
         except ClaimsAway:
             self.claims_away = True
             raise
 
-    def _keep(self, place: tuple[int, ...], frozen: Frozen) -> None:
-        old = self._cache.pop(place, None)
-        self._cache[place] = frozen
-        self._room -= frozen.size - (old.size if old else 0)
-        while self._room < 0 and len(self._cache) > 1:
-            self._room += self._cache.popitem(last=False)[1].size
+
+def _place(row: Row) -> Place:
+    return row.batched_partition, row.batched_offset, row.first, row.count
 
 
 def _path(partner: Partner, batched: Mapping[str, Any], suffix: str) -> str:
@@ -266,10 +305,10 @@ def _path(partner: Partner, batched: Mapping[str, Any], suffix: str) -> str:
     return path
 
 
-def _names(partner: Partner, records: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+def _names(partner: Partner, records: Sequence[Member]) -> Sequence[str]:
     """By what the partner tells records apart in its answers, in their order; empty if it answers for none."""
     if not isinstance(partner, HttpPartner) or partner.response is None:
         return ()
     if partner.response.by == "key":
-        return [record["key"] for record in records]
-    return [record_id(position_of(record)) for record in records]
+        return [record.key for record in records]
+    return [record_id(record.raw) for record in records]

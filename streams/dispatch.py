@@ -185,6 +185,7 @@ class DispatchStage:
 
     def forget(self, partition: int) -> None:
         self.deliveries.forget(partition)
+        self.bodies.forget(partition)
         self._heads.pop(partition, None)
 
     # ---- a chunk ---------------------------------------------------------------------------------
@@ -207,6 +208,7 @@ class DispatchStage:
         self.deliveries.age(changes, chunk.now)
         self.deliveries.start(changes, chunk.now, self._prepare)
         self._write(work, changes)
+        self.bodies.trim()
         touched = covered.keys() | {partition for partition, _ in changes.rows}
         for partition in sorted(touched):
             self._close(work, partition, chunk.observed_at, covered.get(partition))
@@ -219,12 +221,13 @@ class DispatchStage:
         progress = self._heads[message.partition]
         try:
             name, value = self.codec.decode(message.value or b"")
-            if name == "batched":
-                self.bodies.read(message, value)
+            frozen = self.bodies.read(message, value) if name == "batched" else None
         except WireError as unreadable:  # no need to hunt for it: these bytes will not get better
             return self._condemned(work, message, str(unreadable))
-        if name == "batched":
-            self.deliveries.admit(changes, message.partition, new_row(value, message.partition, message.offset, now))
+        if frozen is not None:
+            row = new_row(value, message.partition, message.offset, now)
+            if self.deliveries.admit(changes, message.partition, row):
+                self.bodies.keep(row, frozen)
         elif name == "batched_again":
             partition, offset = value["batched_partition"], value["batched_offset"]
             whole, part = self.bodies.find(partition, offset, value["batch_id"])
@@ -248,6 +251,7 @@ class DispatchStage:
             body = self.bodies.render(row)
         except ClaimsAway:
             # Not raised: other batches need no claim, and their answers must not be lost with this turn.
+            self.bodies.release(row)
             return Later(CLAIMS_WAIT)
         if isinstance(body, Fault):
             return Broken(body.code, body.why)
@@ -276,6 +280,7 @@ class DispatchStage:
     def _event(self, event: Event) -> list[Output]:
         row, progress = event.row, self._heads[event.partition]
         if event.what is What.WAIT:
+            self.bodies.release(row)
             return []
         frozen = self.bodies.of(row)
         match event.what:
@@ -284,13 +289,17 @@ class DispatchStage:
                 return []
             case What.SPLIT | What.HALF:
                 self._settlement.split(progress, row, frozen)
+                if event.what is What.SPLIT:
+                    self.bodies.release(row)
                 return []
             case What.DELIVERED:
-                return list(self._settlement.delivered(progress, row, frozen, event.code, event.refused))
+                outputs = self._settlement.delivered(progress, row, frozen, event.code, event.refused)
             case What.DEAD:
-                return list(self._settlement.dead(progress, row, event.code, event.why, frozen, event.refused))
+                outputs = self._settlement.dead(progress, row, event.code, event.why, frozen, event.refused)
             case What.RETAIN | What.RETAIN_END:
                 return [self._settlement.retain(progress, row, event.what is What.RETAIN, frozen)]
+        self.bodies.release(row)
+        return outputs
 
     def _close(self, work: Work, partition: int, now: int, offsets: tuple[int, int] | None) -> None:
         """Offsets go with every transaction, even unchanged, so that a worker that lost its partitions is refused

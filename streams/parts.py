@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from schemas.messages import position_of
+from schemas.members import Member
 from streams.window import MANIFEST_TAIL, Line, manifest_head, manifest_record
 
 
@@ -24,13 +24,13 @@ class Part(NamedTuple):
     count: int  # type: ignore[assignment]  # the field hides tuple.count, as in the delivery row
 
 
-def part_id(batched: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> bytes:
+def part_id(batched: Mapping[str, Any], records: Sequence[Member]) -> bytes:
     """The id of a batch of these records (BA7). `batched`: the message of the frozen batch they lie in; `records`: its
-    members' Validated messages, or some of them."""
+    members, or some of them."""
     return _id(batched, [_member(record) for record in records])
 
 
-def find_part(batched: Mapping[str, Any], records: Sequence[Mapping[str, Any]], batch_id: bytes) -> Part | None:
+def find_part(batched: Mapping[str, Any], records: Sequence[Member], batch_id: bytes) -> Part | None:
     """The part that has this id, the whole batch included; None if it has none such. `records`: all its members."""
     whole = Part(batched["batch_id"], None, 0, len(records))
     if whole.batch_id == batch_id:
@@ -53,8 +53,8 @@ def _below(batched: Mapping[str, Any], members: Sequence[str], part: Part) -> It
             yield from _below(batched, members, half)
 
 
-def _member(record: Mapping[str, Any]) -> str:
-    return manifest_record(json.dumps(record["raw_topic"]), position_of(record), record["digest"])
+def _member(record: Member) -> str:
+    return manifest_record(json.dumps(record.source.topic), record.raw, record.digest)
 
 
 def _id(batched: Mapping[str, Any], members: Sequence[str]) -> bytes:

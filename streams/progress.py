@@ -6,7 +6,7 @@ the block's observation envelope (T1).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from audit.block import TAGS, Chain, Noted, Observation, Span, write_blocks
 from audit.chain import Action
 from schemas.canonical import GENESIS, RawPosition
 from schemas.codec import Codec
+from schemas.members import Member
 from streams.runtime.log import LogGap
 from streams.stage import Output, TableStore, Work
 from streams.tables import decode_row
@@ -69,6 +70,12 @@ class Progress:
         """One chain entry: what was done with which record. Order of calls is order in the chain."""
         topic, incarnation, partition, offset, index = position
         self.entries.append((TAGS[action, code, topic, incarnation, partition], offset, index, digest))
+
+    def note_each(self, action: Action, code: str, members: Sequence[Member]) -> None:
+        """The same for many records, in their order."""
+        sources = {member.source for member in members}
+        tags = {source: TAGS[action, code, *source] for source in sources}
+        self.entries += [(tags[member.source], member.offset, member.index, member.digest) for member in members]
 
     def close(
         self,

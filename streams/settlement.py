@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from schemas.canonical import RawPosition
 from schemas.codec import Codec
 from schemas.errors import (
     DEADLINE_EXCEEDED,
@@ -17,13 +16,15 @@ from schemas.errors import (
     Finding,
     lookup,
 )
-from schemas.sent import encode_delivered, shared_middle
+from schemas.members import Member
+from schemas.messages import RawPositionPart, position_part
+from schemas.sent import encode_delivered, encode_delivered_whole
 from streams.attempts import Row
 from streams.bodies import Frozen
 from streams.deadletter import DeadLetters
 from streams.progress import Progress
 from streams.stage import Output
-from topology.model import Pipeline, partition_for
+from topology.model import Pipeline, partition_for, partition_of
 from topology.partner import ObjectStorePartner
 
 STORE_FAILED = frozenset(
@@ -37,15 +38,11 @@ STORE_FAILED = frozenset(
     }
 )
 """Codes of what an object store did not take, or holds otherwise; the others are our own faults."""
-POSITION = ("raw_topic", "raw_incarnation", "raw_partition", "raw_offset", "raw_index")
+POSITION = tuple(RawPositionPart.__annotations__)
 ACKED = (*POSITION, "count", "digest", "warnings")
 ACK_FIELDS = (*ACKED, "key", "topology_version", "recorded_at", "event_time", "passport")
 """What an ack repeats from the Validated message."""
-
-
-def position(record: Mapping[str, Any]) -> RawPosition:
-    """The raw position of a record."""
-    return RawPosition(*(record[name] for name in POSITION))
+_new = tuple.__new__  # of outputs with acks: a named tuple's own constructor costs three times as much
 
 
 def _ack(row: Row, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,6 +55,11 @@ def _ack(row: Row, record: Mapping[str, Any]) -> dict[str, Any]:
         "answer": row.answer,
     }
     return ack if row.passport is None else ack | {"passport": row.passport}
+
+
+def _key(record: Member) -> dict[str, Any]:
+    """Which version of which key a message for batch is about."""
+    return {**position_part(record.raw), "key": record.key, "digest": record.digest}
 
 
 class Settlement:
@@ -77,60 +79,73 @@ class Settlement:
 
     def delivered(
         self, progress: Progress, row: Row, frozen: Frozen, code: str, refused: Mapping[int, str]
-    ) -> Iterator[Output]:
+    ) -> list[Output]:
         """The acks of a delivered batch; and the dead letters of those of its records that the partner did not take."""
         progress.note("BATCH", "sent", frozen.first, row.batch_id)
-        taken = [record for place, record in enumerate(frozen.records) if place not in refused]
-        positions = list(map(position, taken))
-        for record, raw in zip(taken, positions, strict=True):
-            progress.note("DELIVER", "", raw, record["digest"])
-        yield from self._acks(row, frozen, taken, positions)
-        if refused:
-            not_taken = [(frozen.records[place], words) for place, words in sorted(refused.items())]
-            yield from self._deaths(progress, row, code, frozen, not_taken)
-
-    def _acks(
-        self, row: Row, frozen: Frozen, taken: Sequence[Mapping[str, Any]], positions: Sequence[RawPosition]
-    ) -> Iterator[Output]:
+        places = [place for place in range(row.count) if place not in refused]
+        taken = [frozen.records[place] for place in places] if refused else frozen.records
+        progress.note_each("DELIVER", "", taken)
         if self._pipeline.acks == "batch":
-            yield self._ack_batch(row, frozen, taken)
-            return
-        header = self._codec.header("sent") if row.passport is None else None
-        middle = b"" if header is None else shared_middle(row.batch_id, row.partner, row.answer)
-        for record, raw in zip(taken, positions, strict=True):
-            key: str = record["key"]
-            value = None if header is None else encode_delivered(header, record, raw, middle)
-            target = partition_for(key, self._pipeline.partitions)
-            yield Output("sent", target, key.encode(), value or self._codec.encode("sent", _ack(row, record)))
+            outputs = [self._ack_batch(row, frozen, places, taken)]
+        else:
+            outputs = self._acks(row, frozen, places, taken)
+        if refused:
+            outputs += self._deaths(progress, row, code, frozen, sorted(refused.items()))
+        return outputs
 
-    def _ack_batch(self, row: Row, frozen: Frozen, taken: Sequence[Mapping[str, Any]]) -> Output:
-        ack = {
-            "batch_id": row.batch_id,
-            "partner": row.partner,
-            "answer": row.answer,
-            "topology_version": frozen.batched["topology_version"],
-            "records": [{name: record[name] for name in ACKED} for record in taken],
-        }
+    def _acks(self, row: Row, frozen: Frozen, places: Sequence[int], taken: Sequence[Member]) -> list[Output]:
+        header, partitions = self._codec.header("sent"), self._pipeline.partitions
+        values: Iterable[bytes]
+        if header is None:
+            values = [self._codec.encode("sent", _ack(row, self._record(frozen, place))) for place in places]
+        else:
+            values = encode_delivered(header, taken, row.batch_id, row.partner, row.answer, row.passport)
+        keys = [record.key.encode() for record in taken]
+        return [
+            _new(Output, ("sent", partition_of(key, partitions), key, value, ()))
+            for key, value in zip(keys, values, strict=True)
+        ]
+
+    def _ack_batch(self, row: Row, frozen: Frozen, places: Sequence[int], taken: Sequence[Member]) -> Output:
+        header, version = self._codec.header("sent_batch"), frozen.batched["topology_version"]
+        if header is None:
+            records = [self._record(frozen, place) for place in places]
+            ack = {
+                "batch_id": row.batch_id,
+                "partner": row.partner,
+                "answer": row.answer,
+                "topology_version": version,
+                "records": [{name: record[name] for name in ACKED} for record in records],
+            }
+            value = self._codec.encode("sent_batch", ack)
+        else:
+            value = encode_delivered_whole(header, taken, row.batch_id, row.partner, row.answer, version)
         key = row.batch_id.hex()
-        target = partition_for(key, self._pipeline.partitions)
-        return Output("sent", target, key.encode(), self._codec.encode("sent_batch", ack))
+        return Output("sent", partition_for(key, self._pipeline.partitions), key.encode(), value)
+
+    def _record(self, frozen: Frozen, place: int) -> dict[str, Any]:
+        """The Validated message of a record, read in full."""
+        return self._codec.decode(frozen.batched["records"][place])[1]
 
     def dead(
         self, progress: Progress, row: Row, code: str, why: str, frozen: Frozen, refused: Mapping[int, str]
-    ) -> Iterator[Output]:
+    ) -> list[Output]:
         """The dead letters of a batch that died whole; `refused`: what the partner said of each record, if it did."""
         progress.note("BATCH", "dead", frozen.first, row.batch_id)
-        dead = [(record, refused.get(place, why)) for place, record in enumerate(frozen.records)]
-        yield from self._deaths(progress, row, code, frozen, dead)
+        dead = [(place, refused.get(place, why)) for place in range(row.count)]
+        return self._deaths(progress, row, code, frozen, dead)
 
     def _deaths(
-        self, progress: Progress, row: Row, code: str, frozen: Frozen, dead: Sequence[tuple[Mapping[str, Any], str]]
-    ) -> Iterator[Output]:
-        """Dead letters, with a second one each where an object store failed for good (RTY-11); and, if no attempt can
-        have taken effect, the releases of their keys (BA8)."""
+        self, progress: Progress, row: Row, code: str, frozen: Frozen, dead: Sequence[tuple[int, str]]
+    ) -> list[Output]:
+        """Dead letters of records, by their places, with a second one each where an object store failed for good
+        (RTY-11); and, if no attempt can have taken effect, the releases of their keys (BA8)."""
         review = row.partner in self._stores and code in STORE_FAILED
-        for record, why in dead:
-            progress.note("DEAD", code, position(record), record["digest"])
+        members = [frozen.records[place] for place, _ in dead]
+        progress.note_each("DEAD", code, members)
+        outputs = []
+        for place, why in dead:
+            record = self._record(frozen, place)
             letter = self._dead_letters.valid(
                 "dispatch",
                 record,
@@ -142,27 +157,26 @@ class Settlement:
                 outcome_unknown=row.unknown,
                 passport=row.passport if row.passport is not None else record["passport"],
             )
-            yield letter
+            outputs.append(letter)
             if review:
                 words = row.answer or why or lookup(code).meaning
-                yield self._dead_letters.review(letter, f"{code}: {row.partner}: {words}", row.attempt)
+                outputs.append(self._dead_letters.review(letter, f"{code}: {row.partner}: {words}", row.attempt))
         if row.unknown:
-            return
-        whole = len(dead) == len(frozen.records)
-        if whole:
+            return outputs
+        if len(dead) == len(frozen.records):
             progress.note("RELEASE", "", frozen.first, row.batch_id)
-        for record, _ in dead:
-            if not whole:
-                progress.note("RELEASE", "", position(record), record["digest"])
-            release = {name: record[name] for name in (*POSITION, "key", "digest")} | {"batch_id": row.batch_id}
-            yield self._to_batch(frozen, record["key"], self._codec.encode("release", release))
+        else:
+            progress.note_each("RELEASE", "", members)
+        for member in members:
+            release = {**_key(member), "batch_id": row.batch_id}
+            outputs.append(self._to_batch(frozen, member.key, self._codec.encode("release", release)))
+        return outputs
 
     def retain(self, progress: Progress, row: Row, begin: bool, frozen: Frozen) -> Output:
         """Keeps the versions of an unsettled batch from expiring, or ends that (BA9)."""
         progress.note("RETAIN", "begin" if begin else "end", frozen.first, row.batch_id)
-        keys = [{name: record[name] for name in (*POSITION, "key", "digest")} for record in frozen.records]
-        retain = {"batch_id": row.batch_id, "begin": begin, "keys": keys}
-        return self._to_batch(frozen, frozen.records[0]["key"], self._codec.encode("retain", retain))
+        retain = {"batch_id": row.batch_id, "begin": begin, "keys": [_key(record) for record in frozen.records]}
+        return self._to_batch(frozen, frozen.records[0].key, self._codec.encode("retain", retain))
 
     def _to_batch(self, frozen: Frozen, key: str, value: bytes) -> Output:
         """A message for the batch stage, in the partition that holds the versions."""

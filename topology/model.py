@@ -429,7 +429,12 @@ CONTROL_TOPIC = "waybill.control"
 
 def partition_for(key: str, partitions: int) -> int:
     """The partition of a key: CRC-32 of its UTF-8 bytes modulo the count, as librdkafka's `consistent` does."""
-    return zlib.crc32(key.encode()) % partitions
+    return partition_of(key.encode(), partitions)
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """The same of a key's bytes."""
+    return zlib.crc32(key) % partitions
 
 
 def is_name(text: str) -> bool:

@@ -9,19 +9,18 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from streams.delivery.answers import fault
 from streams.delivery.http import HttpSink
-from streams.delivery.object_store import ObjectStoreSink
+from streams.delivery.object_store import OBJECT_STORE_SLOTS, ObjectStoreSink
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind, Sink
 from streams.runtime import failpoints
 from topology.partner import HttpPartner, KafkaPartner, ObjectStorePartner, Partner, PostgresPartner, SftpPartner
 
-OBJECT_STORE_SLOTS = 8
-"""Open writes to one object store at a time; an HTTP partner says its own (`connections`)."""
 GRACE = 2.0
 """Seconds beyond a partner's time-out before the engine gives up on a sink that does not keep it."""
 EVENT_SLICE = 0.02
@@ -67,7 +66,7 @@ class DeliveryEngine:
         self._changed = threading.Condition()
         self._open: dict[bytes, Envelope] = {}
         self._answers: list[tuple[Envelope, Outcome]] = []
-        self._accepting = False
+        self._accepting = self._shutting = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loop: asyncio.AbstractEventLoop
         self._thread: threading.Thread | None = None
@@ -81,19 +80,24 @@ class DeliveryEngine:
         self._thread.start()
         self._accepting = True
 
-    def submit(self, envelope: Envelope) -> None:
-        """Queues one attempt and returns at once. Raises KeyError for a partner this engine was not built with,
-        ValueError if an attempt of the batch is in flight, RuntimeError before `start` and after `close`."""
-        if envelope.partner not in self._sinks:
-            raise KeyError(f"partner {envelope.partner!r} is unknown here; there are {', '.join(sorted(self._sinks))}")
+    def submit(self, *envelopes: Envelope) -> None:
+        """Queues attempts and returns at once. Raises KeyError for a partner this engine was not built with,
+        ValueError if an attempt of the batch is in flight, RuntimeError before `start` and after `close`; then none of
+        them was queued."""
+        for envelope in envelopes:
+            if envelope.partner not in self._sinks:
+                known = ", ".join(sorted(self._sinks))
+                raise KeyError(f"partner {envelope.partner!r} is unknown here; there are {known}")
         with self._changed:
             if not self._accepting:
                 raise RuntimeError("the delivery engine is not running: call start() first, and nothing after close()")
-            if envelope.batch_id in self._open:
-                raise ValueError(f"batch {envelope.idempotency_key}: an attempt is in flight already")
-            self._open[envelope.batch_id] = envelope
-            # Under the lock, so that close() cannot end the loop between the two.
-            self._loop.call_soon_threadsafe(self._spawn, self._deliver(envelope))
+            fresh = {envelope.batch_id: envelope for envelope in envelopes}
+            if len(fresh) < len(envelopes) or fresh.keys() & self._open.keys():
+                twice = next(e for e in envelopes if e.batch_id in self._open or fresh[e.batch_id] is not e)
+                raise ValueError(f"batch {twice.idempotency_key}: an attempt is in flight already")
+            self._open |= fresh
+            # Under the lock, so that close() cannot end the loop between the two. Once for all: it wakes the loop.
+            self._loop.call_soon_threadsafe(self._begin, envelopes)
 
     def in_flight(self, batch_id: bytes) -> bool:
         """Whether an attempt of the batch was submitted whose outcome `poll` has not yet given out."""
@@ -141,38 +145,51 @@ class DeliveryEngine:
 
     # Inside the loop's thread.
 
-    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+    def _begin(self, envelopes: Sequence[Envelope]) -> None:
+        for envelope in envelopes:
+            task = self._loop.create_task(self._deliver(envelope))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _deliver(self, envelope: Envelope) -> None:
         """One attempt in one of the partner's slots, with an outcome whatever the sink does."""
-        async with self._slots[envelope.partner]:
-            began = time.monotonic()
-            sending = self._spawn(self._sinks[envelope.partner].send(envelope))
-            seconds = self._deadlines[envelope.partner]
-            done, _ = await asyncio.wait({sending}, timeout=seconds)
-            if not done:
-                # Not waited for: a sink that ignores its time-out may ignore its cancellation too.
-                sending.cancel()
-                outcome = Outcome(OutcomeKind.UNKNOWN, f"no answer within {seconds:g} s")
-            elif sending.cancelled():
-                outcome = Outcome(OutcomeKind.UNKNOWN, "the attempt was given up")
-            elif (error := sending.exception()) is not None:
-                outcome = fault(error, sent=True)
-            else:
-                outcome = sending.result()
-            failpoints.hit("dispatch:after-send")
-        outcome = outcome._replace(seconds=time.monotonic() - began)
+        # One task and one timer: with a task for the sink and one that waits for it, an attempt took twice as long.
+        slot, seconds = self._slots[envelope.partner], self._deadlines[envelope.partner]
+        await slot.acquire()
+        attempt = _Attempt(envelope, asyncio.current_task(), time.monotonic())
+        timer = self._loop.call_later(seconds, self._give_up, attempt, seconds)
+        try:
+            outcome = await self._sinks[envelope.partner].send(envelope)
+        except asyncio.CancelledError:
+            if self._shutting:
+                raise  # its write-ahead stays in flight
+            outcome = Outcome(OutcomeKind.UNKNOWN, "the attempt was given up")
+        except Exception as error:  # noqa: BLE001  (a sink that breaks its law)
+            outcome = fault(error, sent=True)
+        finally:
+            timer.cancel()
+        self._end(attempt, outcome)
+
+    def _give_up(self, attempt: _Attempt, seconds: float) -> None:
+        """Not waited for any longer: a sink that ignores its time-out may ignore its cancellation too."""
+        self._end(attempt, Outcome(OutcomeKind.UNKNOWN, f"no answer within {seconds:g} s"))
+        if attempt.task is not None:
+            attempt.task.cancel()
+
+    def _end(self, attempt: _Attempt, outcome: Outcome) -> None:
+        """The first outcome of an attempt counts, and frees its slot; what comes later is nobody's."""
+        if attempt.ended:
+            return
+        attempt.ended = True
+        self._slots[attempt.envelope.partner].release()
+        failpoints.hit("dispatch:after-send")
         with self._changed:
-            self._answers.append((envelope, outcome))
+            self._answers.append((attempt.envelope, outcome._replace(seconds=time.monotonic() - attempt.began)))
             self._changed.notify_all()
 
     async def _shut(self) -> None:
-        me = asyncio.current_task()
-        tasks = [task for task in self._tasks if task is not me]
+        self._shutting = True
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         if tasks:
@@ -181,6 +198,14 @@ class DeliveryEngine:
             # A connection that cannot be closed politely ends with the process.
             with suppress(TimeoutError):
                 await asyncio.wait_for(sink.close(), GRACE)
+
+
+@dataclass(slots=True)
+class _Attempt:
+    envelope: Envelope
+    task: asyncio.Task[Any] | None
+    began: float
+    ended: bool = False
 
 
 def _slots(partner: Partner) -> int:

@@ -20,10 +20,11 @@ class EngineExchange:
         self._open = 0
 
     def launch(self, effects: Sequence[Envelope]) -> None:
-        for envelope in effects:
+        for _ in effects:
             failpoints.hit("dispatch:before-send")
-            self._engine.submit(envelope)
-            self._open += 1
+        if effects:
+            self._engine.submit(*effects)
+        self._open += len(effects)
 
     def poll(self) -> list[tuple[Envelope, Outcome]]:
         answers = self._engine.poll()

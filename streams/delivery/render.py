@@ -6,6 +6,7 @@ of it may be unsettled: a change of form is a new version number, never an edit 
 
 from __future__ import annotations
 
+from binascii import hexlify
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
@@ -13,10 +14,12 @@ from typing import Any
 import fastavro
 import orjson
 
-from schemas.canonical import canonical_json, canonical_json_fast, record_id
-from schemas.messages import position_of
+from schemas.canonical import RawPosition, canonical_json, canonical_json_fast, record_id
+from schemas.kept import Kept
+from schemas.members import Member, Source, warnings_of
 from schemas.pack import Pack
 from schemas.packs import documents
+from schemas.validated import NO_WARNINGS
 from topology.partner import DOCUMENT_FORMS, BodyForm
 
 FORMS: Mapping[BodyForm, int] = {
@@ -51,35 +54,32 @@ _DOCUMENTS: Mapping[int, str] = {
 }
 """What a pack calls the document of a version."""
 
-Members = Sequence[Mapping[str, Any]]
 
-
-def render(batched: Mapping[str, Any], validated: Members, pack: Pack, version: int = FORMS["batch"]) -> bytes:
+def render(batched: Mapping[str, Any], members: Sequence[Member], pack: Pack, version: int = FORMS["batch"]) -> bytes:
     """The body of a batch in the form that a version stands for: those of FORMS.
 
-    `batched`: the decoded batched.avsc message. `validated`: its members, decoded, in order; the payload of each is
-    canonical JSON. Raises ValueError for a version this software does not know, when the members are not those the
-    batch counts, or for a batch of several records in the form of one; KeyError for a document that is not the pack's.
+    `batched`: the decoded batched.avsc message. `members`: of it, in order; the payload of each is canonical JSON.
+    Raises ValueError for a version this software does not know, when the members are not those the batch counts, or for
+    a batch of several records in the form of one; KeyError for a document that is not the pack's.
     """
-    if len(validated) != batched["count"]:
-        raise ValueError(f"batch {batched['batch_id'].hex()} counts {batched['count']} records, {len(validated)} given")
+    if len(members) != batched["count"]:
+        raise ValueError(f"batch {batched['batch_id'].hex()} counts {batched['count']} records, {len(members)} given")
+    payloads = [member.payload for member in members]
     match version:
         case 1:
-            return _batch(batched, validated, pack)
+            return _batch(batched, members, pack.summarize(payloads))
         case 2:
-            return b"[%b]" % b",".join(member["payload"] for member in validated)
+            return b"[%b]" % b",".join(payloads)
         case 3:
-            return b"".join(member["payload"] + b"\n" for member in validated)
+            return b"".join(payload + b"\n" for payload in payloads)
         case 4:
-            return _avro(batched, validated)
+            return _avro(batched, members)
         case 5:
-            if len(validated) != 1:
-                raise ValueError(f"`body: record` holds one record, the batch {len(validated)}")
-            payload: bytes = validated[0]["payload"]
-            return payload
+            if len(payloads) != 1:
+                raise ValueError(f"`body: record` holds one record, the batch {len(payloads)}")
+            return payloads[0]
         case number if number in _DOCUMENTS:
-            make = documents(pack.name)[_DOCUMENTS[number]]
-            return make([member["payload"] for member in validated], batched["batch_id"].hex())
+            return documents(pack.name)[_DOCUMENTS[number]](payloads, batched["batch_id"].hex())
         case _:
             raise ValueError(f"render version {version} is unknown; this software knows {sorted(CONTENT_TYPES)}")
 
@@ -101,28 +101,27 @@ RECORD: Any = fastavro.parse_schema(
 """Schema of the Avro form. A change of it is a new version."""
 
 
-def _avro(batched: Mapping[str, Any], validated: Members) -> bytes:
+def _avro(batched: Mapping[str, Any], members: Sequence[Member]) -> bytes:
     """An object container file, uncompressed; its sync marker comes from the batch id, where others take chance."""
     out = BytesIO()
     rows = (
         {
-            "id": record_id(position_of(member)),
-            "key": member["key"],
-            "event_time": member["event_time"],
-            "digest": member["digest"],
-            "record": member["payload"],
+            "id": record_id(member.raw),
+            "key": member.key,
+            "event_time": member.event_time,
+            "digest": member.digest,
+            "record": member.payload,
         }
-        for member in validated
+        for member in members
     )
     fastavro.writer(out, RECORD, rows, sync_marker=batched["batch_id"][:16])
     return out.getvalue()
 
 
-def _batch(batched: Mapping[str, Any], validated: Members, pack: Pack) -> bytes:
+def _batch(batched: Mapping[str, Any], members: Sequence[Member], summary: Mapping[str, Any]) -> bytes:
     """Canonical JSON (RFC 8785) with `batch_digest, date, group, partner, pipeline, record_count, records, summary,
     version`; each record has `digest, event_time` (ms since epoch), `id, key, position, record` (the payload as it
     was validated) and `warnings`."""
-    # The parts stand in the order of their names, which is what makes the whole canonical.
     head = _canonical(
         {
             "batch_digest": batched["batch_id"].hex(),
@@ -133,35 +132,41 @@ def _batch(batched: Mapping[str, Any], validated: Members, pack: Pack) -> bytes:
             "record_count": batched["count"],
         }
     )
-    summary = _canonical(dict(pack.summarize([member["payload"] for member in validated])))
-    records = b",".join(map(_record, validated))
-    return b'%b,"records":[%b],"summary":%b,"version":1}' % (head[:-1], records, summary)
+    records, facts = b",".join(_records(members)), _canonical(dict(summary))
+    return b'%b,"records":[%b],"summary":%b,"version":1}' % (head[:-1], records, facts)
 
 
-def _record(member: Mapping[str, Any]) -> bytes:
-    """One record. The payload is canonical already and is embedded as it is: 3 µs instead of 60."""
-    position = position_of(member)
-    head = orjson.dumps(
-        {
-            "digest": member["digest"].hex(),
-            "event_time": member["event_time"],
-            "id": record_id(position),
-            "key": member["key"],
-            "position": {
-                "incarnation": position.incarnation,
-                "index": position.index,
-                "offset": position.offset,
-                "partition": position.partition,
-                "topic": position.topic,
-            },
-        }
-    )
-    warnings = b"[]"
-    if member["warnings"]:
-        warnings = orjson.dumps(
-            [{"code": w["code"], "message": w["message"], "path": w["path"]} for w in member["warnings"]]
+def _form(source: Source) -> bytes:
+    """What the records of one source have in common, with room for the rest."""
+    topic, incarnation, partition = source
+    start = record_id(RawPosition(topic, incarnation, partition, 0, 0)).removesuffix("0/0")
+    id_, name = (orjson.dumps(text).replace(b"%", b"%%") for text in (start, topic))
+    return (
+        b'{"digest":"%%b","event_time":%%d,"id":%b%%d/%%d","key":%%b,"position":{"incarnation":%d,"index":%%d,'
+        b'"offset":%%d,"partition":%d,"topic":%b},"record":%%b,"warnings":%%b}'
+    ) % (id_[:-1], incarnation, partition, name)
+
+
+_forms: Kept[Source, bytes] = Kept(_form, 8192)
+
+
+def _records(members: Sequence[Member]) -> list[bytes]:
+    """Each record. The payload is canonical already and is embedded as it is."""
+    dumps, forms = orjson.dumps, _forms
+    return [
+        forms[source]
+        % (
+            hexlify(digest), event_time, offset, index, dumps(key), index, offset, payload,
+            b"[]" if warnings == NO_WARNINGS else _warnings(member),
         )
-    return b'%b,"record":%b,"warnings":%b}' % (head[:-1], member["payload"], warnings)
+        for member in members
+        for source, offset, index, key, digest, event_time, payload, _, _, _, warnings, _, _ in (member,)
+    ]  # fmt: skip
+
+
+def _warnings(member: Member) -> bytes:
+    found = warnings_of(member)
+    return orjson.dumps([{"code": w["code"], "message": w["message"], "path": w["path"]} for w in found])
 
 
 def _canonical(value: dict[str, Any]) -> bytes:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.delivery.engine import OBJECT_STORE_SLOTS, DeliveryEngine
+from streams.delivery.engine import DeliveryEngine
+from streams.delivery.object_store import OBJECT_STORE_SLOTS
 from streams.delivery.protocol import Envelope, Outcome, Sink
 from streams.delivery.protocol import OutcomeKind as Kind
 from tests.delivery.worlds import envelope, http, store

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.canonical import RawPosition, canonical_json, parse_record_id
+from schemas.members import Member, member_of
 from schemas.pack import Columns, Origin, Submission, Unpacked
 from streams.delivery.render import FORMS, render
 from topology.partner import BodyForm
@@ -44,8 +45,8 @@ class Summing:
         return {**self.summary, "count": len(payloads), "seen": sha256(b"".join(payloads)).hexdigest()}
 
 
-def member(payload: bytes, index: int = 0, key: str = "s\x1ft", **more: Any) -> dict[str, Any]:
-    return {
+def member(payload: bytes, index: int = 0, key: str = "s\x1ft", **more: Any) -> Member:
+    record = {
         "key": key,
         "digest": sha256(payload).digest(),
         "event_time": 1_769_860_800_000 + index,
@@ -57,7 +58,12 @@ def member(payload: bytes, index: int = 0, key: str = "s\x1ft", **more: Any) -> 
         "warnings": [],
         "payload": payload,
         "recorded_at": 1_769_860_999_000,
-    } | more
+        "count": 1,
+        "topology_version": 1,
+        "passport": None,
+        "claim": None,
+    }
+    return member_of(record | more)
 
 
 def batch(count: int, **more: Any) -> dict[str, Any]:
@@ -132,10 +138,9 @@ def test_the_body_is_canonical_json_and_holds_every_payload_verbatim(
 
 def test_what_a_later_attempt_may_see_otherwise_does_not_reach_the_body() -> None:
     """Life, why and when it was closed, when it was received: none of it may change the bytes of a retry."""
-    members = [member(b"{}")]
-    first = render(batch(1), members, Summing({}))
+    first = render(batch(1), [member(b"{}")], Summing({}))
     later = batch(1, life=7, close_reason="stop", first_recorded_at=9, last_recorded_at=10, passport={"reason": "x"})
-    assert render(later, [{**members[0], "recorded_at": 99, "topology_version": 5}], Summing({})) == first
+    assert render(later, [member(b"{}", recorded_at=99, topology_version=5)], Summing({})) == first
 
 
 def test_names_beyond_ascii_are_ordered_as_rfc_8785_asks() -> None:

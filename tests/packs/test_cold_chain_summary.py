@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 from collections import Counter
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,8 @@ from schemas.packs.cold_chain import quality
 from schemas.packs.cold_chain.episodes import Point, alarm, episodes, standing, time_out, typical_interval
 from schemas.packs.cold_chain.mkt import HeatLoad, mkt
 from schemas.packs.cold_chain.sample import SHARES, manifest, sample
+from schemas.packs.cold_chain.times import iso_text
+from schemas.packs.cold_chain.units import plain
 from tests.packs.cold_chain_inputs import EXPORT, outcomes, pack, reading, record
 
 MINUTE = 60_000
@@ -213,6 +216,58 @@ def test_a_batch_with_one_breach_has_flag_and_offsets() -> None:
             "readings": 1,
         }
     ]
+
+
+HELD = st.one_of(st.none(), st.integers(-20, 120).map(lambda tenths: tenths / 10), st.just(5.0))
+STEPS = st.one_of(st.just(10), st.just(10), st.integers(0, 40))
+
+
+@given(st.lists(st.tuples(STEPS, HELD), min_size=1, max_size=80), st.none() | st.just(600))
+def test_the_summary_says_what_a_walk_over_every_reading_says(
+    steps: list[tuple[int, float | None]], interval_s: int | None
+) -> None:
+    """Whatever it passes over because no reading can have to do with it."""
+    times = list(itertools.accumulate(step * MINUTE for step, _ in steps))
+    points = [Point(time, held, place) for place, (time, (_, held)) in enumerate(zip(times, steps, strict=True))]
+    alike: dict[str, Any] = {"kind": "reading", "sensor_id": "s", "product": "refrigerator", "state": "unknown"}
+    alike |= {"compliance_state": "unknown"} | ({} if interval_s is None else {"interval_s": interval_s})
+    values = [{} if point.celsius is None else {"temperature_c": str(point.celsius)} for point in points]
+    payloads = [
+        json.dumps({**alike, "event_time": point.at, **value}).encode()
+        for point, value in zip(points, values, strict=True)
+    ]
+    built = pack(stuck_readings=3, jump_c="6")
+    (found,) = built.summarize(payloads)["sensors"]
+    interval = typical_interval(points) if interval_s is None else interval_s * 1000
+    spans = standing(points, interval, interval_s is not None)
+    known = [(point.celsius, span) for point, span in zip(points, standing(points, interval), strict=True)]
+    weighed = [(celsius, span) for celsius, span in known if celsius is not None]
+    kinetic = mkt([c for c, _ in weighed], [span for _, span in weighed] if any(s for _, s in weighed) else None)
+    assert found.get("mkt_c") == (None if kinetic is None else text(kinetic))
+    limits: list[tuple[ep.Side, float, str]] = [("low", 2, "minutes_below"), ("high", 8, "minutes_above")]
+    assert [found[name] for _, _, name in limits] == [
+        minutes(time_out(points, spans, side, limit)) for side, limit, _ in limits
+    ]
+    out = [one for side, limit, _ in limits for one in episodes(points, spans, side, limit, interval)]
+    assert [(one["side"], one["start"], one["readings"]) for one in found["excursions"]] == [
+        (one.side, iso_text(one.start), one.readings) for one in sorted(out, key=lambda one: (one.start, one.side))
+    ]
+    for told in found["alarms"]:
+        rule = told["side"], float(told["limit_c"]), told["after_minutes"], told["mode"]
+        hit = alarm(points, spans, *rule, interval)
+        at = None if hit.at is None else iso_text(hit.at)
+        assert (told["triggered_at"], told["minutes"]) == (at, minutes(hit.observed))
+    assert [gap["after"] for gap in found["gaps"]] == [iso_text(gap.after) for gap in quality.gaps(points, interval)]
+    assert [run["readings"] for run in found["stuck"]] == [run.readings for run in quality.stuck(points, 3)]
+    assert [jump["at"] for jump in found["jumps"]] == [iso_text(j.at) for j in quality.jumps(points, interval, 6)]
+
+
+def text(number: float) -> str:
+    return plain(Decimal(number).quantize(Decimal("0.001")))
+
+
+def minutes(milliseconds: int) -> str:
+    return text(milliseconds / MINUTE)
 
 
 def test_two_readings_far_apart_observe_nothing_between_them() -> None:

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from schemas.members import Member, member_of
 from schemas.pack import Pack, Record, Submission
 from schemas.packs import Document, documents
 from streams.delivery.render import FORMS, render
 from tests.packs import epcis_inputs as inputs
 from tests.packs.epcis_inputs import changed, document, outcomes, pack, record
 from tests.packs.epcis_schemas import Judge, json_judge, xml_judge
+from tests.schemas.samples import example
 
 JSON, XML = (documents("epcis")[form] for form in ("epcis-json", "epcis-xml"))
 NO_JSON = {
@@ -38,6 +40,10 @@ def payloads(*values: bytes, by: Pack | None = None) -> list[bytes]:
     return [one.payload for value in values for one in outcomes(value, by=by) if isinstance(one, Record)]
 
 
+def member(payload: bytes) -> Member:
+    return member_of(example("validated") | {"payload": payload, "claim": None})
+
+
 def read_back(body: bytes, by: Pack | None = None) -> list[bytes]:
     return [one.payload for one in outcomes(body, by=by) if isinstance(one, Record)]
 
@@ -53,7 +59,7 @@ def test_the_document_in_full() -> None:
     quantities = [{"epcClass": "urn:epc:class:lgtin:030001.0012345.L1", "quantity": 200.50, "uom": "KGM"}]
     held = payloads(document(changed(event, quantityList=quantities)), document(inputs.COMMISSIONING))
     batch = {"batch_id": bytes.fromhex("ab" * 32), "count": 2}
-    body = render(batch, [{"payload": payload} for payload in held], pack(), FORMS["epcis-json"])
+    body = render(batch, [member(payload) for payload in held], pack(), FORMS["epcis-json"])
     assert body.decode() == (
         '{"@context":["https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld",'
         '{"ext1":"https://ns.example.com/epcis/"}],'
@@ -107,7 +113,7 @@ def test_the_names_in_a_header_are_kept_where_all_have_the_same(write: Document)
 
 def test_the_document_in_xml_in_full() -> None:
     """As above: a change of these bytes needs a new version of the form."""
-    body = render({"batch_id": b"\xab" * 32, "count": 1}, [{"payload": payloads(document(DECLARED))[0]}], pack(), 7)
+    body = render({"batch_id": b"\xab" * 32, "count": 1}, [member(payloads(document(DECLARED))[0])], pack(), 7)
     assert body.decode() == (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         '<epcis:EPCISDocument xmlns:epcis="urn:epcglobal:epcis:xsd:2" xmlns:ext1="https://ns.example.com/epcis/" '

@@ -29,6 +29,7 @@ from tests.packs.epcis_dscsa_inputs import (
 )
 from tests.packs.epcis_inputs import codes_of, outcomes, pack
 from tests.packs.epcis_schemas import Judge, json_judge, xml_judge
+from tests.packs.test_epcis_bodies import member
 from topology.partner import BodyForm
 
 GOOD = json.dumps(good()).encode()
@@ -120,7 +121,7 @@ def test_a_batch_that_was_tried_before_is_repeated_in_the_form_it_had(form: Body
     """DI3: its digest stands with the first attempt."""
     held = payloads(xml_1_2())
     batch = {"batch_id": b"\xab" * 32, "count": len(held)}
-    members = [{"payload": payload} for payload in held]
+    members = [member(payload) for payload in held]
     older = render(batch, members, dscsa(), FORMS[form] - 3)
     assert b"dscsa" not in older
     assert older != render(batch, members, dscsa(), FORMS[form])

@@ -1,4 +1,4 @@
-"""The hand-made bytes of an ack are fastavro's."""
+"""The hand-made bytes of acks are fastavro's."""
 
 from __future__ import annotations
 
@@ -9,32 +9,49 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.codec import SingleObjectCodec, WireError
-from schemas.messages import position_of
-from schemas.sent import encode_delivered, shared_middle
-from tests.schemas.samples import messages
+from schemas.members import Member, member_of
+from schemas.messages import PassportPart
+from schemas.sent import encode_delivered, encode_delivered_whole
+from tests.schemas.samples import example, messages
 
 CODEC = SingleObjectCodec()
-HEADER = CODEC.header("sent")
+IDS = st.binary(min_size=32, max_size=32)
+PASSPORTS = messages("sent").map(lambda ack: ack["passport"])
 
 
-@given(messages("sent"), st.binary(min_size=32, max_size=32), st.text())
-def test_an_ack_by_hand_is_the_codecs(ack: dict[str, Any], batch_id: bytes, partner: str) -> None:
-    ack |= {"outcome": "delivered", "duplicate_of": None, "batch_id": batch_id, "partner": partner}
-    found = encode_delivered(HEADER, ack, position_of(ack), shared_middle(batch_id, partner, ack["answer"]))
-    if ack["passport"] is not None or ack["warnings"]:
-        assert found is None
-    else:
-        assert found == CODEC.encode("sent", ack)
+def members(acks: list[dict[str, Any]]) -> list[Member]:
+    """Records that the acks repeat."""
+    return [member_of(example("validated") | ack) for ack in acks]
 
 
-@pytest.mark.parametrize("wrong", [{"digest": b"short"}, {"key": "\ud800"}, {"recorded_at": 2**63}])
-def test_what_fits_no_schema_is_refused(wrong: dict[str, Any]) -> None:
-    ack: dict[str, Any] = {
-        "raw_topic": "raw", "raw_incarnation": 0, "raw_partition": 1, "raw_offset": 2, "raw_index": 0, "count": 1,
-        "key": "k", "digest": b"d" * 32, "warnings": [], "topology_version": 1, "recorded_at": 1, "event_time": 1,
-        "passport": None,
+@given(st.lists(messages("sent"), max_size=3), IDS, st.text(), st.none() | st.text(), PASSPORTS)
+def test_acks_by_hand_are_the_codecs(
+    acks: list[dict[str, Any]], batch_id: bytes, partner: str, answer: str | None, passport: PassportPart | None
+) -> None:
+    delivery = {
+        "outcome": "delivered", "duplicate_of": None, "batch_id": batch_id, "partner": partner, "answer": answer
     }  # fmt: skip
-    middle = shared_middle(b"b" * 32, "p", None)
-    assert encode_delivered(HEADER, ack, position_of(ack), middle)
+    found = encode_delivered(CODEC.header("sent"), members(acks), batch_id, partner, answer, passport)
+    of_all = {} if passport is None else {"passport": passport}
+    assert list(found) == [CODEC.encode("sent", ack | delivery | of_all) for ack in acks]
+
+
+@given(messages("sent_batch"), st.lists(messages("sent"), max_size=3))
+def test_the_ack_of_a_batch_by_hand_is_the_codecs(ack: dict[str, Any], acks: list[dict[str, Any]]) -> None:
+    records = [{name: one[name] for name in example("sent_batch")["records"][0]} for one in acks]
+    found = encode_delivered_whole(
+        CODEC.header("sent_batch"), members(acks), ack["batch_id"], ack["partner"], ack["answer"],
+        ack["topology_version"],
+    )  # fmt: skip
+    assert found == CODEC.encode("sent_batch", ack | {"records": records})
+
+
+@pytest.mark.parametrize("wrong", [{"batch_id": b"short"}, {"partner": "\ud800"}, {"answer": 1}])
+def test_what_fits_no_schema_is_refused(wrong: dict[str, Any]) -> None:
+    right: dict[str, Any] = {"batch_id": b"b" * 32, "partner": "p", "answer": None}
+    assert list(encode_delivered(b"", members([example("sent")]), **right))
+    assert encode_delivered_whole(b"", [], **right, topology_version=1)
     with pytest.raises(WireError):
-        encode_delivered(HEADER, ack | wrong, position_of(ack), middle)
+        list(encode_delivered(b"", [], **right | wrong))
+    with pytest.raises(WireError):
+        encode_delivered_whole(b"", [], **right | wrong, topology_version=1)

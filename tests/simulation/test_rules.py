@@ -81,7 +81,7 @@ def di2_an_unknown_outcome_releases() -> Rule:
 
     def hopeful(
         self: Settlement, progress: Progress, row: Row, code: str, why: str, frozen: Frozen, refused: Mapping[int, str]
-    ) -> Iterator[Output]:
+    ) -> list[Output]:
         return dead(self, progress, row._replace(unknown=False), code, why, frozen, refused)
 
     return Settlement, "dead", hopeful

@@ -10,6 +10,7 @@ import pytest
 
 from audit.block import read_block
 from schemas.canonical import sha256
+from schemas.members import member_of
 from schemas.messages import position_of
 from streams.delivery.protocol import Envelope
 from streams.parts import find_part, part_id
@@ -155,7 +156,7 @@ def test_a_restart_between_any_two_steps_finds_the_same_halves() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 8])
 def test_every_part_of_a_batch_is_found_by_its_id_and_nothing_else_is(size: int) -> None:
-    records = [record(f"a{n}", n) for n in range(size)]
+    records = [member_of(record(f"a{n}", n)) for n in range(size)]
     whole = {"batch_id": batch_id("a"), "pipeline": "plain", "partition": 1, "group": "g", "date": "2026-03-01"}
 
     def tree(first: int, count: int) -> Iterator[tuple[int, int]]:

@@ -49,8 +49,13 @@ class Triggered(NamedTuple):
 def typical_interval(points: Sequence[Point]) -> int | None:
     """The interval that the points themselves suggest: their median distance, ms, an hour at most; None with fewer
     than two moments."""
-    steps = [after.at - before.at for before, after in itertools.pairwise(points) if after.at > before.at]
-    return min(median_low(steps), LONGEST_INFERRED) if steps else None
+    return typical_step([after.at - before.at for before, after in itertools.pairwise(points)])
+
+
+def typical_step(steps: Sequence[int]) -> int | None:
+    """The same of the distances between neighbours, ms, none of them negative."""
+    apart = [step for step in steps if step]
+    return min(median_low(apart), LONGEST_INFERRED) if apart else None
 
 
 def is_gap(before: Point, after: Point, interval: int | None) -> bool:

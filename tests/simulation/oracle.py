@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 CODES_OF_STORES = (
-    "RETRIES_EXHAUSTED", "OUTCOME_UNKNOWN", "PARTNER_REFUSED", "PARTNER_TOO_LARGE", "STORED_OBJECT_DIFFERS",
+    "RETRIES_EXHAUSTED", "DEADLINE_EXCEEDED", "OUTCOME_UNKNOWN", "PARTNER_REFUSED", "PARTNER_TOO_LARGE",
+    "STORED_OBJECT_DIFFERS",
 )  # fmt: skip
 """Why a batch dies at an object store; other codes of dispatch are our own faults."""
 

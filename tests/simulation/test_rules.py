@@ -3,7 +3,7 @@ whole topology must notice each of them, too."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -128,8 +128,8 @@ def order_an_unsettled_batch_does_not_hold_its_group() -> Rule:
 def rty11_a_store_that_fails_has_no_second_dead_letter() -> Rule:
     deaths = Settlement._deaths
 
-    def silent(self: Settlement, *of: Any) -> Iterator[Output]:
-        return (output for output in deaths(self, *of) if output.topic != "review")
+    def silent(self: Settlement, *of: Any) -> list[Output]:
+        return [output for output in deaths(self, *of) if output.topic != "review"]
 
     return Settlement, "_deaths", silent
 
@@ -137,11 +137,13 @@ def rty11_a_store_that_fails_has_no_second_dead_letter() -> Rule:
 def rty11_what_any_partner_refuses_has_one() -> Rule:
     deaths = Settlement._deaths
 
-    def generous(self: Settlement, progress: Progress, row: Row, *of: Any) -> Iterator[Output]:
+    def generous(self: Settlement, progress: Progress, row: Row, *of: Any) -> list[Output]:
+        outputs = []
         for output in deaths(self, progress, row, *of):
-            yield output
+            outputs.append(output)
             if output.topic == "dead-letter" and row.partner not in self._stores:
-                yield self._dead_letters.review(output, "", row.attempt)
+                outputs.append(self._dead_letters.review(output, "", row.attempt))
+        return outputs
 
     return Settlement, "_deaths", generous
 

@@ -28,6 +28,7 @@ __all__ = [
     "load_all",
     "load_pipeline",
     "load_source",
+    "load_sources",
     "pipeline_names",
     "topology_folder",
 ]
@@ -153,6 +154,31 @@ def load_source(name: str, folder: Path | None = None) -> Source:
     if mistakes:
         raise TopologyError(mistakes)
     return source
+
+
+def load_sources(folder: Path | None = None) -> dict[str, Source]:
+    """Every source of the folder's `sources.yaml`, by name; none where there is no such file. Raises TopologyError with
+    the mistakes of all of them, pipelines that the folder does not have among them."""
+    folder = folder or topology_folder()
+    if not (folder / SOURCES).is_file():
+        return {}
+    declared = read_yaml(folder / SOURCES)
+    sources: dict[str, Source] = {}
+    mistakes: list[Mistake] = []
+    for name in declared.data:
+        try:
+            sources[name] = load_source(name, folder)
+            find_pipeline(sources[name].pipeline, folder)
+        except TopologyError as error:
+            mistakes += error.mistakes if name not in sources else _elsewhere(declared, name, error)
+    if mistakes:
+        raise TopologyError(mistakes)
+    return sources
+
+
+def _elsewhere(declared: YamlFile, name: str, error: TopologyError) -> list[Mistake]:
+    """The mistakes of a pipeline's name, at the line that names it."""
+    return [declared.mistake((name, "pipeline"), wrong.what) for wrong in error.mistakes]
 
 
 def _partner_uses(data: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:

@@ -58,7 +58,7 @@ class Surroundings:
         broker = local_broker()
         known = broker.status()
         if known.running and known.bootstrap:
-            say(f"using the local broker at {known.bootstrap}; it stays when this ends (`waybill broker stop`)")
+            say(f"using the local broker at {known.bootstrap}; it stays when this ends")
             return known.bootstrap
         say("starting Apache Kafka")
         bootstrap = broker.start()

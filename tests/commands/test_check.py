@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from hashlib import sha256
 from pathlib import Path
@@ -158,3 +160,18 @@ def test_many_refusals_are_summed_up_by_code_with_where_each_came_first(cli: Cli
     assert len(seen) > 1
     assert {line.split()[2].rstrip(","): int(line.split()[0]) for line in summed} == dict(seen)
     assert f", first {tmp_path}/a.jsonl record 0" in summed[0]
+
+
+def test_a_warning_beside_a_refusal_is_shown_as_one_and_not_summed_up_as_a_reason(cli: Cli, tmp_path: Path) -> None:
+    event = {
+        "@context": ["https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld"],
+        "type": "ObjectEvent", "action": "OBSERVE", "bizStep": "shiping", "eventTimeZoneOffset": "+00:00",
+        "eventTime": "2026-01-05T08:00:00Z", "epcList": ["urn:epc:id:sgtin:030001.0012345.1001"],
+        "eventID": f"ni:///sha-256;{'0' * 64}?ver=CBV2.0",
+    }  # fmt: skip
+    for name in ("a.jsonld", "b.jsonld"):
+        (tmp_path / name).write_text(json.dumps(event))
+    ran = cli("check", "epcis", tmp_path)
+    for line in ran.out.splitlines():
+        assert re.search(r"refused  UNKNOWN_TERM [^()]* \(EVENT_ID_DIFFERS .*\)$", line), line
+    assert [line.split()[2].rstrip(",") for line in ran.err.splitlines()[1:]] == ["UNKNOWN_TERM"]

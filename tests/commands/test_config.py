@@ -104,6 +104,29 @@ def test_topology_check_places_every_mistake_and_finding_them_is_exit_1(cli: Cli
     assert cli("check", "demo", "--folder", folder, folder).code == 2, "elsewhere a wrong file is unreadable input"
 
 
+SOURCES = """\
+ward: {kind: folder, pipeline: demo, path: /srv/drop}
+lab: {kind: folder, pipeline: dmeo, path: /srv/lab}
+site: {kind: folder, pipeline: demo, path: /srv/site, patern: "*.csv"}
+"""
+
+
+def test_topology_check_of_a_whole_folder_reads_its_sources_too(cli: Cli, folder: Path) -> None:
+    (folder / "sources.yaml").write_text(SOURCES)
+    ran = cli("topology", "check", "--folder", folder)
+    assert ran.code == 1
+    assert f"{folder}/sources.yaml:2: lab.pipeline: no pipeline 'dmeo'; did you mean `demo`?" in ran.out
+    assert f"{folder}/sources.yaml:3: site.patern: unknown key; did you mean `pattern`?" in ran.out
+    (folder / "sources.yaml").write_text(SOURCES.replace("dmeo", "demo").replace("patern", "pattern"))
+    ran = cli("topology", "check", "--folder", folder)
+    assert (ran.code, ran.out) == (
+        0,
+        "demo: ok\n" + "".join(f"{name} (sources.yaml): ok\n" for name in ("ward", "lab", "site")),
+    )
+    (folder / "sources.yaml").write_text(SOURCES)
+    assert cli("topology", "check", "demo", "--folder", folder).code == 0, "one pipeline was asked about"
+
+
 def test_topology_describe_draws_the_pipeline(cli: Cli, folder: Path) -> None:
     ran = cli("topology", "describe", "demo", "--folder", folder)
     assert ran.code == 0

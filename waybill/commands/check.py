@@ -62,7 +62,7 @@ def check(
                 valid += 1
             else:
                 refused += 1
-                for code in {found["code"] for found in row["codes"]}:
+                for code in {found["code"] for found in row["codes"] if not _is_warning(found)}:
                     reasons[code] += 1
                     first.setdefault(code, f"{row['file']} record {row['index']}")
             if json:
@@ -139,10 +139,18 @@ def _row(pipeline: Pipeline, item: Input, index: int, outcome: Record | Refusal,
 
 
 def text(row: dict[str, Any]) -> str:
-    """A row as one line for a person."""
+    """A row as one line for a person; warnings in brackets."""
     head = f"{safe(row['file'])}  record {row['index']}  {row['outcome']:<7}"
-    said = "; ".join(map(finding_text, row["codes"]))
     if row["outcome"] == "valid":
         body = f"{row['event_time']}  {key_text(row['key'])}  {row['group']}  {row['digest']}"
-        return f"{head}  {safe(body)}" + (f"  ({safe(said)})" if said else "")
-    return f"{head}  {safe(said)}"
+    else:
+        body = "; ".join(finding_text(found) for found in row["codes"] if not _is_warning(found))
+    warnings = "; ".join(finding_text(found) for found in row["codes"] if _is_warning(found))
+    return f"{head}  {safe(body)}" + (f"  ({safe(warnings)})" if warnings else "")
+
+
+def _is_warning(found: dict[str, str]) -> bool:
+    """It refuses nothing, whatever stands beside it."""
+    from schemas.errors import ErrorClass, lookup
+
+    return lookup(found["code"]).error_class is ErrorClass.WARNING_DEVIATION

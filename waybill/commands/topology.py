@@ -34,14 +34,16 @@ def check(
     cluster: Annotated[bool, typer.Option("--cluster", help="compare with the cluster too, wherever it is")] = False,
     json: Json = False,
 ) -> None:
-    """Check the YAML of pipelines; with --brokers or --cluster, the topics of that cluster too.
+    """Check the YAML of a pipeline, or of all of them and of their sources; with --brokers or --cluster, the topics of
+    that cluster too.
 
     Exit 1: mistakes are named with file, line, field and what is allowed.
     """
-    from topology.load import TopologyError
+    from topology.load import SOURCES, TopologyError, load_sources, topology_folder
 
     try:
         found = load_with_files(name, folder)
+        sources = {} if name is not None else load_sources(folder)
     except TopologyError as wrong:
         for mistake in wrong.mistakes:
             if json:
@@ -66,6 +68,11 @@ def check(
             line(f"{pipeline.pipeline}{called}: {'ok' if not wrong_here else count(len(wrong_here), 'problem')}")
             for problem in wrong_here:
                 line(f"  {safe(problem['what'])}")
+    for source in sources:
+        if json:
+            emit({"kind": "source", "source": source, "ok": True, "file": str((folder or topology_folder()) / SOURCES)})
+        else:
+            line(f"{source} ({SOURCES}): ok")
     finish(Code.FOUND if problems else Code.FINE)
 
 

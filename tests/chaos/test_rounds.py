@@ -100,7 +100,6 @@ def test_thirty_random_rounds_hold_every_invariant(tmp_path: Path) -> None:
     assert [row for row, kinds in ANSWERS.items() if set(kinds) <= set(left)] == [], lines[-2]
     learnt = [entry["verdict"]["caps"] for entry in rounds if entry["plan"]["others"]]
     assert sum(LIMITED in caps for caps in learnt) > len(learnt) / 2, "while workers are killed, caps are learnt"
-    assert sum(entry["verdict"]["reviews"] for entry in rounds) > 0
     for name in sorted(FAULTS.keys() - set().union(*map(happened, rounds))):  # those that found no occasion
         code, lines, again = chaos(tmp_path / name, "--rounds", "1", "--seed", str(SEED), "--faults", name)
         assert code == 0, "\n".join(lines)

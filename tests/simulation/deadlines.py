@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 def judge_deadlines(f: Facts) -> None:
     """Raises Broken. That every batch comes to an end at all is law 1."""
     w = f.w
-    begun: dict[tuple[str, int], int] = {}
+    begun: dict[tuple[str, int, int], int] = {}
     for name, rows in f.rows.items():
         for row in rows:
-            began = begun.setdefault((name, row["life"]), row["begun_at"])
+            # A replay that comes again after the row is gone begins the life that its message says, anew (DI6).
+            began = begun.setdefault((name, row["life"], row["forgotten"]), row["begun_at"])
             if row["begun_at"] != began or not 0 < began <= row["at"]:
                 w.broken(f"deadline: life {row['life']} of batch {name[:8]} began at {began} and {row['begun_at']}")
             allowed = _allowed(f, row["partner"])
@@ -25,12 +26,13 @@ def judge_deadlines(f: Facts) -> None:
                 w.broken(f"deadline: attempt {row['life']}.{row['attempt']} of batch {name[:8]} begins after it")
     for rows in filter(None, f.rows.values()):
         first, parent = rows[0], (rows[0]["parent"] or b"").hex()
-        if first["begun_at"] != begun.get((parent, first["life"]), first["begun_at"]):
+        whole = {at for (name, life, _), at in begun.items() if (name, life) == (parent, first["life"])}
+        if whole and first["begun_at"] not in whole:
             w.broken(f"deadline: a half of batch {parent[:8]} has other time than the whole")
     for letter in (answer.message for answers in f.answers.values() for answer in answers if answer.kind == "dead"):
         if letter["findings"][0]["code"] == DEADLINE_EXCEEDED:
             name, allowed = letter["batch_id"].hex(), _allowed(f, letter["partner"])
-            if allowed is None or letter["at"] < begun[name, 1] + allowed:
+            if allowed is None or letter["at"] < begun[name, 1, 0] + allowed:
                 w.broken(f"deadline: batch {name[:8]} was given up before it")
 
 

@@ -48,7 +48,7 @@ class Facts:
         self.answers: dict[RawPosition, list[Answer]] = defaultdict(list)
         self.batches: dict[str, Batch] = {}
         self.rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        """Rows of `delivery` of each batch, in order."""
+        """Rows of `delivery` of each batch, in order; with each, how often the batch had been forgotten before it."""
         self.gone: set[str] = set()
         """Batches whose row is tombstoned, which is only done to settled ones."""
         self.tombstones: Counter[str] = Counter()
@@ -65,8 +65,9 @@ class Facts:
                 else:
                     row = w.decode(message.value)[1]
                     self.gone.discard(row["batch_id"].hex())
+                    name = row["batch_id"].hex()
                     where = {"partition": partition, "offset": message.offset, "at": message.timestamp}
-                    self.rows[row["batch_id"].hex()].append(row | where)
+                    self.rows[name].append(row | where | {"forgotten": self.tombstones[name]})
         self.split = {name for name, rows in self.rows.items() if any(row["state"] == "split" for row in rows)}
         self.parts = dict(self._parts())
         self.units = self.batches | self.parts

@@ -47,6 +47,8 @@ AFTERWARDS = {"store_late", "in_progress"}
 """Faults that, with seconds, store when the attempt is over: of the next attempt no more can be said than of them."""
 LIES = {"holds_other"}
 """Faults that claim other bytes under the key; only after these a conflict is right."""
+FINAL = {"refuse_some"}
+"""Faults that refuse a part for good, so that the batch cannot end as delivered: for partners with a `response`."""
 STEPS = [Api.INIT_PRODUCER_ID, Api.ADD_PARTITIONS_TO_TXN, Api.PRODUCE, Api.END_TXN, Api.LIST_OFFSETS, Api.FETCH]
 """Requests of one delivery to a topic."""
 STATUSES = ["status:500", "status:503", "status:400", "status:403", "status:404", "status:429"]
@@ -154,7 +156,7 @@ class HttpWorld:
         return http(self.server.url, timeout=TIMEOUT)
 
     def draw(self, chance: random.Random) -> list[str]:
-        names = sorted(PARTNER_FAULTS.keys() - AFTERWARDS - {"status"})
+        names = sorted(PARTNER_FAULTS.keys() - AFTERWARDS - FINAL - {"status"})
         drawn = check_faults([chance.choice([*names, *STATUSES, "reset_before_read", NO_FAULT])])
         self.heal()
         self.server.partner.faults.extend(drawn)

@@ -262,6 +262,14 @@ def test_records_about_no_item_have_no_facts() -> None:
         assert rules.facts(found) is None
 
 
+def test_an_error_declaration_that_the_partner_refused_counts_no_longer() -> None:
+    told, event = Told(), made(A)
+    told.all(event, declared(event)).died()
+    assert told.tell(seen(A)) == [], "the partner keeps the item"
+    told.all(declared(event))
+    assert told.tell(seen(A)) == [("ITEM_NOT_COMMISSIONED", "epcList[0]")]
+
+
 class Model:
     """Items as sets, with every event that changed them in a list: what counts no longer is left out and all is told
     again."""

@@ -11,8 +11,12 @@ import pytest
 
 from schemas.pack import Record
 from schemas.packs.epcis import Options
+from schemas.packs.epcis.engine import EpcisPack
 from schemas.packs.epcis.state import ItemRules
+from tests.packs.epcis_dscsa_inputs import CASE as SHIPPED
+from tests.packs.epcis_dscsa_inputs import ITEMS
 from tests.packs.epcis_inputs import document, outcomes
+from tests.packs.test_epcis_goods import alone
 from tests.packs.test_epcis_state import CASE, PALLET, A, B, C, Model, Told, declared, gone, made, packed, seen, used
 from tests.packs.test_epcis_state import unpacked as taken_out
 from tests.streams.waiting_world import WaitingDesk
@@ -103,3 +107,35 @@ def test_an_event_with_another_fault_does_not_wait() -> None:
     d.run()
     (letter,) = d.letters()
     assert [finding["code"] for finding in letter["findings"]] == ["ITEM_DECOMMISSIONED", "ITEM_NOT_COMMISSIONED"]
+
+
+def test_what_a_container_held_waits_behind_its_decommissioning_without_cascade_too() -> None:
+    d = WaitingDesk(rules=rules(cascade=False))
+    for event in (made(A), made(CASE), made(PALLET), packed(CASE, A), gone(CASE, B), packed(PALLET, A), made(B)):
+        d.tell_of(facts_of(event))
+        d.run()
+    d.run()
+    assert d.letters() == []
+
+
+@pytest.mark.parametrize("late", ["the packing of its case", "the unpacking of its case"])
+def test_a_shipment_under_us_law_waits_behind_events_about_what_lies_inside(late: str) -> None:
+    """Its goods are looked up down to the items, so all of these concern it."""
+    p = EpcisPack(Options(dscsa=True), "strict", state=True)
+    d = WaitingDesk(rules=p.state_rules)
+    first, other = ITEMS[:2]
+    before, last = {
+        "the packing of its case": ([packed(PALLET, SHIPPED), packed(SHIPPED, *ITEMS)], made(*ITEMS)),
+        "the unpacking of its case": (
+            [made(first), packed(SHIPPED, first), packed(PALLET, SHIPPED), taken_out(SHIPPED, first, other)],
+            made(other),
+        ),
+    }[late]
+    for told in (*map(document, [made(SHIPPED, PALLET), *before]), alone(epcList=[PALLET]), document(last)):
+        (found,) = outcomes(told, by=p)
+        assert isinstance(found, Record), found
+        d.tell_of((p.state_rules.facts(found) or b"").decode())
+        d.run()
+    d.run()
+    codes = [finding["code"] for letter in d.letters() for finding in letter["findings"]]
+    assert codes == ([] if late == "the packing of its case" else ["CONTENTS_UNKNOWN"])

@@ -155,12 +155,13 @@ class ItemRules:
         told = orjson.loads(facts)
         event = _key("event", told["event"])
         known = orjson.loads(find(event) or "{}")
+        declared = "declared" in known and not died(known["declared"])
         if told["do"] == "declare":
-            return Judged((), {event: _text(known | {"declared": place})})
+            return Judged() if declared else Judged((), {event: _text(known | {"declared": place})})
         if domain.field == "issuer" and told.get("several"):
             message = "items of several companies; in this pipeline an event's items are those of one"
             return Judged((Finding(codes.ITEMS_IN_SEVERAL_DOMAINS, "", message),))
-        if "declared" in known or ("by" in known and not died(known["by"])):
+        if declared or ("by" in known and not died(known["by"])):
             return Judged()  # an error, or told before by another sender: it changes nothing
         case = _Case(told, find, died, self._options.cascade)
         findings = tuple(islice(case.run(), _MOST_FINDINGS))
@@ -178,7 +179,8 @@ class ItemRules:
 
     def concerns(self, facts: bytes, find: Find) -> Concerned:
         """See `schemas.state.StateRules`. Beside the items that an event names, those that lie in a container which it
-        empties, or decommissions with all that is in it; and the event itself, for its error declaration."""
+        empties, decommissions or, under US law, ships with all that is in it; and the event itself, for its error
+        declaration."""
         told = orjson.loads(facts)
         event = _key("event", told["event"])
         if told["do"] == "declare":
@@ -192,8 +194,10 @@ class ItemRules:
         named = {key for keys in told["on"].values() for key in keys} | (
             {told["parent"]} if "parent" in told else set()
         )
-        if told["do"] == "unpack all" or (told["do"] in ("delete", "make") and self._options.cascade):
+        if told["do"] in ("unpack all", "delete", "make"):
             named |= _inside(named - made, find, self._options.cascade)
+        if "gtins" in told:
+            named |= _inside(named, find, deep=True)
         return Concerned(frozenset({event, *_item_keys(named)}), frozenset(_item_keys(made)))
 
 
@@ -409,7 +413,8 @@ class _Case:
     def _holds(self, event: str) -> bool:
         if event not in self._counts:
             known = orjson.loads(self._find(_key("event", event)) or "{}")
-            self._counts[event] = "declared" not in known and not self._died(known.get("by", ""))
+            declared = "declared" in known and not self._died(known["declared"])
+            self._counts[event] = not declared and not self._died(known.get("by", ""))
         return self._counts[event]
 
     def _lies_in(self, item: Item) -> str:

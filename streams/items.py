@@ -85,6 +85,9 @@ class Items:
         self.waiting = Waiting(pipeline, codec, self._partition, waiting)
         self._restored = bool(self.waiting)
         """Whether some may wait for nothing any more."""
+        self._awake: int | None = None
+        """Since when the clock is looked at here, ms. While nobody did, what a record waits for may have been published
+        and not been read: so no wait ends by the clock before a whole one has gone by since."""
         for wait in self.waiting:
             if not wait.returning:
                 self.waiting.lack(wait, self._left(wait))
@@ -195,7 +198,7 @@ class Items:
 
     def settle(self, work: Work, now: int) -> bool:
         """What the clock asks for, and what came of a restart. Returns whether there was anything."""
-        stirred = self.over(work, now)
+        stirred = self.over(work, self._clock(now))
         if self._restored:
             self._restored = False
             for wait in self.waiting:
@@ -204,7 +207,13 @@ class Items:
 
     def due(self, now: int) -> bool:
         """Whether `settle` has something to do."""
-        return self._restored or self.waiting.overdue(self._progress.stream_time, now) is not None
+        return self._restored or self.waiting.overdue(self._progress.stream_time, self._clock(now)) is not None
+
+    def _clock(self, now: int) -> int | None:
+        """The clock for waits; None: it says nothing yet."""
+        if self._awake is None:
+            self._awake = now
+        return now if now - self._awake >= IDLE * self._wait else None
 
     def _reconsider(self, work: Work, wait: Wait) -> None:
         left = self._still(wait)

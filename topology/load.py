@@ -15,7 +15,7 @@ from schemas.packs import PACKS, documents, load_pack, options_model
 from schemas.state import state_rules
 from schemas.wording import did_you_mean
 from topology.explain import PARTNER_KINDS, explain, mistake
-from topology.lanes import lanes_of
+from topology.lanes import lane_named, lanes_of
 from topology.model import Pipeline, Profile, is_name
 from topology.partner import DOCUMENT_FORMS, Partner
 from topology.source import SOURCE_KINDS, Source
@@ -158,7 +158,7 @@ def load_source(name: str, folder: Path | None = None) -> Source:
 
 def load_sources(folder: Path | None = None) -> dict[str, Source]:
     """Every source of the folder's `sources.yaml`, by name; none where there is no such file. Raises TopologyError with
-    the mistakes of all of them, pipelines that the folder does not have among them."""
+    the mistakes of all of them, pipelines and lanes that the folder does not have among them."""
     folder = folder or topology_folder()
     if not (folder / SOURCES).is_file():
         return {}
@@ -167,10 +167,12 @@ def load_sources(folder: Path | None = None) -> dict[str, Source]:
     mistakes: list[Mistake] = []
     for name in declared.data:
         try:
-            sources[name] = load_source(name, folder)
-            find_pipeline(sources[name].pipeline, folder)
+            source = sources[name] = load_source(name, folder)
+            lane_named(load_pipeline(str(find_pipeline(source.pipeline, folder))), source.lane)
         except TopologyError as error:
             mistakes += error.mistakes if name not in sources else _elsewhere(declared, name, error)
+        except ValueError as error:
+            mistakes.append(declared.mistake((name, "lane"), str(error)))
     if mistakes:
         raise TopologyError(mistakes)
     return sources

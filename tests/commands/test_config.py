@@ -112,8 +112,9 @@ site: {kind: folder, pipeline: demo, path: /srv/site, patern: "*.csv"}
 
 
 def test_topology_check_of_a_whole_folder_reads_its_sources_too(cli: Cli, folder: Path) -> None:
-    (folder / "sources.yaml").write_text(SOURCES)
+    (folder / "sources.yaml").write_text(SOURCES + "fast: {kind: folder, pipeline: demo, path: /srv/x, lane: high}\n")
     ran = cli("topology", "check", "--folder", folder)
+    assert f"{folder}/sources.yaml:4: fast.lane: pipeline demo has no lane 'high'" in ran.out
     assert ran.code == 1
     assert f"{folder}/sources.yaml:2: lab.pipeline: no pipeline 'dmeo'; did you mean `demo`?" in ran.out
     assert f"{folder}/sources.yaml:3: site.patern: unknown key; did you mean `pattern`?" in ran.out

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from schemas.pack import Record, Refusal
 from schemas.packs import documents
+from schemas.packs.epcis.transaction import LONGEST
 from streams.delivery.render import FORMS, render
 from tests.packs.epcis_dscsa_inputs import (
     ADDRESS,
@@ -186,6 +188,21 @@ def test_master_data_that_no_document_may_carry_is_refused_before_it_is_written(
     assert [(one.code, one.path) for one in found.findings] == [
         ("CONTROL_CHARACTER", f"header.masterData.{GTIN}.regulatedProductName")
     ]
+
+
+@pytest.mark.parametrize("where", ["notice", "master data"])
+def test_what_would_be_cut_off_for_a_partner_is_refused_instead(where: str) -> None:
+    def change(document: Document, size: int) -> None:
+        if where == "notice":
+            document["gs1ushc:dscsaTransactionStatement"]["gs1ushc:legalNotice"] = "n" * size
+        else:
+            put(document, "regulatedProductName", "n" * size)
+
+    path = {"notice": "legalNotice", "master data": f"masterData.{GTIN}.regulatedProductName"}[where]
+    for size, found in ((LONGEST, []), (LONGEST + 1, [("TOO_LARGE", f"header.{path}")])):
+        made = outcomes(changed_by(partial(change, size=size)), by=dscsa())[-1]
+        findings = made.findings if isinstance(made, Refusal) else ()
+        assert [(one.code, one.path) for one in findings] == found
 
 
 def test_a_company_prefix_that_no_urn_names_is_not_guessed() -> None:

@@ -242,6 +242,24 @@ def test_a_wait_that_is_over_is_a_dead_letter_that_says_how_long_it_was(way: str
     assert d.table("waiting") == {}
 
 
+def test_a_stop_longer_than_the_wait_ends_none_before_what_was_published_meanwhile_is_read() -> None:
+    d = WaitingDesk()
+    d.tell_of("use a", at=100)
+    d.run()
+    d.wall += 600_000
+    d.start()
+    d.run()
+    assert d.letters() == []
+    d.tell_of("make a", at=105)
+    d.run()
+    assert (d.letters(), d.told()[-1]) == ([], "ADMIT 0")
+    d.tell_of("use b", at=106)
+    d.run()
+    d.wall += 20_000
+    d.run()
+    assert len(d.letters()) == 1, "the clock counts again"
+
+
 def test_later_records_about_the_same_things_stand_behind_it_and_keep_their_order() -> None:
     d = WaitingDesk()
     for facts in ("make b", "use a b", "end b", "use b c", "use d"):

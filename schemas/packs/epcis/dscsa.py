@@ -6,16 +6,17 @@ Whether the parties are authorised is not judged here: that stands in master dat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from schemas.errors import Finding
+from schemas.errors import TOO_LARGE, Finding
 from schemas.gs1.keys import NotAKey
 from schemas.gs1.ndc import ndc_of_gtin, parse_ndc
 from schemas.packs.epcis import codes
 from schemas.packs.epcis.event import Event, control_characters
 from schemas.packs.epcis.known import Known, Product, gtin_of, is_serialized, item_name, shipped
 from schemas.packs.epcis.party import is_gln
-from schemas.packs.epcis.transaction import AFFIRMED, Attributes, Transaction, owners_of
+from schemas.packs.epcis.transaction import AFFIRMED, LONGEST, Attributes, Transaction, owners_of
 from schemas.packs.jsontext import shorten
 
 NDC = "additionalTradeItemIdentification"
@@ -44,6 +45,7 @@ def check_shipment(event: Event, transaction: Transaction) -> Iterator[Finding]:
     """Everything that a shipment lacks. `transaction`: what its document says beside the event."""
     said = {"legalNotice": transaction.notice, "masterData": {**transaction.trade_items, **transaction.parties}}
     yield from control_characters(said, "header")
+    yield from _too_long(said, "header")
     yield from _statement(transaction)
     yield from _owners(event, transaction)
     gtins: set[str] = set()
@@ -53,6 +55,15 @@ def check_shipment(event: Event, transaction: Transaction) -> Iterator[Finding]:
             yield from check_contents(path, name, transaction, gtins, seen)
     for gtin in sorted(gtins):
         yield from check_trade_item(gtin, transaction.trade_items.get(gtin))
+
+
+def _too_long(part: Any, path: str) -> Iterator[Finding]:
+    """Values that a partner would get cut off."""
+    if isinstance(part, Mapping):
+        for name, one in part.items():
+            yield from _too_long(one, f"{path}.{name}")
+    elif len(part) > LONGEST:
+        yield Finding(TOO_LARGE, path, f"more than {LONGEST:,} characters")
 
 
 def _statement(transaction: Transaction) -> Iterator[Finding]:

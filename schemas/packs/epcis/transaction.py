@@ -25,8 +25,8 @@ _AFFIRMED = "affirmTransactionStatement"
 _NOTICE = "legalNotice"
 AFFIRMED = frozenset({"true", "1"})
 """What stands for yes (XML Schema, xsd:boolean)."""
-_LONGEST = 4096
-"""Characters of a value of a header that are kept."""
+LONGEST = 16_384
+"""Characters that a value of a header may have; of a longer one so much is kept that it is seen to be."""
 
 Attributes = Mapping[str, str]
 
@@ -215,7 +215,7 @@ def _element(element: Element) -> tuple[str, list[tuple[str, str]]]:
 
 def _below(part: Element | None, name: str) -> str:
     found = part.child(name) if part else None
-    return found.text.strip()[:_LONGEST] if found else ""
+    return found.text.strip()[: LONGEST + 1] if found else ""
 
 
 def of_json(envelope: Mapping[str, Any]) -> Around:
@@ -234,7 +234,7 @@ def of_json(envelope: Mapping[str, Any]) -> Around:
             texts = [(name, text) for name, text in attributes if isinstance(name, str) and isinstance(text, str)]
             said.append((str(one.get("id", "")), texts))
     affirmed = "true" if affirmed is True else affirmed
-    words = (word.strip()[:_LONGEST] if isinstance(word, str) else "" for word in (affirmed, notice))
+    words = (word.strip()[: LONGEST + 1] if isinstance(word, str) else "" for word in (affirmed, notice))
     return Around(next(words).lower(), next(words), *_master_data(said))
 
 
@@ -260,7 +260,7 @@ def _master_data(
         key = find_key(identifier) if len(identifier) <= 200 else None
         if key is None:
             continue
-        texts = {_plain(name): text.strip()[:_LONGEST] for name, text in attributes if text.strip()}
+        texts = {_plain(name): text.strip()[: LONGEST + 1] for name, text in attributes if text.strip()}
         if key.gtin is not None:
             trade_items.setdefault(key.gtin, texts)
         elif key.gln is not None:

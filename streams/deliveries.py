@@ -47,7 +47,12 @@ TIDY_AT_ONCE = 1_000
 """Settled rows tombstoned at a time: tidying must not make a chunk long."""
 
 ATTEMPTS_AT_ONCE = 32
-"""Bodies rendered at a time, and batches given up, for the same reason; what is left over is due at once."""
+"""Bodies rendered at a time, for the same reason; what is left over is due at once."""
+GIVEN_UP_AT_ONCE = 2_000
+"""Records given up in one turn, by whole batches, and not more of these than are attempted: each record is a dead
+letter, and a turn has to stay well within the transaction's time-out."""
+OPEN_WAIT = 1_000
+"""Milliseconds until we look again whether a batch that is past its deadline still has an attempt out."""
 BUSY_WAIT = 100
 """Milliseconds until we look again whether a forgotten attempt of the same batch has come back."""
 
@@ -396,13 +401,19 @@ class Deliveries:
 
     def _give_up(self, changes: Changes, now: int) -> None:
         """Ends what is overdue, whatever it waits for. An attempt that is out is not torn: its answer decides."""
-        left, partners = ATTEMPTS_AT_ONCE, set[str]()
-        while left and (found := self._deadlines.take(now)):
+        left, partners, out = GIVEN_UP_AT_ONCE, set[str](), list[Batch]()
+        while left > 0 and (found := self._deadlines.take(now)):
             batch = self._parts[found.partition].unsettled.get(found.batch_id)
-            if batch is not None and not batch.open and overdue(batch.row, now, self.terms):
-                left -= 1
+            if batch is None:
+                continue
+            if batch.open:
+                out.append(batch)
+            elif overdue(batch.row, now, self.terms):
+                left -= max(batch.row.count, GIVEN_UP_AT_ONCE // ATTEMPTS_AT_ONCE)
                 partners.add(batch.row.partner)
                 self._apply(changes, batch, give_up(batch.row, now))
+        for batch in out:  # should the clock step back before the answer comes, it waits on
+            self._deadlines.add(now + OPEN_WAIT, batch.partition, batch.row.batch_id)
         for gate in map(self._gate, partners):  # while a partner is down nobody else takes the dead out of its line
             gate.ready = deque(filter(self._alive, gate.ready))
 

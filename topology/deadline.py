@@ -6,6 +6,8 @@ from typing import Protocol, TypeVar
 
 from schemas.wording import RulesBroken
 
+LONGEST = 315_360_000
+"""Seconds: ten years."""
 DEADLINE = (
     "seconds that a batch is given from when its delivery began, through retries, outages, pauses and restarts; what "
     "has no final answer then is a dead letter; none: as long as it takes"

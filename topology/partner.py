@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from schemas.settings import Number, Settings, Whole
 from schemas.wording import RulesBroken
 from topology.bucket import Encryption, ObjectLock, check_bucket
-from topology.deadline import DEADLINE, in_time
+from topology.deadline import DEADLINE, LONGEST, in_time
 
 
 def _expression(text: str) -> str:
@@ -193,7 +193,7 @@ class ObjectStorePartner(Settings):
     key_retention: Number | None = Field(None, gt=0, description="seconds; none: an object name is remembered for ever")
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
     rate: Rate | None = Field(None, description="attempts per time (RTY-09); none: as many as there are")
-    deadline: Number | None = Field(None, gt=0, description=DEADLINE)
+    deadline: Number | None = Field(None, gt=0, le=LONGEST, description=DEADLINE)
     _in_time = model_validator(mode="after")(in_time)
 
     @model_validator(mode="after")
@@ -300,7 +300,7 @@ class HttpPartner(Settings):
     )
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
     rate: Rate | None = Field(None, description="attempts per time (RTY-09); none: as many as there are")
-    deadline: Number | None = Field(None, gt=0, description=DEADLINE)
+    deadline: Number | None = Field(None, gt=0, le=LONGEST, description=DEADLINE)
     _in_time = model_validator(mode="after")(in_time)
 
 
@@ -331,7 +331,7 @@ class KafkaPartner(Settings):
     )
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
     rate: Rate | None = Field(None, description="attempts per time (RTY-09); none: as many as there are")
-    deadline: Number | None = Field(None, gt=0, description=DEADLINE)
+    deadline: Number | None = Field(None, gt=0, le=LONGEST, description=DEADLINE)
     _in_time = model_validator(mode="after")(in_time)
 
     @property
@@ -362,7 +362,7 @@ class PostgresPartner(Settings):
     )
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
     rate: Rate | None = Field(None, description="attempts per time (RTY-09); none: as many as there are")
-    deadline: Number | None = Field(None, gt=0, description=DEADLINE)
+    deadline: Number | None = Field(None, gt=0, le=LONGEST, description=DEADLINE)
     _in_time = model_validator(mode="after")(in_time)
 
 
@@ -391,7 +391,7 @@ class SftpPartner(Settings):
     )
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
     rate: Rate | None = Field(None, description="attempts per time (RTY-09); none: as many as there are")
-    deadline: Number | None = Field(None, gt=0, description=DEADLINE)
+    deadline: Number | None = Field(None, gt=0, le=LONGEST, description=DEADLINE)
     _in_time = model_validator(mode="after")(in_time)
 
     @model_validator(mode="after")

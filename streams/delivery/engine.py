@@ -164,7 +164,7 @@ class DeliveryEngine:
             if self._shutting:
                 raise  # its write-ahead stays in flight
             outcome = Outcome(OutcomeKind.UNKNOWN, "the attempt was given up")
-        except Exception as error:  # noqa: BLE001  (a sink that breaks its law)
+        except BaseException as error:  # noqa: BLE001  (a sink that breaks its law; a panic in native code is one)
             outcome = fault(error, sent=True)
         finally:
             timer.cancel()

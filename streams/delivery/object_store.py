@@ -12,7 +12,7 @@ import asyncio
 import os
 import re
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -78,6 +78,8 @@ class ObjectStoreSink:
         self._store: ObjectStore | None = None if self._folder else open_bucket(f"partner {name}", partner)
         self._threads: ThreadPoolExecutor | None = None
         """That write to a folder; its own ones, since a disk that hangs must not hold up others."""
+        self._writes: list[Future[Outcome]] = []
+        """That may not have come back yet, attempts that were given up among them."""
         self._rounds = Rounds(_sync)
         self._now = now
         self._locking: tuple[dict[str, str], ObjectStore] | None = None
@@ -124,7 +126,11 @@ class ObjectStoreSink:
             return answers.fault(error, sent=False, secrets=self._secrets)
         if isinstance(store, LocalStore):
             threads = self._threads = self._threads or ThreadPoolExecutor(OBJECT_STORE_SLOTS, "folder")
-            return await asyncio.get_running_loop().run_in_executor(threads, self._create, store, envelope)
+            self._writes = [write for write in self._writes if not write.done()]
+            if len(self._writes) >= OBJECT_STORE_SLOTS:  # one more would wait behind them, and be held until they end
+                return Outcome(OutcomeKind.FAILED, f"not sent: {len(self._writes)} writes to it have not come back")
+            self._writes.append(threads.submit(self._create, store, envelope))
+            return await asyncio.wrap_future(self._writes[-1])
         attributes = {"Content-Type": envelope.content_type, **envelope.metadata}
         try:
             await obstore.put_async(

@@ -16,7 +16,7 @@ from pathlib import Path
 class _Round:
     places: set[Path] = field(default_factory=set)
     done: bool = False
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 class Rounds:
@@ -47,7 +47,7 @@ class Rounds:
         try:
             for place in sorted(mine.places, reverse=True):
                 self._sync(place)
-        except Exception as error:  # noqa: BLE001  (raised by each who waits)
+        except BaseException as error:  # noqa: BLE001  (raised by each who waits)
             mine.error = error
         finally:
             with self._changed:

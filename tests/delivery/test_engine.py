@@ -63,6 +63,20 @@ class Broken(Gate):
         raise RuntimeError("a bug in a sink")
 
 
+class Panic(BaseException):
+    """As a panic of Rust arrives in Python."""
+
+
+class Panics(Gate):
+    """Breaks it in native code, once."""
+
+    async def send(self, envelope: Envelope) -> Outcome:
+        self.most += 1
+        if self.most == 1:
+            raise Panic("a bug in a library")
+        return DONE
+
+
 def partner(connections: int = 8, timeout: float = LONG) -> Partner:
     return http("http://127.0.0.1:1/", timeout=timeout, connections=connections)
 
@@ -183,6 +197,14 @@ def test_a_sink_that_raises_has_an_unknown_outcome_and_says_why() -> None:
         ((_, outcome),) = collect(running, 1)
     assert outcome.kind is Kind.UNKNOWN
     assert "a bug in a sink" in outcome.answer
+
+
+def test_a_panic_in_a_sink_has_an_unknown_outcome_too_and_frees_its_slot() -> None:
+    with engine({"p": Panics()}, p=partner(connections=1)) as running:
+        for number, kind in ((1, Kind.UNKNOWN), (2, Kind.DELIVERED)):
+            running.submit(envelope(batch=number))
+            ((_, outcome),) = collect(running, 1)
+            assert outcome.kind is kind
 
 
 def test_wait_ends_with_an_answer_an_event_or_the_time() -> None:

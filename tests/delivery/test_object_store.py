@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from streams.delivery.object_store import ObjectStoreSink, object_path, sidecar_path
+from streams.delivery.object_store import OBJECT_STORE_SLOTS, ObjectStoreSink, object_path, sidecar_path
 from streams.delivery.protocol import Envelope, Outcome
 from streams.delivery.protocol import OutcomeKind as Kind
 from tests.delivery.worlds import (
@@ -287,3 +288,32 @@ def test_a_wrong_url_or_option_is_refused_when_built_and_names_no_secret() -> No
     with pytest.raises(ValueError, match="endpiont") as caught:
         ObjectStoreSink("lake", store("s3://lake", endpiont="http://x", secret_access_key="sesame-secret"))
     assert "sesame" not in str(caught.value)
+
+
+def test_a_folder_that_hangs_holds_no_more_bodies_than_it_has_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    healed, entered = threading.Event(), []
+
+    def hang(self: ObjectStoreSink, *_: object) -> Outcome:
+        entered.append(1)
+        assert healed.wait(60)
+        return Outcome(Kind.DELIVERED, "stored")
+
+    monkeypatch.setattr(ObjectStoreSink, "_create", hang)
+
+    async def work() -> None:
+        sink = ObjectStoreSink("p", store(tmp_path.as_uri(), timeout=0.05))
+        try:
+            kinds = [(await sink.send(envelope(batch=n))).kind for n in range(OBJECT_STORE_SLOTS + 5)]
+            assert kinds == [Kind.UNKNOWN] * OBJECT_STORE_SLOTS + [Kind.FAILED] * 5
+            assert len(entered) == OBJECT_STORE_SLOTS
+            healed.set()
+            deadline = time.monotonic() + 60
+            while (await sink.send(envelope(batch=99))).kind is not Kind.DELIVERED:
+                assert time.monotonic() < deadline
+        finally:
+            healed.set()
+            await sink.close()
+
+    run(work())

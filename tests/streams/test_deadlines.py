@@ -347,6 +347,32 @@ def test_many_that_are_overdue_at_once_end_a_few_at_a_time_and_none_is_attempted
     assert 3 <= turns <= 5
 
 
+def test_what_a_turn_gives_up_is_bounded_by_records() -> None:
+    """A transaction of all of it would outlast its time-out, be redone, and never get past."""
+    one = desk()
+    one.stage.pause({"clinic"})
+    for n in range(4):
+        one.batch(f"b{n}-", 1_500, group=f"g{n}", partner="clinic")
+    one.now = END
+    ended = []
+    while one.stage.due(one.now):
+        one.turn()
+        ended.append(len(letters(one)))
+    assert [letters for letters in ended if letters] == [3_000, 6_000]
+
+
+def test_the_clock_that_steps_back_while_an_attempt_is_out_leaves_it_its_end() -> None:
+    one = desk()
+    one.batch("a", partner="clinic")
+    one.now = END + 1
+    one.turn()
+    one.now = END - 60_000
+    one.answer("paused", retry_after=3_600.0)
+    assert letters(one) == []
+    one.wait(120)
+    assert len(letters(one)) == 1
+
+
 def test_the_dead_leave_the_line_of_a_partner_that_is_down() -> None:
     one = desk()
     one.stage.pause({"clinic"})

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from bench.process import ROOT, cpu_of
+from bench.process import ROOT, cpu_of, memory_mib
 from bench.world import create
 from topology.load import load_pipeline
 from topology.model import Pipeline
@@ -171,17 +171,14 @@ class WorkerProcess(_Process):
     @property
     def rss(self) -> float:
         """Resident memory now, MiB (Linux)."""
-        return self._memory("VmRSS")
+        self._alive()
+        return memory_mib(self.pid, "VmRSS")
 
     @property
     def peak(self) -> float:
         """The most resident memory it ever had, MiB (Linux)."""
-        return self._memory("VmHWM")
-
-    def _memory(self, what: str) -> float:
         self._alive()
-        lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{what}:"))
+        return memory_mib(self.pid, "VmHWM")
 
     def log_time(self, event: str) -> float:
         """When it logged an event for the last time, seconds since epoch. Raises RuntimeError where it never did."""

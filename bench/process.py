@@ -187,5 +187,10 @@ def _wait(process: subprocess.Popen[bytes]) -> tuple[int, resource.struct_rusage
 
 def peak_mib(pid: int) -> float:
     """Most memory of a process since it runs its program (Linux); 0 where it has ended."""
-    found = re.search(r"^VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return memory_mib(pid, "VmHWM")
+
+
+def memory_mib(pid: int, what: str) -> float:
+    """A figure of a process in MiB, by its name in /proc/PID/status (Linux); 0 where the process has ended."""
+    found = re.search(rf"^{what}:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     return int(found[1]) / 1024 if found else 0.0

@@ -383,11 +383,10 @@ class Deliveries:
         """Gives up what is overdue, retains what stays unsettled (BA9), tombstones what was settled long ago."""
         self._give_up(changes, now)
         while found := self._retains.take(now):
-            _, _, partition, batch_id = found
-            batch = self._parts[partition].unsettled.get(batch_id)
+            batch = self._parts[found.partition].unsettled.get(found.batch_id)
             if batch is not None and not batch.row.retained:
-                batch.row = changes.rows[partition, batch_id] = batch.row._replace(retained=True)
-                changes.events.append(Event(What.RETAIN, partition, batch.row))
+                batch.row = changes.rows[found.partition, found.batch_id] = batch.row._replace(retained=True)
+                changes.events.append(Event(What.RETAIN, found.partition, batch.row))
         for _ in range(TIDY_AT_ONCE):
             if not (found := self._expiries.take(now)):
                 return

@@ -134,8 +134,10 @@ def load_pipeline(name_or_path: str, *, folder: Path | None = None) -> Pipeline:
 def load_source(name: str, folder: Path | None = None) -> Source:
     """One source of the folder's `sources.yaml`. Raises TopologyError with every mistake in it; other sources are not
     looked at: their variables may not be set here."""
-    file = (folder or topology_folder()) / SOURCES
-    declared = read_yaml(file)
+    return _source(read_yaml((folder or topology_folder()) / SOURCES), name)
+
+
+def _source(declared: YamlFile, name: str) -> Source:
     if name not in declared.data:
         what = f"source {name!r} is not declared{did_you_mean(name, sorted(declared.data))}"
         raise TopologyError([declared.mistake((), what)])
@@ -167,7 +169,7 @@ def load_sources(folder: Path | None = None) -> dict[str, Source]:
     mistakes: list[Mistake] = []
     for name in declared.data:
         try:
-            source = sources[name] = load_source(name, folder)
+            source = sources[name] = _source(declared, name)
             lane_named(load_pipeline(str(find_pipeline(source.pipeline, folder))), source.lane)
         except TopologyError as error:
             mistakes += error.mistakes if name not in sources else _elsewhere(declared, name, error)

@@ -4,10 +4,9 @@ better."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,8 +21,7 @@ from streams.items import FACTS, Items
 from streams.progress import Identity
 from streams.runtime.log import LogGap
 from streams.runtime.runner import Runner
-from streams.runtime.stores import RocksRowStore
-from streams.stage import TableStore, Work
+from streams.stage import Work
 from streams.tables import MemoryRows
 from tests.streams.batch_desk import Desk
 from tests.streams.batch_oracle import decisions
@@ -32,12 +30,11 @@ from tests.streams.batch_world import (
     KEEP,
     LawBroken,
     Published,
-    Worker,
-    World,
     audit_entries,
     failures,
     validated,
 )
+from tests.streams.things_world import OnDisk, SaidThings, ThingsWorld
 from topology.model import Chunking, ItemHistory, Pipeline
 
 WORDS = ("make", "make", "use", "use", "end")
@@ -80,36 +77,16 @@ class ToyRules:
         raise AssertionError
 
 
-class ItemWorld(World):
-    """Records about things."""
+class ItemWorld(ThingsWorld):
+    """Nothing waits."""
 
-    policies = ("conflict",)
-
-    def __init__(self, *of: Any) -> None:
-        self.told: dict[RawPosition, str] = {}
-        super().__init__(*of)
+    rules = ToyRules
 
     def made(self) -> Pipeline:
         return super().made().model_copy(update={"items": ItemHistory(domain="k")})
 
-    def start(self, slot: int) -> Worker:
-        stage = self.stage_class(
-            self.pipeline, CODEC, Identity("w", "0", "sim/1"), DeadLetters(CODEC, self.partitions), self.versions,
-            ToyRules(), self.rows,
-        )  # fmt: skip
-        log = self.log_class(self.broker, "batch", "validated", slot)
-        return Worker(log, Runner(log, stage, Chunking(), clock=lambda: self.wall))
-
-    def rows(self, table: str, partition: int) -> TableStore:
-        return MemoryRows()
-
-    def put(self, record: Published) -> None:
-        if record.raw not in self.told:
-            r = self.random
-            self.told[record.raw] = f"{r.choice(WORDS)} thing-{r.randrange(3)}-{self.home(record.key)}"
-        headers = ((FACTS, self.told[record.raw].encode()),)
-        value = CODEC.encode("validated", validated(record))
-        self.broker.append("validated", self.home(record.key), b"k", value, headers)
+    def tale(self, home: int) -> str:
+        return f"{self.random.choice(WORDS)} thing-{self.random.randrange(3)}-{home}"
 
     def _judge_audit(self) -> None:
         for partition in range(self.partitions):
@@ -130,14 +107,8 @@ class ItemWorld(World):
                     raise LawBroken("TX1: the store of items is not what its changelog says")
 
 
-class ToldThings:
-    """What was said of each thing and passed: it was made, and it was ended, by which records."""
-
-    def __init__(self, told: dict[RawPosition, str]) -> None:
-        self._told = told
-        self._said: dict[str, list[tuple[str, RawPosition]]] = {}
-        self._dead: set[RawPosition] = set()
-        self.time = 0
+class ToldThings(SaidThings):
+    """The verdict on each record."""
 
     def returns(self, raw: RawPosition) -> bool:
         """Nothing waits here."""
@@ -151,23 +122,6 @@ class ToldThings:
             said.pop()
         last = said[-1][0] if said else "nothing"
         return "ADMIT" if (do == "make") == (last == "nothing") and last != "end" else "REJECT"
-
-    def passed(self, raw: RawPosition) -> None:
-        do, thing = self._told[raw].split()
-        if do == "use":
-            return
-        said = self._said.setdefault(thing, [])
-        while said and do == "make":
-            said.pop()  # all of it had died
-        while said and said[-1][0] == do:
-            said.pop()
-        said.append((do, raw))
-
-    def died(self, raw: RawPosition) -> None:
-        self._dead.add(raw)
-
-    def live_again(self, raws: set[RawPosition]) -> None:
-        self._dead -= raws
 
 
 def test_no_history_breaks_a_state_rule() -> None:
@@ -213,28 +167,13 @@ def test_the_histories_reach_what_they_are_for() -> None:
     assert all(seen.values()), seen
 
 
-class OnDisk(ItemWorld):
-    """Workers whose items lie in RocksDB and outlive them."""
-
-    folders: Iterator[Path]
-
-    def __init__(self, *of: Any) -> None:
-        self.folder = next(self.folders)
-        super().__init__(*of)
-
-    def rows(self, table: str, partition: int) -> TableStore:
-        return RocksRowStore(self.folder / f"{table}-{partition}")
-
-    def crash(self, slot: int) -> None:
-        for stores in self.workers[slot].runner._stores.values():
-            for table in ("items", "waiting"):
-                stores[table].close()  # the operating system does it when a process dies
-        super().crash(slot)
+class ItemsOnDisk(OnDisk, ItemWorld):
+    """The same, in RocksDB."""
 
 
 def test_histories_with_items_on_disk(tmp_path: Path) -> None:
-    OnDisk.folders = (tmp_path / str(number) for number in count())
-    broken = failures([seed for seed in range(60) if ItemWorld(seed).partitions == 1][:15], OnDisk)
+    ItemsOnDisk.folders = (tmp_path / str(number) for number in count())
+    broken = failures([seed for seed in range(60) if ItemWorld(seed).partitions == 1][:15], ItemsOnDisk)
     assert not broken, broken
 
 

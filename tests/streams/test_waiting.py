@@ -3,7 +3,7 @@ releases and replays, judged by `waiting_world`; one example for each promise; a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from schemas.errors import OUT_OF_RANGE, TOO_MANY_WAITING
 from streams import waiting
 from streams.items import Case, Items, Returned
 from streams.runtime.log import LogGap
-from streams.runtime.stores import RocksRowStore
-from streams.stage import Message, Output, TableStore, Work
+from streams.stage import Message, Output, Work
 from streams.waiting import Wait, Waiting
 from tests.streams.batch_world import CODEC, GARBLED, failures
+from tests.streams.things_world import OnDisk
 from tests.streams.waiting_world import WaitingDesk, WaitingWorld
 from topology.model import ItemHistory
 
@@ -42,28 +42,13 @@ def test_the_histories_reach_what_they_are_for() -> None:
     assert {"ADMIT ", f"REJECT {OUT_OF_RANGE}", "DUPLICATE ", "RELEASE "} <= seen.keys()
 
 
-class OnDisk(WaitingWorld):
-    """Workers whose tables lie in RocksDB and outlive them."""
-
-    folders: Iterator[Path]
-
-    def __init__(self, *of: Any) -> None:
-        self.folder = next(self.folders)
-        super().__init__(*of)
-
-    def rows(self, table: str, partition: int) -> TableStore:
-        return RocksRowStore(self.folder / f"{table}-{partition}")
-
-    def crash(self, slot: int) -> None:
-        for stores in self.workers[slot].runner._stores.values():
-            for table in ("items", "waiting"):
-                stores[table].close()  # the operating system does it when a process dies
-        super().crash(slot)
+class WaitingOnDisk(OnDisk, WaitingWorld):
+    """The same, in RocksDB."""
 
 
 def test_histories_with_tables_on_disk(tmp_path: Path) -> None:
-    OnDisk.folders = (tmp_path / str(number) for number in count())
-    broken = failures([seed for seed in range(60) if WaitingWorld(seed).partitions == 1][:12], OnDisk)
+    WaitingOnDisk.folders = (tmp_path / str(number) for number in count())
+    broken = failures([seed for seed in range(60) if WaitingWorld(seed).partitions == 1][:12], WaitingOnDisk)
     assert not broken, broken
 
 

@@ -21,11 +21,11 @@ from streams.deadletter import DeadLetters
 from streams.items import FACTS
 from streams.progress import Identity
 from streams.runtime.runner import Runner
-from streams.stage import TableStore
 from streams.tables import MemoryRows
 from tests.streams.batch_desk import Desk, S
 from tests.streams.batch_oracle import each_decision
-from tests.streams.batch_world import CODEC, KEEP, LawBroken, Published, Worker, World, validated
+from tests.streams.batch_world import CODEC, KEEP, LawBroken, Published, validated
+from tests.streams.things_world import SaidThings, ThingsWorld
 from topology.model import Chunking, ItemHistory, Pipeline
 
 ABSENT = Finding(OUT_OF_RANGE, "", "it is not there")
@@ -88,19 +88,17 @@ class Stands(NamedTuple):
     """It was not judged yet: whether it lacks anything is not known."""
 
 
-class WaitingThings:
-    """What was said of each thing and passed, and who waits."""
+class WaitingThings(SaidThings):
+    """And who waits."""
 
     def __init__(self, told: dict[RawPosition, str], wait: int) -> None:
         """told: what each record says. wait: ms."""
-        self._told, self._wait = told, wait
-        self._said: dict[str, list[tuple[str, RawPosition]]] = {}
-        self._dead: set[RawPosition] = set()
+        super().__init__(told)
+        self._wait = wait
         self.waits: dict[RawPosition, Stands] = {}
         self.on_the_way: dict[RawPosition, str] = {}
         """Those that were called, and why."""
         self._back: tuple[Stands, str] | None = None
-        self.time = 0
 
     # ---- what batch_oracle asks ----
 
@@ -125,22 +123,6 @@ class WaitingThings:
             self.waits[raw] = first._replace(things=about, behind=bool(before))
             return "RETAIN"
         return "ADMIT" if verdict == "passes" else "REJECT"
-
-    def passed(self, raw: RawPosition) -> None:
-        do, *things = self._told[raw].split()
-        for thing in things if do != "use" else ():
-            said = self._said.setdefault(thing, [])
-            while said and do == "make":
-                said.pop()  # all of it had died
-            while said and said[-1][0] == do:
-                said.pop()
-            said.append((do, raw))
-
-    def died(self, raw: RawPosition) -> None:
-        self._dead.add(raw)
-
-    def live_again(self, raws: set[RawPosition]) -> None:
-        self._dead -= raws
 
     # ---- what the judge asks ----
 
@@ -187,13 +169,12 @@ class WaitingThings:
         return sorted(self.waits.values(), key=lambda one: one.offset)
 
 
-class WaitingWorld(World):
-    """Records about things, which wait."""
+class WaitingWorld(ThingsWorld):
+    """Records that wait."""
 
-    policies = ("conflict",)
+    rules = ManyRules
 
     def __init__(self, *of: Any) -> None:
-        self.told: dict[RawPosition, str] = {}
         self.reached: dict[str, int] = {}
         """How often an audit entry of a kind was seen, for those who ask whether the histories get anywhere."""
         super().__init__(*of)
@@ -203,26 +184,10 @@ class WaitingWorld(World):
         self.wait = self.random.choice([3, 15])
         return super().made().model_copy(update={"items": ItemHistory(domain="k", wait=self.wait)})
 
-    def start(self, slot: int) -> Worker:
-        stage = self.stage_class(
-            self.pipeline, CODEC, Identity("w", "0", "sim/1"), DeadLetters(CODEC, self.partitions), self.versions,
-            ManyRules(), self.rows,
-        )  # fmt: skip
-        log = self.log_class(self.broker, "batch", "validated", slot)
-        return Worker(log, Runner(log, stage, Chunking(), clock=lambda: self.wall))
-
-    def rows(self, table: str, partition: int) -> TableStore:
-        return MemoryRows()
-
-    def put(self, record: Published) -> None:
-        if record.raw not in self.told:
-            r, home = self.random, self.home(record.key)
-            do = r.choice(WORDS)
-            things = r.sample(range(4), 1 if do == "make" else r.choice([1, 2]))
-            self.told[record.raw] = " ".join([do, *(f"thing-{thing}-{home}" for thing in things)])
-        headers = ((FACTS, self.told[record.raw].encode()),)
-        value = CODEC.encode("validated", validated(record))
-        self.broker.append("validated", self.home(record.key), b"k", value, headers)
+    def tale(self, home: int) -> str:
+        do = self.random.choice(WORDS)
+        things = self.random.sample(range(4), 1 if do == "make" else self.random.choice([1, 2]))
+        return " ".join([do, *(f"thing-{thing}-{home}" for thing in things)])
 
     def chunk(self, slot: int, size: int, fault: str) -> None:
         self.broker.now = self.wall  # stamps what is written

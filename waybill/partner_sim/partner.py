@@ -85,48 +85,41 @@ class Partner:
 
     def take(self, request: web.Request, body: bytes) -> tuple[int, dict[str, Any]]:
         """Stores a batch, or says why not: status and JSON answer."""
-        key, digest = request.headers.get("Idempotency-Key", ""), hashlib.sha256(body).hexdigest()
-        if (refusal := self._refusal(key, digest, body)) is not None:
+        key, digest, refusal = self._asked(request, body)
+        if refusal is not None:
             return refusal
-        more: dict[str, Any] = {}
-        if key in self.ledger.begun:
-            _, before = self.ledger.begun[key]
-            more["records"] = [name for name, _ in records_of(body) if name not in before]
+        more = {"records": self._left(key, body)} if key in self.ledger.begun else {}
         self._effect(request, body, key=key, digest=digest, bytes=len(body), **more)
         return 201, {"status": "stored", "batch": key, "digest": digest}
 
     def take_some(self, request: web.Request, body: bytes, count: int | None) -> tuple[int, dict[str, Any]]:
         """Takes the next `count` records of a batch, by default the first half of what it has not; status and JSON
         answer, with one status per record: 201 taken now, 409 taken before, 503 not taken."""
-        key, digest = request.headers.get("Idempotency-Key", ""), hashlib.sha256(body).hexdigest()
-        if (refusal := self._refusal(key, digest, body)) is not None:
+        key, digest, refusal = self._asked(request, body)
+        if refusal is not None:
             return refusal
-        names = [name for name, _ in records_of(body)]
-        _, before = self.ledger.begun.get(key, (digest, frozenset[str]()))
-        left = [name for name in names if name not in before]
+        left = self._left(key, body)
         taken = left[: len(left) // 2 if count is None else count]
+        said = self._by_record(key, body, taken, 503)
         if taken == left:
             self._effect(request, body, key=key, digest=digest, bytes=len(body), records=taken)
         else:
             self.note("partial", request, key=key, digest=digest, records=taken)
-        said = [{"id": n, "status": 409 if n in before else 201 if n in taken else 503} for n in names]
-        return 207, {"status": "partial", "batch": key, "records": said}
+        return said
 
     def take_but(self, request: web.Request, body: bytes, count: int) -> tuple[int, dict[str, Any]]:
         """Refuses the last `count` records of a batch for good, of those it has not taken before, and takes the others;
         status and JSON answer, with one status per record: 201, 409 taken before, 422 refused. It remembers that; but
         nothing of a batch of which it has and takes no record."""
-        key, digest = request.headers.get("Idempotency-Key", ""), hashlib.sha256(body).hexdigest()
-        if (refusal := self._refusal(key, digest, body)) is not None:
+        key, digest, refusal = self._asked(request, body)
+        if refusal is not None:
             return refusal
-        names = [name for name, _ in records_of(body)]
-        _, before = self.ledger.begun.get(key, (digest, frozenset[str]()))
-        left = [name for name in names if name not in before]
+        left = self._left(key, body)
         taken, refused = left[:-count], left[-count:]
-        if taken or before:
+        said = self._by_record(key, body, taken, 422)
+        if taken or len(left) < len(said[1]["records"]):  # it has some
             self._effect(request, body, key=key, digest=digest, bytes=len(body), records=taken, refused=refused)
-        said = [{"id": n, "status": 409 if n in before else 201 if n in taken else 422} for n in names]
-        return 207, {"status": "partial", "batch": key, "records": said}
+        return said
 
     def note(self, kind: str, request: web.Request, body: bytes = b"", **more: Any) -> None:
         """Writes one line of the ledger; `body` is that of an effect."""
@@ -148,6 +141,22 @@ class Partner:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _asked(self, request: web.Request, body: bytes) -> tuple[str, str, tuple[int, dict[str, Any]] | None]:
+        """Key and digest of a batch, and why nothing of it is taken, if so."""
+        key, digest = request.headers.get("Idempotency-Key", ""), hashlib.sha256(body).hexdigest()
+        return key, digest, self._refusal(key, digest, body)
+
+    def _left(self, key: str, body: bytes) -> list[str]:
+        """Ids of the records of a batch that were not taken before."""
+        _, before = self.ledger.begun.get(key, ("", frozenset[str]()))
+        return [name for name, _ in records_of(body) if name not in before]
+
+    def _by_record(self, key: str, body: bytes, taken: list[str], rest: int) -> tuple[int, dict[str, Any]]:
+        """The answer that says of each record: taken now, before, or `rest`."""
+        left = set(self._left(key, body))
+        said = [{"id": n, "status": 409 if n not in left else 201 if n in taken else rest} for n, _ in records_of(body)]
+        return 207, {"status": "partial", "batch": key, "records": said}
 
     def _refusal(self, key: str, digest: str, body: bytes) -> tuple[int, dict[str, Any]] | None:
         if not key:

@@ -50,8 +50,8 @@ def pipeline(kafka: str, names: Names, tmp_path: Path) -> Pipeline:
 
 @pytest.fixture
 def shell(tmp_path: Path) -> list[str]:
-    """The page's shell blocks: before the gateway, and the request."""
-    first, second = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    """The page's first shell blocks, before the gateway and the request; those of the capture interface follow."""
+    first, second, *_ = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     before, command, _ = first.partition("waybill gateway cold-chain --tokens tokens\n")
     assert command
     ran = subprocess.run(["bash", "-ec", f"{before}echo $TOKEN"], cwd=tmp_path, capture_output=True, check=True)

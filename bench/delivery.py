@@ -25,8 +25,8 @@ from bench.sink import Sink
 from bench.world import fill, messages, read
 from schemas.codec import codec_for
 from schemas.packs import load_pack
-from streams.bodies import Bodies, Fault
-from streams.dispatch import new_row
+from streams.dispatch.agent import new_row
+from streams.dispatch.bodies import Bodies, Fault
 from streams.runtime.kafka import INPUTS
 from streams.stage import Message
 from topology.model import Pipeline

@@ -22,7 +22,7 @@ from bench.pacing import Reading, publish
 from bench.sink import Arrival, Sink
 from bench.world import fill, messages, read
 from schemas.codec import SingleObjectCodec
-from streams.bodies import FLUSHED_HEADER
+from streams.dispatch.bodies import FLUSHED_HEADER
 from topology.model import Pipeline
 
 PACE, BATCH, WARM_UP = 1_000, 10, 3.0

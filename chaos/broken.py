@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from schemas.errors import OUTCOME_UNKNOWN
-from streams import attempts, deliveries
-from streams.attempts import Row, Settled, dead
 from streams.delivery.protocol import Outcome, OutcomeKind
+from streams.dispatch import attempts, deliveries
+from streams.dispatch.attempts import Row, Settled, dead
 from streams.runtime.kafka import KafkaLog
 from streams.runtime.runner import Runner, Step
 from streams.runtime.transaction import offsets_of

@@ -20,15 +20,15 @@ from typing import Any, Protocol
 from audit.block import Block, read_block
 from schemas.codec import Codec, SingleObjectCodec
 from schemas.pack import Pack
-from streams.allowance import Allowances
-from streams.authorised import TradingPartners
 from streams.claims import MemoryClaims
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
+from streams.dispatch.allowance import Allowances
 from streams.pipeline import STAGES, Parts
 from streams.progress import Identity
 from streams.runtime.memory import MemoryBroker, MemoryLog
 from streams.runtime.runner import Exchange, Runner, Step
 from streams.stage import Message
+from streams.validate.authorised import TradingPartners
 from topology.lanes import lanes_of
 from topology.model import STANDARD, Lane, Pipeline
 from topology.packs import pack_builder

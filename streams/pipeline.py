@@ -26,18 +26,18 @@ from random import Random
 from schemas.codec import Codec
 from schemas.pack import Pack, Submission, Unpacked
 from schemas.state import StateRules, state_rules
-from streams.allowance import Allowances
-from streams.authorised import TradingPartners
-from streams.batch import BatchStage
-from streams.bodies import Fetch
+from streams.batch.agent import BatchStage
+from streams.batch.identity import MemoryVersions, VersionStore
 from streams.claims import NO_CLAIMS, Claims
 from streams.deadletter import DeadLetters
-from streams.dispatch import DispatchStage
-from streams.identity import MemoryVersions, VersionStore
+from streams.dispatch.agent import DispatchStage
+from streams.dispatch.allowance import Allowances
+from streams.dispatch.bodies import Fetch
 from streams.progress import Identity
 from streams.stage import TableStore
 from streams.tables import MemoryRows
-from streams.validate import ValidateStage
+from streams.validate.agent import ValidateStage
+from streams.validate.authorised import TradingPartners
 from topology.model import STANDARD, Lane, Pipeline
 from topology.topics import inline_limit
 

@@ -18,7 +18,7 @@ from audit.chain import Entry
 from schemas.canonical import RawPosition, record_id
 from schemas.codec import WireError
 from schemas.messages import position_of
-from streams.items import WAITED
+from streams.batch.items import WAITED
 from streams.pipeline import STAGES
 from waybill import condemned
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from schemas.codec import SingleObjectCodec, WireError
-from streams.allowance import Allowance
-from streams.attempts import UNSETTLED, Row, Terms, deadline, taken_over
-from streams.gate import Gate
-from streams.orders import Orders, decode
+from streams.dispatch.allowance import Allowance
+from streams.dispatch.attempts import UNSETTLED, Row, Terms, deadline, taken_over
+from streams.dispatch.gate import Gate
+from streams.dispatch.orders import Orders, decode
 from topology.model import CONTROL_TOPIC
 from waybill.life import transmission
 from waybill.output import utc

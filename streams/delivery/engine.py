@@ -1,7 +1,7 @@
 """Owns partner I/O: one thread with one event loop, so that a long chunk of Kafka work never makes a partner look slow.
 
 It takes envelopes and gives back outcomes. It decides nothing: whether to retry, when, and what it means is dispatch's,
-and so are a partner's breaker and rate (`streams/gate.py`).
+and so are a partner's breaker and rate (`streams/dispatch/gate.py`).
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from schemas.codec import SingleObjectCodec, WireError
-from streams.dispatch import DispatchStage
-from streams.orders import Order, Orders, decode
+from streams.dispatch.agent import DispatchStage
+from streams.dispatch.orders import Order, Orders, decode
 from streams.runtime.log import Fatal, LogError
 from topology.model import CONTROL_TOPIC, Pipeline
 

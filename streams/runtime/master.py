@@ -13,8 +13,8 @@ import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from schemas.codec import SingleObjectCodec, WireError
-from streams.authorised import TradingPartners, decode
 from streams.runtime.log import Abortable
+from streams.validate.authorised import TradingPartners, decode
 from topology.model import CONTROL_TOPIC
 
 READ_SECONDS = 20.0

@@ -19,7 +19,7 @@ from schemas.canonical import record_id
 from schemas.codec import Codec
 from schemas.messages import position_of
 from streams.delivery.protocol import Envelope, Outcome
-from streams.dispatch import PARTNER_KEY, PartnerView
+from streams.dispatch.agent import PARTNER_KEY, PartnerView
 from streams.runtime.runner import Step, steady_clock
 from topology.model import Pipeline
 

@@ -15,7 +15,7 @@ from typing import Any
 from rocksdict import WriteBatch
 
 from schemas.canonical import version_row_key
-from streams.identity import split_row_key
+from streams.batch.identity import split_row_key
 from streams.runtime.restore import Origin
 from streams.runtime.rocks import META, Database
 
@@ -35,8 +35,8 @@ def _place(number: int) -> bytes:
 
 
 class RocksVersions:
-    """See streams.identity.VersionStore and streams.runtime.restore.Lasting. What may be raised, and what becomes of
-    damaged files: see rocks.py."""
+    """See streams.batch.identity.VersionStore and streams.runtime.restore.Lasting. What may be raised, and what
+    becomes of damaged files: see rocks.py."""
 
     def __init__(self, folder: Path) -> None:
         self._db = Database(folder)

@@ -2,7 +2,7 @@
 
 One chunk is worked at a time, and the arbiter says whose is next; while a higher lane has work, lower ones take smaller
 chunks, so that it never waits for a long one (ING-17). Nobody waits for ever: see PATIENCE. Partners are not shared out
-here but by `streams/allowance.py`.
+here but by `streams/dispatch/allowance.py`.
 """
 
 from __future__ import annotations

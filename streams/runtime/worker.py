@@ -21,9 +21,9 @@ import structlog
 from prometheus_client import generate_latest
 
 from schemas.codec import codec_for
-from streams.allowance import Allowances
 from streams.delivery.engine import DeliveryEngine
 from streams.delivery.exchange import EngineExchange
+from streams.dispatch.allowance import Allowances
 from streams.pipeline import STAGES, Parts
 from streams.progress import Identity
 from streams.runtime import bounded, garbage

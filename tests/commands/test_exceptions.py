@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from streams.authorised import TradingPartner, TradingPartners
 from streams.driver import TopologyDriver
 from streams.stage import Message
+from streams.validate.authorised import TradingPartner, TradingPartners
 from tests.commands.conftest import Cli, Ran
 from tests.packs.epcis_dscsa_inputs import BUYER, CASE, GTIN, MAKER, changed_by, events, good
 from tests.packs.epcis_inputs import COMMISSIONING, changed, document

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.authorised import TradingPartners
 from streams.runtime.master import MasterReader
+from streams.validate.authorised import TradingPartners
 from tests.commands.bench_kafka import Bench
 from tests.commands.conftest import Ask, Cli
 from waybill.commands.master import _changed, _lines

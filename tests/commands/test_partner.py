@@ -9,7 +9,7 @@ import pytest
 
 from schemas.canonical import RawPosition
 from streams.delivery.protocol import Outcome, OutcomeKind
-from streams.orders import Orders, subject
+from streams.dispatch.orders import Orders, subject
 from tests.commands.bench_kafka import Bench
 from tests.commands.conftest import Ask, Cli
 from tests.delivery.worlds import canned_port, closed_port

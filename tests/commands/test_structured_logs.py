@@ -10,7 +10,7 @@ import pytest
 from schemas.codec import SingleObjectCodec
 from streams.delivery.http import HttpSink
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
-from streams.dispatch import PartnerView
+from streams.dispatch.agent import PartnerView
 from streams.driver import AcceptingPartner, TopologyDriver
 from streams.runtime.observe import DEAD_LETTERS_LOGGED, NO_ANSWER, Metrics, Observer
 from streams.runtime.runner import Step

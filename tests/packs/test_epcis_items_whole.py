@@ -10,9 +10,9 @@ import pytest
 
 from schemas.canonical import RawPosition
 from schemas.messages import position_of
-from streams.authorised import TradingPartner, TradingPartners
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
 from streams.driver import AcceptingPartner, TopologyDriver
+from streams.validate.authorised import TradingPartner, TradingPartners
 from tests.packs.epcis_dscsa_inputs import BUYER, ITEMS, MAKER, NOTICE
 from tests.packs.epcis_dscsa_inputs import CASE as SHIPPED
 from tests.packs.epcis_inputs import COMMISSIONING, changed, document

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from confluent_kafka import TopicPartition
 
-from streams.identity import MemoryVersions
+from streams.batch.identity import MemoryVersions
 from streams.runtime.admin import Cluster
 from streams.runtime.clients import client_settings
 from streams.runtime.kafka import KafkaLog

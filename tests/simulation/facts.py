@@ -11,7 +11,7 @@ from audit.block import read_block
 from schemas.canonical import RawPosition
 from schemas.codec import WireError
 from schemas.messages import position_of
-from streams.dispatch import PARTNER_KEY
+from streams.dispatch.agent import PARTNER_KEY
 from tests.simulation.pack import payload_of
 
 if TYPE_CHECKING:

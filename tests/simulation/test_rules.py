@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 
 from schemas.messages import PassportPart, position_of
-from streams import attempts, deliveries
-from streams.attempts import Row, Terms
-from streams.bodies import Frozen
-from streams.changes import Changes
-from streams.deliveries import Deliveries
-from streams.identity import Version, encode_version
-from streams.lot import Lot
+from streams.batch.identity import Version, encode_version
+from streams.batch.lot import Lot
+from streams.batch.versions import Versions
+from streams.batch.window import Windows
+from streams.dispatch import attempts, deliveries
+from streams.dispatch.attempts import Row, Terms
+from streams.dispatch.bodies import Frozen
+from streams.dispatch.changes import Changes
+from streams.dispatch.deliveries import Deliveries
+from streams.dispatch.settlement import Settlement
 from streams.progress import Progress
-from streams.settlement import Settlement
 from streams.stage import Output, Work
-from streams.versions import Versions
-from streams.window import Windows
 from tests.simulation.log import SimLog
 from tests.simulation.test_whole import found
 

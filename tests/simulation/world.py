@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from schemas.codec import SingleObjectCodec
-from streams.identity import MemoryVersions
+from streams.batch.identity import MemoryVersions
 from streams.pipeline import STAGES, Parts
 from streams.progress import Identity
 from streams.runtime import runner as runner_module

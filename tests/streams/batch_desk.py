@@ -8,10 +8,10 @@ from typing import Any
 
 from audit.block import read_block
 from schemas.canonical import RawPosition
-from streams.batch import BatchStage
+from streams.batch.agent import BatchStage
+from streams.batch.identity import MemoryVersions
+from streams.batch.lot import Lot
 from streams.deadletter import DeadLetters
-from streams.identity import MemoryVersions
-from streams.lot import Lot
 from streams.progress import Identity
 from streams.runtime.memory import MemoryBroker
 from streams.runtime.runner import Runner

@@ -18,10 +18,10 @@ from audit.block import read_block
 from schemas.canonical import RawPosition, sha256
 from schemas.codec import WireError
 from schemas.messages import position_of as raw_position
-from streams.batch import BatchStage
+from streams.batch.agent import BatchStage
+from streams.batch.identity import MemoryVersions, VersionStore
+from streams.batch.items import WAITED
 from streams.deadletter import DeadLetters
-from streams.identity import MemoryVersions, VersionStore
-from streams.items import WAITED
 from streams.progress import Identity
 from streams.runtime.log import Fetched
 from streams.runtime.memory import MemoryBroker, MemoryLog

@@ -11,7 +11,7 @@ from schemas.codec import SingleObjectCodec
 from schemas.pack import Columns, Origin, Submission, Unpacked
 from streams.deadletter import DeadLetters
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
-from streams.dispatch import DispatchStage
+from streams.dispatch.agent import DispatchStage
 from streams.progress import Identity
 from streams.stage import Chunk, Message, Output, Work
 from streams.tables import MemoryRows

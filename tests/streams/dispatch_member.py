@@ -11,7 +11,7 @@ from typing import Any
 from schemas.canonical import sha256
 from streams.deadletter import DeadLetters
 from streams.delivery.protocol import Envelope, Outcome
-from streams.dispatch import DispatchStage
+from streams.dispatch.agent import DispatchStage
 from streams.progress import Identity
 from streams.stage import Chunk, Message
 from streams.tables import MemoryRows

@@ -14,13 +14,13 @@ from functools import partial
 from random import Random
 from typing import Any, NamedTuple, Protocol
 
-from streams.attempts import PartnerTerms, Row, Terms
-from streams.changes import Changes, Prepared, What
-from streams.deliveries import Deliveries
 from streams.delivery.breaker import OFF, BreakerTerms
 from streams.delivery.bucket import FREE, RateTerms
 from streams.delivery.protocol import Outcome, OutcomeKind
-from streams.dispatch import PARTNER_KEY
+from streams.dispatch.agent import PARTNER_KEY
+from streams.dispatch.attempts import PartnerTerms, Row, Terms
+from streams.dispatch.changes import Changes, Prepared, What
+from streams.dispatch.deliveries import Deliveries
 
 PARTITIONS = (0, 1)
 PARTNERS = ("lake", "clinic")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from schemas.codec import SingleObjectCodec, WireError
 from schemas.pack import CANONICAL_TYPE, Record, Refusal
-from streams.authorised import TradingPartner, TradingPartners, decode, encode, key
 from streams.driver import TopologyDriver
+from streams.validate.authorised import TradingPartner, TradingPartners, decode, encode, key
 from tests.packs.epcis_dscsa_inputs import BUYER, MAKER, good
 from tests.schemas.samples import example
 from topology.load import TopologyError, load_pipeline

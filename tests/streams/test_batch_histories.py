@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from streams.identity import VersionStore
+from streams.batch.identity import VersionStore
 from streams.runtime.rocks_versions import RocksVersions
 from tests.streams.batch_world import World, failures
 from tests.support import processes

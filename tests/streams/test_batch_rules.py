@@ -12,22 +12,22 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-import streams.frozen
-import streams.lot
-import streams.window
+import streams.batch.frozen
+import streams.batch.lot
+import streams.batch.window
 from schemas.canonical import RawPosition
 from schemas.errors import STALE_VERSION
 from schemas.messages import position_of as raw_position
 from schemas.validated import Front
-from streams.batch import BatchStage
-from streams.frozen import line_key
-from streams.identity import RETAINED, MemoryVersions, Version, encode_version
-from streams.lot import Lot, Terms
+from streams.batch.agent import BatchStage
+from streams.batch.frozen import line_key
+from streams.batch.identity import RETAINED, MemoryVersions, Version, encode_version
+from streams.batch.lot import Lot, Terms
+from streams.batch.versions import Versions
+from streams.batch.window import Line, Windows
 from streams.progress import Progress
 from streams.runtime.memory import MemoryLog
 from streams.stage import TableStore, Work
-from streams.versions import Versions
-from streams.window import Line, Windows
 from tests.streams.batch_desk import Desk, S
 from tests.streams.batch_world import CODEC, LawBroken, World
 from topology.partner import Adaptive, HttpPartner
@@ -511,7 +511,7 @@ def off_wkey(patch: pytest.MonkeyPatch) -> None:
 
     key = line_key
     patch.setattr(Windows, "__init__", init)
-    for module in (streams.lot, streams.frozen):
+    for module in (streams.batch.lot, streams.batch.frozen):
         patch.setattr(module, "line_key", lambda partition, line: key(partition, Line(line.group, "")))
 
 
@@ -639,7 +639,7 @@ def off_source(patch: pytest.MonkeyPatch) -> None:
 
 
 def off_posid(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(streams.window, "manifest_record", lambda topic, raw, digest: digest.hex())
+    patch.setattr(streams.batch.window, "manifest_record", lambda topic, raw, digest: digest.hex())
 
 
 def off_hw(patch: pytest.MonkeyPatch) -> None:

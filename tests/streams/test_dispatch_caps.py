@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from streams.dispatch import PARTNER_KEY
-from streams.sizing import CALM, HOLD
+from streams.dispatch.agent import PARTNER_KEY
+from streams.dispatch.sizing import CALM, HOLD
 from tests.streams.dispatch_desk import CODEC, NO_BREAKER, Desk, outcome, said
 from topology.model import Batching
 from topology.partner import Adaptive, HttpPartner

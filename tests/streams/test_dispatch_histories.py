@@ -13,13 +13,13 @@ from unittest.mock import patch
 import pytest
 
 from schemas.messages import PartnerState, PassportPart
-from streams import attempts
-from streams.attempts import Name, Row, Settled, Terms
-from streams.changes import Changes, Event, What
-from streams.deliveries import Deliveries
 from streams.delivery.protocol import Outcome, OutcomeKind
-from streams.dispatch import DispatchStage
-from streams.gate import Batch
+from streams.dispatch import attempts
+from streams.dispatch.agent import DispatchStage
+from streams.dispatch.attempts import Name, Row, Settled, Terms
+from streams.dispatch.changes import Changes, Event, What
+from streams.dispatch.deliveries import Deliveries
+from streams.dispatch.gate import Batch
 from streams.stage import Chunk, Work
 from tests.streams.dispatch_member import StageMember
 from tests.streams.dispatch_world import SWITCHES, Bad, CoreMember, Entry, Launched, Turn, World, histories
@@ -71,7 +71,7 @@ def broken(member: type[CoreMember] | type[StageMember] = CoreMember, **function
     """What the first history breaks once functions of the core are replaced; fails if none does."""
     with ExitStack() as stack:
         for name, function in functions.items():
-            stack.enter_context(patch(f"streams.deliveries.{name}", function))
+            stack.enter_context(patch(f"streams.dispatch.deliveries.{name}", function))
         failures = histories(WITH_RULE_OFF, member, stop_at=1)
     assert failures, "no history noticed that the rule is off"
     return failures[0]
@@ -200,7 +200,7 @@ def test_ba8_only_a_death_known_to_have_had_no_effect_may_release() -> None:
     def hopeful(row: Row, code: str, answer: str | None) -> Settled:
         return Settled(row._replace(state="dead", unknown=False, answer=answer), code)
 
-    with patch("streams.attempts.dead", hopeful):
+    with patch("streams.dispatch.attempts.dead", hopeful):
         assert "law 4" in broken(dead=hopeful)
 
 
@@ -227,7 +227,7 @@ def test_deadline_what_is_overdue_must_not_wait_or_be_attempted() -> None:
 
 
 def test_deadline_it_must_be_looked_at_when_an_attempt_ends() -> None:
-    with patch("streams.attempts.overdue", lambda row, now, terms: False):
+    with patch("streams.dispatch.attempts.overdue", lambda row, now, terms: False):
         assert "deadline" in broken()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from streams.delivery.protocol import Kept, Outcome, OutcomeKind
-from streams.dispatch import PARTNER_KEY
+from streams.dispatch.agent import PARTNER_KEY
 from tests.streams.dispatch_desk import CODEC, Desk, batch_id
 from topology.partner import BreakerSettings, HttpPartner, Rate
 

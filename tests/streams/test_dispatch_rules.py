@@ -9,9 +9,9 @@ import pytest
 from audit.block import read_block
 from schemas.canonical import sha256
 from schemas.pack import CANONICAL_TYPE
-from streams.bodies import Bodies
 from streams.delivery import render
 from streams.delivery.protocol import Outcome, OutcomeKind
+from streams.dispatch.bodies import Bodies
 from streams.runtime.log import LogGap
 from streams.stage import Chunk, Work
 from tests.streams.dispatch_desk import (

@@ -13,7 +13,7 @@ from schemas.canonical import sha256
 from schemas.members import member_of
 from schemas.messages import position_of
 from streams.delivery.protocol import Envelope
-from streams.parts import find_part, part_id
+from streams.dispatch.parts import find_part, part_id
 from tests.streams.dispatch_desk import (
     NO_BREAKER,
     PASSPORT,

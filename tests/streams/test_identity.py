@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.canonical import RawPosition, version_row_key
-from streams.identity import MemoryVersions, Version, VersionStore, decode_version, encode_version, split_row_key
+from streams.batch.identity import MemoryVersions, Version, VersionStore, decode_version, encode_version, split_row_key
 from streams.runtime.log import Fatal
 from streams.runtime.restore import Origin
 from streams.runtime.rocks_versions import RocksVersions

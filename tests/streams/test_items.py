@@ -14,10 +14,10 @@ from schemas.canonical import RawPosition, record_id
 from schemas.errors import OUT_OF_RANGE, Finding
 from schemas.pack import Record
 from schemas.state import Concerned, Domain, Judged
-from streams import items
-from streams.batch import BatchStage
+from streams.batch import items
+from streams.batch.agent import BatchStage
+from streams.batch.items import FACTS, Items
 from streams.deadletter import DeadLetters
-from streams.items import FACTS, Items
 from streams.progress import Identity
 from streams.runtime.log import LogGap
 from streams.runtime.runner import Runner

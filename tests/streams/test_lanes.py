@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.packs.cold_chain.sample import sample
-from streams.allowance import ASKED, Allowance
-from streams.attempts import PartnerTerms
 from streams.delivery.bucket import RateTerms
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
+from streams.dispatch.allowance import ASKED, Allowance
+from streams.dispatch.attempts import PartnerTerms
 from streams.driver import LanesDriver, TopologyDriver
 from streams.lanes import WEIGHTS, Arbiter
 from topology.load import load_pipeline

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from schemas.canonical import RawPosition
 from schemas.codec import Codec, SingleObjectCodec
-from streams.batch import BatchStage
+from streams.batch.agent import BatchStage
+from streams.batch.identity import MemoryVersions
 from streams.deadletter import DeadLetters
-from streams.identity import MemoryVersions
 from streams.progress import Identity
 from streams.stage import Chunk, Message, Output
 from streams.tables import table_rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schemas.codec import SingleObjectCodec, WireError
-from streams.orders import Order, Orders, decode, encode, key, subject
+from streams.dispatch.orders import Order, Orders, decode, encode, key, subject
 from tests.streams.dispatch_desk import pipeline
 
 CODEC = SingleObjectCodec()

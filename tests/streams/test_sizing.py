@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.messages import CapReason
 from streams.delivery.protocol import Outcome, OutcomeKind
-from streams.sizing import CALM, HOLD, RECALL, Sent, Size, SizeTerms, heard, restored
+from streams.dispatch.sizing import CALM, HOLD, RECALL, Sent, Size, SizeTerms, heard, restored
 
 TERMS = SizeTerms(least=50, most=1000, step=100, sla=5_000)
 Kind = OutcomeKind

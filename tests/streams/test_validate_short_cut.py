@@ -17,7 +17,7 @@ from streams.deadletter import DeadLetters
 from streams.progress import Identity
 from streams.stage import Chunk, Header, Message, Work
 from streams.tables import MemoryRows
-from streams.validate import ValidateStage
+from streams.validate.agent import ValidateStage
 from topology.load import load_pipeline
 from topology.model import Chunking, Pipeline
 

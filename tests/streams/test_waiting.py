@@ -12,11 +12,11 @@ import pytest
 
 from schemas.canonical import RawPosition
 from schemas.errors import OUT_OF_RANGE, TOO_MANY_WAITING
-from streams import waiting
-from streams.items import Case, Items, Returned
+from streams.batch import waiting
+from streams.batch.items import Case, Items, Returned
+from streams.batch.waiting import Wait, Waiting
 from streams.runtime.log import LogGap
 from streams.stage import Message, Output, Work
-from streams.waiting import Wait, Waiting
 from tests.streams.batch_world import CODEC, GARBLED, failures
 from tests.streams.things_world import OnDisk
 from tests.streams.waiting_world import WaitingDesk, WaitingWorld
@@ -144,7 +144,7 @@ def old_offset(patch: pytest.MonkeyPatch) -> None:
 
 def restart(patch: pytest.MonkeyPatch) -> None:
     """A new owner takes all of what is lacking for lacking still."""
-    from streams.items import _row_key
+    from streams.batch.items import _row_key
 
     def all_of_it(self: Items, wait: Wait) -> set[bytes]:
         return {_row_key(self._domain(wait.key).value, key) for key in wait.lacks}

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.canonical import RawPosition
+from streams.batch.window import Line, Windows
 from streams.stage import Chunk, Work
-from streams.window import Line, Windows
 from tests.streams.batch_desk import Desk
 from tests.streams.batch_world import CODEC
 

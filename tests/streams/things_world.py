@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from schemas.canonical import RawPosition
 from schemas.state import StateRules
+from streams.batch.items import FACTS
 from streams.deadletter import DeadLetters
-from streams.items import FACTS
 from streams.progress import Identity
 from streams.runtime.runner import Runner
 from streams.runtime.stores import RocksRowStore

@@ -14,7 +14,7 @@ from streams.runtime.log import Fetched
 from streams.runtime.memory import MemoryBroker, MemoryLog
 from streams.runtime.runner import Runner
 from streams.stage import Chunk, Work
-from streams.validate import ValidateStage
+from streams.validate.agent import ValidateStage
 from tests.streams.batch_world import audit_entries
 from tests.streams.line_pack import LinePack
 from topology.model import Chunking, Pipeline, Topic

@@ -16,9 +16,9 @@ from schemas.canonical import RawPosition
 from schemas.errors import OUT_OF_RANGE, Finding
 from schemas.pack import Record
 from schemas.state import Concerned, Domain, Judged, StateRules
-from streams.batch import BatchStage
+from streams.batch.agent import BatchStage
+from streams.batch.items import FACTS
 from streams.deadletter import DeadLetters
-from streams.items import FACTS
 from streams.progress import Identity
 from streams.runtime.runner import Runner
 from streams.tables import MemoryRows

@@ -7,7 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from streams.orders import Order, subject
+from streams.dispatch.orders import Order, subject
 from tests.support import Names, wait_for
 from tests.system.judge import Judge, judge
 from tests.system.plant import DRAIN_SECONDS, READY_SECONDS, Plant

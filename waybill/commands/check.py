@@ -85,7 +85,7 @@ def rows(
     from schemas.canonical import sha256
     from schemas.errors import TOO_LARGE, Finding
     from schemas.pack import Refusal, Submission
-    from streams.fitting import Fitting
+    from streams.validate.fitting import Fitting
 
     limit = pipeline.raw.max_message_bytes
     value = read(item, limit)

@@ -16,7 +16,7 @@ from waybill.output import Code, Fault, count, emit, finish, line, say, utc
 from waybill.tables import table
 
 if TYPE_CHECKING:
-    from streams.authorised import TradingPartner, TradingPartners
+    from streams.validate.authorised import TradingPartner, TradingPartners
 
 COLUMNS = ("gln", "name", "licence", "from", "until")
 """Of a file that `load` takes; `gln` alone must be there."""
@@ -104,7 +104,7 @@ def load(
 def read_partners(brokers: str) -> TradingPartners:
     """The rows that a cluster's control topic holds; none where there is no such topic."""
     from schemas.codec import SingleObjectCodec, WireError
-    from streams.authorised import TradingPartners, decode
+    from streams.validate.authorised import TradingPartners, decode
     from topology.model import CONTROL_TOPIC
     from waybill.reader import Reader
 
@@ -147,7 +147,7 @@ def _lines(file: Path) -> list[tuple[str, dict[str, str | None]]]:
 def _changed(partners: TradingPartners, said: dict[str, str | None], where: str = "") -> TradingPartner:
     """The row in force, authorised, with what is said anew."""
     from schemas.gs1.characters import has_check_digit, is_digits
-    from streams.authorised import TradingPartner
+    from streams.validate.authorised import TradingPartner
 
     gln = said["gln"] or ""
     if len(gln) != 13 or not is_digits(gln) or not has_check_digit(gln):
@@ -179,7 +179,7 @@ def _write(
     brokers: str, partners: TradingPartners, rows: list[TradingPartner], reason: str, by: str | None, json: bool
 ) -> None:
     from schemas.codec import SingleObjectCodec
-    from streams.authorised import encode, key
+    from streams.validate.authorised import encode, key
 
     if not reason.strip():
         raise Fault("--reason is empty: say why, for whoever asks who was authorised when")

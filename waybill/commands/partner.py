@@ -16,7 +16,7 @@ from waybill.tables import table
 
 if TYPE_CHECKING:
     from streams.delivery.protocol import Probed
-    from streams.orders import Order
+    from streams.dispatch.orders import Order
     from topology.model import Pipeline
     from topology.partner import Partner
     from waybill.reader import Reader
@@ -136,7 +136,7 @@ def _with_partner(pipelines: list[Pipeline], partner: str) -> list[Pipeline]:
 
 
 def _new_order(pipeline: Pipeline, partner: str, paused: bool, before: Order | None, by: str, reason: str) -> Order:
-    from streams.orders import Order, subject
+    from streams.dispatch.orders import Order, subject
 
     version = before.version + 1 if before else 1
     return Order(subject(pipeline, partner), version, paused, by, reason, int(time.time() * 1000))
@@ -145,7 +145,7 @@ def _new_order(pipeline: Pipeline, partner: str, paused: bool, before: Order | N
 def give(reader: Reader, order: Order) -> None:
     """Writes an order to the control topic and waits for the broker's ack. Raises Fault."""
     from schemas.codec import SingleObjectCodec
-    from streams.orders import encode, key
+    from streams.dispatch.orders import encode, key
 
     write_control(reader.brokers, [(key(order), encode(SingleObjectCodec(), order))], "`waybill partner ls`")
 

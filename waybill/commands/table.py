@@ -83,7 +83,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Show the rows of a table as they stand now."""
-    from streams.dispatch import PARTNER_KEY
+    from streams.dispatch.agent import PARTNER_KEY
     from waybill.reader import Decoder, Reader
 
     pipeline, cluster = _open(name, folder, short, brokers)
@@ -204,7 +204,7 @@ def _waited(
 ) -> dict[RawPosition, int]:
     """Records that waited, and where in `validated` they were decided: -1 for those that wait still."""
     from schemas.messages import position_of
-    from streams.items import WAITED
+    from streams.batch.items import WAITED
 
     found = {
         position_of(decoder.codec.decode(message.value or b"")[1]): message.offset

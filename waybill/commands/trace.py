@@ -264,7 +264,7 @@ def _outcome(life: Life) -> str | None:
 
 def _deadline(life: Life, pipeline: Pipeline) -> int | None:
     """When a record's batch is given up, ms since epoch; None: never, or it is settled, or there is none yet."""
-    from streams.attempts import Terms
+    from streams.dispatch.attempts import Terms
     from waybill.partners import ends
 
     return None if life.delivery is None else ends(Terms.of(pipeline), life.delivery, int(time.time() * 1000))

@@ -1,7 +1,7 @@
 """The rules of the option `dscsa`: whether a shipment carries what US law asks of it (21 U.S.C. 360eee, "DSCSA").
 
 Sections are those of the Federal Food, Drug, and Cosmetic Act; "R1.3" is GS1 US's Implementation Guideline for DSCSA.
-Whether the parties are authorised is not judged here: that stands in master data, see `streams/authorised.py`.
+Whether the parties are authorised is not judged here: that stands in master data, see `streams/validate/authorised.py`.
 """
 
 from __future__ import annotations

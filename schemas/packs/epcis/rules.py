@@ -1,6 +1,7 @@
 """The business rules of the strict and lenient profiles, over canonical events: every finding, with its path.
 
-Each rule names its source. An event in the future is not found here, a pack has no clock: `streams/ahead.py` does.
+Each rule names its source. An event in the future is not found here, because a pack has no clock, but
+by `streams/validate/ahead.py`.
 """
 
 from __future__ import annotations

@@ -15,10 +15,10 @@ from schemas.canonical import UNIT_SEPARATOR, RawPosition, record_id
 from schemas.codec import Codec
 from schemas.errors import TOO_MANY_WAITING, Finding
 from schemas.state import Concerned, Domain, StateRules
+from streams.batch.waiting import Wait, Waiting, touch
 from streams.progress import Progress
 from streams.stage import Message, Output, TableStore, Work
 from streams.tables import decode_row
-from streams.waiting import Wait, Waiting, touch
 from topology.model import Pipeline
 
 FACTS = "waybill-items"

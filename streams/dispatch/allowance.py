@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 
-from streams.attempts import PartnerTerms
 from streams.delivery.bucket import Bucket
+from streams.dispatch.attempts import PartnerTerms
 from streams.lanes import Arbiter
 from topology.model import Lane
 

@@ -18,8 +18,9 @@ from random import Random
 
 from schemas.errors import BODY_DIGEST_CHANGED
 from schemas.messages import PartnerState, PassportPart
-from streams.allowance import Allowances
-from streams.attempts import (
+from streams.delivery.protocol import Outcome
+from streams.dispatch.allowance import Allowances
+from streams.dispatch.attempts import (
     Name,
     Row,
     Settled,
@@ -37,10 +38,9 @@ from streams.attempts import (
     too_large,
     write_ahead,
 )
-from streams.changes import Broken, Changes, Event, Later, Launch, Prepare, What
-from streams.delivery.protocol import Outcome
-from streams.gate import Batch, Gate, Heard
-from streams.reminders import Reminders
+from streams.dispatch.changes import Broken, Changes, Event, Later, Launch, Prepare, What
+from streams.dispatch.gate import Batch, Gate, Heard
+from streams.dispatch.reminders import Reminders
 from topology.model import STANDARD, Lane
 
 TIDY_AT_ONCE = 1_000

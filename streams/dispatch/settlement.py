@@ -19,9 +19,9 @@ from schemas.errors import (
 from schemas.members import Member
 from schemas.messages import RawPositionPart, position_part
 from schemas.sent import encode_delivered, encode_delivered_whole
-from streams.attempts import Row
-from streams.bodies import Frozen
 from streams.deadletter import DeadLetters
+from streams.dispatch.attempts import Row
+from streams.dispatch.bodies import Frozen
 from streams.progress import Progress
 from streams.stage import Output
 from topology.model import Pipeline, partition_for, partition_of

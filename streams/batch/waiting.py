@@ -1,5 +1,5 @@
 """The records of one partition of `validated` that wait for what must come before them, and those that stand behind
-them (ADR 22). Owns the table `waiting` as the chunk at hand sees it, and the order; `streams.items` judges what
+them (ADR 22). Owns the table `waiting` as the chunk at hand sees it, and the order; `streams.batch.items` judges what
 a record waits for. Pure: no Kafka, no clock.
 
 A record that waits lies in the table, whole. Its wait ends when it is written to `validated` again, behind everything

@@ -8,7 +8,7 @@ from audit.block import TAGS, Tag
 from schemas.avro import long, text
 from schemas.kept import Kept
 from schemas.validated import Shared
-from streams.window import Line, member_format
+from streams.batch.window import Line, member_format
 
 MOST = 8192
 """Strands kept at a time; dates pass, and groups may be many."""

@@ -9,8 +9,8 @@ import orjson
 
 from schemas.batched import encode_batched
 from schemas.codec import Codec
+from streams.batch.window import Line, Sealed
 from streams.stage import Output
-from streams.window import Line, Sealed
 from topology.model import Pipeline, partition_for
 
 

@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from schemas.messages import CapReason, PartnerState
-from streams.attempts import Row
 from streams.delivery.protocol import NONE_REFUSED
+from streams.dispatch.attempts import Row
 
 
 class What(StrEnum):

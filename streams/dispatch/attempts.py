@@ -24,12 +24,12 @@ from schemas.errors import (
     STORED_OBJECT_DIFFERS,
 )
 from schemas.messages import DeliveryState, PassportPart
-from streams import parts
 from streams.delivery.backoff import delay
 from streams.delivery.breaker import OFF, BreakerTerms
 from streams.delivery.bucket import FREE, RateTerms
 from streams.delivery.protocol import NONE_REFUSED, Outcome, OutcomeKind
-from streams.sizing import SizeTerms
+from streams.dispatch import parts
+from streams.dispatch.sizing import SizeTerms
 from topology.model import BackoffPreset, Pipeline
 from topology.partner import HttpPartner, ObjectStorePartner, Partner
 

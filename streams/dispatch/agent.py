@@ -21,16 +21,16 @@ from typing import Any, NamedTuple
 from schemas.codec import Codec, WireError
 from schemas.errors import UNPROCESSABLE, Finding
 from schemas.pack import Pack
-from streams.allowance import Allowances
-from streams.attempts import Row, Terms, attempts_left, deadline, taken_over
-from streams.bodies import Bodies, Body, Fault, Fetch
-from streams.changes import Broken, Changes, Event, Later, Prepared, What
 from streams.claims import NO_CLAIMS, Claims, ClaimsAway
 from streams.deadletter import DeadLetters
-from streams.deliveries import Deliveries
-from streams.gate import Gate
+from streams.dispatch.allowance import Allowances
+from streams.dispatch.attempts import Row, Terms, attempts_left, deadline, taken_over
+from streams.dispatch.bodies import Bodies, Body, Fault, Fetch
+from streams.dispatch.changes import Broken, Changes, Event, Later, Prepared, What
+from streams.dispatch.deliveries import Deliveries
+from streams.dispatch.gate import Gate
+from streams.dispatch.settlement import Settlement
 from streams.progress import Identity, Progress, take_over
-from streams.settlement import Settlement
 from streams.stage import Chunk, Message, Output, TableStore, Work
 from streams.tables import decode_row
 from topology.model import STANDARD, Lane, Pipeline

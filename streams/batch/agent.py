@@ -16,14 +16,14 @@ from typing import Any
 from schemas.codec import Codec
 from schemas.state import StateRules
 from schemas.validated import read_fronts
+from streams.batch.identity import VersionStore
+from streams.batch.items import Items
+from streams.batch.lot import Lot, Terms
+from streams.batch.window import Line
 from streams.deadletter import DeadLetters
-from streams.identity import VersionStore
-from streams.items import Items
-from streams.lot import Lot, Terms
 from streams.progress import Identity, take_over
 from streams.stage import Chunk, TableStore, Work
 from streams.tables import MemoryRows, decode_row
-from streams.window import Line
 from topology.model import Pipeline
 
 _partition = attrgetter("partition")

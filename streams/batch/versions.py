@@ -7,11 +7,11 @@ The table holds committed rows only; what a chunk admits, rewrites or removes li
 from __future__ import annotations
 
 from schemas.codec import Codec, WireError
-from streams.identity import RETAINED, Version, VersionStore, decode_version, encode_version
+from streams.batch.identity import RETAINED, Version, VersionStore, decode_version, encode_version
+from streams.batch.window import Line, Windows
 from streams.progress import Progress
 from streams.stage import Output, Work
 from streams.tables import unreadable
-from streams.window import Line, Windows
 from topology.model import Pipeline
 
 _new = tuple.__new__  # a named tuple's own constructor costs three times as much

@@ -23,18 +23,18 @@ from schemas.kept import Kept
 from schemas.pack import Listed, Pack, Record, Refusal, Submission, Unpacked, refuse_whole
 from schemas.state import StateRules
 from schemas.validated import claim_payload, encode_first, encode_validated, shared_front, shared_rest
-from streams.ahead import Ahead
-from streams.authorised import TradingPartners
+from streams.batch.items import FACTS
 from streams.claims import NO_CLAIMS
 from streams.deadletter import Claim, DeadLetters
-from streams.fitting import Fitting
-from streams.headers import NO_HEADERS, read_headers, refuse_header
-from streams.items import FACTS
-from streams.limits import Limits
 from streams.progress import Identity, Progress, take_over
 from streams.runtime.log import Fatal
 from streams.stage import Chunk, Header, Message, Output, TableStore, Work
 from streams.tables import MemoryRows
+from streams.validate.ahead import Ahead
+from streams.validate.authorised import TradingPartners
+from streams.validate.fitting import Fitting
+from streams.validate.headers import NO_HEADERS, read_headers, refuse_header
+from streams.validate.limits import Limits
 from topology.model import Pipeline, partition_for
 from topology.topics import LEAST_INLINE
 

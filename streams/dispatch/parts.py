@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from schemas.members import Member
-from streams.window import MANIFEST_TAIL, Line, manifest_head, manifest_record
+from streams.batch.window import MANIFEST_TAIL, Line, manifest_head, manifest_record
 
 
 class Part(NamedTuple):

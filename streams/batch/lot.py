@@ -19,16 +19,16 @@ from schemas.codec import Codec, WireError
 from schemas.errors import CONFLICTING_VERSION, STALE_VERSION, UNPROCESSABLE, Finding
 from schemas.messages import position_of, position_part
 from schemas.validated import Front, front_of
-from streams.caps import Caps
+from streams.batch.caps import Caps
+from streams.batch.frozen import frozen, line_key
+from streams.batch.identity import RETAINED, Version, VersionStore
+from streams.batch.items import Case, Items
+from streams.batch.strand import strands
+from streams.batch.versions import Versions
+from streams.batch.window import Line, Window, Windows
 from streams.deadletter import DeadLetters
-from streams.frozen import frozen, line_key
-from streams.identity import RETAINED, Version, VersionStore
-from streams.items import Case, Items
 from streams.progress import Identity, Progress
 from streams.stage import Message, Output, Work
-from streams.strand import strands
-from streams.versions import Versions
-from streams.window import Line, Window, Windows
 from topology.model import Pipeline, partition_for
 
 _offset, _value = itemgetter(1), itemgetter(4)

@@ -13,11 +13,11 @@ from random import Random
 from typing import NamedTuple
 
 from schemas.messages import CapReason, PartnerStanding, PartnerState
-from streams.allowance import Allowance
-from streams.attempts import PartnerTerms, Row, put_off
 from streams.delivery.breaker import Breaker
 from streams.delivery.protocol import Outcome, OutcomeKind
-from streams.sizing import Sent, Size, heard, restored, too_large
+from streams.dispatch.allowance import Allowance
+from streams.dispatch.attempts import PartnerTerms, Row, put_off
+from streams.dispatch.sizing import Sent, Size, heard, restored, too_large
 from topology.model import STANDARD, Lane
 
 

@@ -1,0 +1,1 @@
+"""The batch agent: duplicates are judged, records gather in windows, windows become frozen batches."""

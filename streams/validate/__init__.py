@@ -1,0 +1,1 @@
+"""The validate agent: raw submissions become validated records or dead letters."""

@@ -1,7 +1,7 @@
 """Contender: the product's stages, each on a thread with its runner and Kafka log, to the end of a filled topic.
 
-Built as a worker builds them (streams/runtime/worker.py); with `frame`, chunks go through the Faust agents too, and
-metrics and logs are written as in a worker.
+Built as a worker builds them (streams/runtime/stage_thread.py); with `frame`, chunks go through the Faust agents too,
+and metrics and logs are written as in a worker.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ import pytest
 from confluent_kafka import Producer
 
 from streams.runtime.lag import Progress, Reading, Stuck
-from streams.runtime.worker import EXIT_STALLED, STALL_SECONDS, Worker, WorkerSettings
+from streams.runtime.stage_thread import WorkerSettings
+from streams.runtime.worker import EXIT_STALLED, STALL_SECONDS, Worker
 from tests.support import Names, wait_for
 from tests.system.plant import Plant
 from topology.load import load_pipeline

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from streams.runtime import worker as worker_module
-from streams.runtime.worker import EXIT_STALLED, EXIT_UNFINISHED, Worker, WorkerSettings
+from streams.runtime.stage_thread import WorkerSettings
+from streams.runtime.worker import EXIT_STALLED, EXIT_UNFINISHED, Worker
 from topology.load import load_pipeline
 
 pytestmark = pytest.mark.timeout(20)

@@ -56,7 +56,8 @@ def worker(
 ) -> None:
     """Run one worker process against an existing cluster until it is told to stop, or to the end of the input."""
     from streams.pipeline import STAGES
-    from streams.runtime.worker import EXIT_FATAL, Worker, WorkerSettings, check_topics
+    from streams.runtime.stage_thread import WorkerSettings
+    from streams.runtime.worker import EXIT_FATAL, Worker, check_topics
     from topology.load import load_pipeline
     from waybill.context import find_brokers
     from waybill.logs import configure

@@ -17,9 +17,10 @@ from topology.partner import ObjectStorePartner
 from waybill.gateway import problems
 from waybill.gateway.backlog import Backlog
 from waybill.gateway.capture import Job
-from waybill.gateway.intake import Gateway, LaneRoute, Route
+from waybill.gateway.intake import Gateway
 from waybill.gateway.observe import Metrics
 from waybill.gateway.problems import Problem
+from waybill.gateway.route import LaneRoute, Route
 from waybill.gateway.server import serve
 from waybill.gateway.tokens import Tokens
 from waybill.raw_producer import Receipt

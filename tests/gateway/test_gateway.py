@@ -15,7 +15,7 @@ import pytest
 from tests.gateway.running import LIMIT, OPEN, Running, Said, gateway, said
 from tests.support import wait_for
 from waybill.gateway.backlog import Backlog, BacklogWatch
-from waybill.gateway.intake import LaneRoute
+from waybill.gateway.route import LaneRoute
 from waybill.gateway.tokens import Tokens
 from waybill.output import Fault
 from waybill.raw_producer import Receipt

@@ -100,9 +100,10 @@ async def _run(
 
     from topology.lanes import lanes_of
     from waybill.gateway.backlog import Backlog, BacklogWatch, KafkaOffsets
-    from waybill.gateway.intake import Gateway, LaneRoute, Route
+    from waybill.gateway.intake import Gateway
     from waybill.gateway.jobs import KafkaJobs
     from waybill.gateway.observe import Metrics
+    from waybill.gateway.route import LaneRoute, Route
     from waybill.gateway.server import KafkaSender, serve
     from waybill.raw_producer import RawProducer
 

@@ -22,6 +22,7 @@ from waybill.gateway.backlog import Backlog
 from waybill.gateway.observe import Metrics
 from waybill.gateway.openapi import document
 from waybill.gateway.problems import Problem
+from waybill.gateway.route import LaneRoute, Route
 from waybill.gateway.tokens import Grant, Tokens
 from waybill.raw_producer import PRIORITY, Receipt
 
@@ -29,32 +30,6 @@ AGAIN = 5
 """Seconds after which to ask again when the pipeline is behind or the broker away."""
 SOON = 1
 """The same when the gateway is full: it is empty again within a request or two."""
-
-
-class LaneRoute(NamedTuple):
-    """Where submissions of one lane go."""
-
-    topic: str
-    backlog: Backlog
-
-
-class Route(NamedTuple):
-    """A pipeline that is served."""
-
-    pipeline: Pipeline
-    media_types: frozenset[str]
-    lanes: Mapping[str, LaneRoute]
-    """By name; a pipeline without lanes has `standard` alone."""
-
-    def backlog(self) -> int | None:
-        """Submissions that wait in all lanes; None where it has not been known for a while."""
-        waiting = [lane.backlog.now() for lane in self.lanes.values()]
-        return None if None in waiting else sum(filter(None, waiting))
-
-    @property
-    def captures(self) -> bool:
-        """Whether it has the capture interface of EPCIS."""
-        return self.pipeline.pack == capture.PACK
 
 
 class Sender(Protocol):

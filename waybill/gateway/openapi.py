@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from waybill.gateway import capture
 from waybill.gateway.problems import KINDS, MEDIA_TYPE, type_of
-
-if TYPE_CHECKING:
-    from waybill.gateway.intake import Route
+from waybill.gateway.route import Route
 
 Json = dict[str, Any]
 

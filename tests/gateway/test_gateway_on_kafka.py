@@ -54,7 +54,7 @@ def shell(tmp_path: Path) -> list[str]:
     first, second, *_ = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     before, command, _ = first.partition("waybill gateway cold-chain --tokens tokens\n")
     assert command
-    ran = subprocess.run(["bash", "-ec", f"{before}echo $TOKEN"], cwd=tmp_path, capture_output=True, check=True)
+    ran = subprocess.run(["bash", "-ec", f"{before}cat token"], cwd=tmp_path, capture_output=True, check=True)
     return [ran.stdout.decode().strip(), second]
 
 
@@ -73,7 +73,7 @@ def process(kafka: str, pipeline: Pipeline, shell: list[str], tmp_path: Path) ->
 
 
 def test_what_the_page_shows_works_and_nothing_more_is_taken_than_may_wait(
-    kafka: str, pipeline: Pipeline, shell: list[str], process: subprocess.Popen[str]
+    kafka: str, pipeline: Pipeline, shell: list[str], process: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     token, request = shell
     assert process.stderr is not None
@@ -83,11 +83,15 @@ def test_what_the_page_shows_works_and_nothing_more_is_taken_than_may_wait(
     port = int(found[1])
 
     ran = subprocess.run(
-        ["bash", "-ec", request.replace("8080", str(port))], env={**os.environ, "TOKEN": token}, capture_output=True,
-        check=True,
+        ["bash", "-ec", request.replace("8080", str(port))], cwd=tmp_path, capture_output=True, check=True,
     )  # fmt: skip
     answer = json.loads(ran.stdout)
     [row] = answer["submissions"]
+    (shown,) = json.loads(re.findall(r"^```json\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)[0])[
+        "submissions"
+    ]
+    assert row["bytes"] == shown["bytes"]
+    assert row["digest"].startswith(shown["digest"].rstrip("…"))
     with Reader(kafka) as reader:
         [message] = list(reader.all(pipeline.raw_topic))
         assert f"{pipeline.raw_topic}/{message.partition}/{message.offset}" == row["position"] == row["id"]

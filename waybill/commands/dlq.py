@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -96,18 +97,25 @@ def show(
         list[str], typer.Argument(metavar="[PIPELINE] ID", help="record id, or position on the dead-letter topic")
     ],
     pipeline: Annotated[str | None, typer.Option(help="look here only; as PIPELINE before the id")] = None,
+    original: Annotated[bool, typer.Option("--original", help="the record's bytes alone, as they came")] = False,
     brokers: Brokers = None,
     folder: Folder = None,
     json: Json = False,
 ) -> None:
     """Show one dead letter: every finding, positions, and the record as it was. Exit 1 if there is none."""
+    if original and json:
+        raise Fault("--original gives the record's own bytes; --json has them as a field")
     pipeline, id = pipeline_and_id(words, pipeline)
     found = False
+    last: dict[str, Any] = {}
     for one, message, letter in letters(find_brokers(brokers), pipeline, folder):
         summary = row(one, message, letter)
         if id not in (summary["id"], summary["position"]):
             continue
         found = True
+        last = letter
+        if original:
+            continue
         whole = summary | detail(letter)
         if json:
             emit(whole)
@@ -115,6 +123,11 @@ def show(
             print_letter(whole)
     if not found:
         raise Fault(f"no dead letter {id!r}: `waybill dlq ls` lists them", Code.FOUND)
+    if original:
+        if last["original"] is None:
+            raise Fault(f"the record is too large for its topic and is kept at {last['claim']}")
+        sys.stdout.buffer.write(last["original"])
+        sys.stdout.buffer.flush()
     finish(Code.FINE)
 
 

@@ -128,10 +128,14 @@ def _order(
 
 
 def _with_partner(pipelines: list[Pipeline], partner: str) -> list[Pipeline]:
+    """Those that send to it. Raises Fault where none does: an entry in partners.yaml alone makes no partner."""
     found = [pipeline for pipeline in pipelines if partner in pipeline.partners]
     if not found:
         names = sorted({name for pipeline in pipelines for name in pipeline.partners})
-        raise Fault(f"no partner {partner!r}; there are {', '.join(names)}")
+        raise Fault(
+            f"no partner {partner!r}; there are {', '.join(names)} (an entry of partners.yaml is one where a pipeline "
+            "names it as its `partner`)"
+        )
     return found
 
 

@@ -151,8 +151,11 @@ class Waiting:
         self._at: dict[int, Wait] = {}
         """By place."""
         self._order = Precedence()
-        self._open: list[int] = []
-        """Places of those that lack something and were not called, in order."""
+        self._by_time: list[tuple[int, int]] = []
+        self._by_clock: list[tuple[int, int]] = []
+        """When the waits of those are over that lack something and were not called, and their places: by the time of
+        the stream and by the clock, in that order, which is not theirs where the clock stepped back or `wait` has
+        changed."""
         self._lacked: dict[bytes, list[Wait]] = {}
         """By row key, those it is left to."""
         self._weight = 0
@@ -219,15 +222,21 @@ class Waiting:
             yield other
 
     def overdue(self, stream_time: int, now: int | None) -> Wait | None:
-        """The first whose wait is over, by stream time or by the clock (None: which is not asked)."""
-        first = self._at[self._open[0]] if self._open else None
-        if first is None or (stream_time < first.until and (now is None or now < first.until_wall)):
-            return None
-        return first
+        """One whose wait is over, by stream time or by the clock (None: which is not asked), and that none holds up."""
+        found = self._over(self._by_time, stream_time)
+        return self._over(self._by_clock, now) if found is None and now is not None else found
+
+    def _over(self, ends: list[tuple[int, int]], now: int) -> Wait | None:
+        for until, at in ends:
+            if until > now:
+                break
+            if not self._order.held(at):
+                return self._at[at]
+        return None
 
     def lacking(self) -> list[Wait]:
         """Those that lack something and were not called, in order."""
-        return [self._at[at] for at in self._open]
+        return [self._at[at] for at in sorted(at for _, at in self._by_time)]
 
     def made(self, names: Iterable[bytes]) -> list[Wait]:
         """Rows were written: those to whom nothing is left with it, in order."""
@@ -282,7 +291,8 @@ class Waiting:
         for name in left:
             self._lacked.setdefault(name, []).append(wait)
         if left:
-            insort(self._open, wait.offset)
+            insort(self._by_time, (wait.until, wait.offset))
+            insort(self._by_clock, (wait.until_wall, wait.offset))
 
     def called(self, work: Work, wait: Wait) -> None:
         """A record was written to `validated` again."""
@@ -306,4 +316,6 @@ class Waiting:
         self._weight += wait.weight
 
     def _close(self, wait: Wait) -> None:
-        del self._open[bisect_left(self._open, wait.offset)]
+        """Its time is not looked at any more."""
+        for ends, until in ((self._by_time, wait.until), (self._by_clock, wait.until_wall)):
+            del ends[bisect_left(ends, (until, wait.offset))]

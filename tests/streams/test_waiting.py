@@ -239,6 +239,30 @@ def test_a_stop_longer_than_the_wait_ends_none_before_what_was_published_meanwhi
     assert len(d.letters()) == 1, "the clock counts again"
 
 
+def test_a_wait_that_is_over_ends_also_behind_a_longer_one() -> None:
+    """The clock of the next worker was set back, and `wait` was made shorter."""
+    d = WaitingDesk()
+    d.wall = 1_000_000
+    d.tell_of("use a", at=100)
+    d.run()
+    d.wall = 0
+    d.start()
+    d.tell_of("use b", at=100)
+    d.run()
+    d.wall += 20_000
+    assert d.stage.due(d.wall)
+    d.run()
+    assert d.told()[-2:] == ["RETAIN over 1", "REJECT OUT_OF_RANGE 1"]
+    assert d.pipeline.items is not None
+    d.pipeline = d.pipeline.model_copy(update={"items": d.pipeline.items.model_copy(update={"wait": 2})})
+    d.start()
+    d.tell_of("use c", at=101)
+    d.tell_of("make d", at=103)
+    d.run()
+    assert d.told()[-4:] == ["RETAIN waits 2", "RETAIN over 2", "ADMIT 3", "REJECT OUT_OF_RANGE 2"]
+    assert d.stage.waits == {0: 1}
+
+
 def test_later_records_about_the_same_things_stand_behind_it_and_keep_their_order() -> None:
     d = WaitingDesk()
     for facts in ("make b", "use a b", "end b", "use b c", "use d"):

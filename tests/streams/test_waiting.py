@@ -152,6 +152,7 @@ _returned = Items.returned
 
 def _admit_in_place(self: Items, work: Work, wait: Wait, why: str) -> None:
     self._progress.note("RETAIN", why, wait.raw, wait.digest)
+    self.waiting.lack(wait, set())
     self.waiting.leave(work, wait, wait.offset)
 
 

@@ -17,13 +17,13 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 MARKER = b"\xc3\x01"
 NAMES = (
     "validated", "release", "retain", "replay", "cap", "batched", "batched_again", "sent", "sent_batch", "dead_letter",
-    "review", "idempotency", "window", "item", "waiting",
+    "review", "idempotency", "window", "item", "waiting", "legacy",
     "head", "delivery", "partner_state", "control",
 )  # fmt: skip
 """Every kind of message, with its schema in `schemas/wire/`. The audit block's schema belongs to `audit`."""
 OLDER = {
     "validated-1": "validated", "head-1": "head", "head-2": "head", "delivery-1": "delivery", "delivery-2": "delivery",
-    "delivery-3": "delivery", "partner_state-1": "partner_state",
+    "delivery-3": "delivery", "partner_state-1": "partner_state", "waiting-1": "waiting",
 }  # fmt: skip
 """Schemas that a kind had before: its messages are still read, and what they lack takes its default."""
 

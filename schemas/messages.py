@@ -276,11 +276,21 @@ class Waiting(RawPositionPart):
     value: bytes
     facts: bytes
     touches: bytes
+    makes: bytes
     lacks: list[str]
     since: int
     until: int
     until_wall: int
     returning: bool
+
+
+class Legacy(TypedDict):
+    """What a record was about that waits no more, as long as others stand behind it (ADR 22)."""
+
+    left: int
+    offset: int
+    heir: int
+    touches: bytes
 
 
 class TablePart(TypedDict):

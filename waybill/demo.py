@@ -268,8 +268,9 @@ def books_in_memory(driver: TopologyDriver) -> Tally:
     name = pipeline.pipeline
     books = Books(name, pipeline.raw_topic, pipeline.topic("validated"), pipeline.topic("batched"), progress)
     for row in {m.key: m.value for m in driver.messages("waiting")}.values():
-        if row is not None:
-            books.waits(codec.decode(codec.decode(row)[1]["value"])[1])
+        name, fields = codec.decode(row) if row is not None else ("", {})
+        if name == "waiting":
+            books.waits(codec.decode(fields["value"])[1])
     for message in driver.read("dead-letter"):
         books.dead_letter(message)
     for stored in driver.messages("sent"):

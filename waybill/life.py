@@ -201,9 +201,8 @@ class Finder:
     def _waits(self) -> Iterable[dict[str, Any]]:
         """The records that wait for what must come before them."""
         if "waiting" not in self._pipeline.tables:
-            return
-        for message in self._reader.table(self._pipeline.topic("waiting")).values():
-            yield self.codec.decode(message.value or b"")[1]
+            return []
+        return self._decoder.waits(self._reader.table(self._pipeline.topic("waiting")).values())
 
     def submission(self, raw: RawPosition) -> Message | None:
         """The publisher's message."""

@@ -262,6 +262,11 @@ class Decoder:
         """The rows of `delivery` that are about batches."""
         return self.delivery(rows).batches
 
+    def waits(self, rows: Iterable[Message]) -> list[dict[str, Any]]:
+        """The rows of `waiting` of records that wait; the others are about those that went."""
+        decoded = (self.codec.decode(row.value or b"") for row in rows)
+        return [fields for name, fields in decoded if name == "waiting"]
+
     def decode(self, value: bytes) -> tuple[str, dict[str, Any]]:
         """Raises schemas.codec.WireError or audit.block.BlockError."""
         from audit.block import HEADER, read_block

@@ -107,7 +107,7 @@ class Items:
         wait = self.waiting.get(record_id(raw))
         if why is None or wait is None or not wait.returning:
             return None
-        self.waiting.leave(work, wait)
+        self.waiting.leave(work, wait, message.offset)
         return Returned(wait, why.split(b" ")[0] == OVER.encode())
 
     def abandoned(self, work: Work, message: Message) -> None:
@@ -115,7 +115,7 @@ class Items:
         why = self._header(message, WAITED)
         wait = None if why is None else self.waiting.get(why.partition(b" ")[2].decode(errors="replace"))
         if wait is not None and wait.returning:
-            self.waiting.leave(work, wait)
+            self.waiting.leave(work, wait, message.offset)
 
     def judge(self, work: Work, case: Case) -> Sequence[Finding] | None:
         """Why a record may not follow those before it; none: it may, and the rows have changed as it says. None itself:
@@ -167,9 +167,9 @@ class Items:
         """A record waits for what it lacks, or behind those before it. Findings, where it cannot."""
         message, time = case.message, self._progress.stream_time
         domain = self._domain(message.key)
-        touches = self._touches(domain, about.touches).union(*(wait.touches for wait in before))
         wait = Wait(
-            case.raw, message.offset, case.digest, message.key or b"", message.value or b"", facts, touches,
+            case.raw, message.offset, case.digest, message.key or b"", message.value or b"", facts,
+            self._touches(domain, about.touches), self._touches(domain, about.makes & about.touches),
             tuple(sorted(lacks)), time, time + self._wait, case.now + IDLE * self._wait,
             left={_row_key(domain.value, key) for key in lacks},
         )  # fmt: skip
@@ -230,8 +230,7 @@ class Items:
         """Writes a record to `validated` again, and behind it, in order, those that only stood behind it."""
         self._write_again(work, wait, why)
         for other in self.waiting.behind(wait):
-            if not self.waiting.held(other):
-                self._write_again(work, other, CALLED)
+            self._write_again(work, other, CALLED)
 
     def _write_again(self, work: Work, wait: Wait, why: str) -> None:
         self._progress.note("RETAIN", why, wait.raw, wait.digest)

@@ -1,6 +1,6 @@
 """The records of one partition of `validated` that wait for what must come before them, and those that stand behind
-them (ADR 22). Owns the table `waiting` as the chunk at hand sees it, and the order; `streams.batch.items` judges what
-a record waits for. Pure: no Kafka, no clock.
+them (ADR 22). Owns the table `waiting` as the chunk at hand sees it; `streams.batch.precedence` knows who stands behind
+whom, `streams.batch.items` judges what a record waits for. Pure: no Kafka, no clock.
 
 A record that waits lies in the table, whole. Its wait ends when it is written to `validated` again, behind everything
 there is: what becomes of it is decided when it is read there. Until then its row stays, and later records about the
@@ -14,25 +14,28 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
-from schemas.canonical import RawPosition, record_id
+from schemas.canonical import UNIT_SEPARATOR, RawPosition, record_id
 from schemas.codec import Codec
 from schemas.messages import position_of, position_part
+from streams.batch.precedence import Precedence
 from streams.stage import Output, TableStore, Work
-from streams.tables import decode_row
+from streams.tables import decode_row, unreadable
 from topology.model import Pipeline
 
 MOST_RECORDS = 10_000
 """That wait in one partition."""
 MOST_BYTES = 64 * 2**20
-"""Of their rows in one partition, names weighted as they lie in memory: they are held there, and all of them may be
-written to `validated` in one transaction."""
+"""Of their rows in one partition, weighted as they lie in memory: they are held there, and all of them may be written
+to `validated` in one transaction."""
 LARGEST = 6 * 2**20
 """Bytes of one row: the topic of a table takes little more."""
 _TOUCH = 8
 """Bytes of a touch in the row. Two things with one touch only make a record stand behind another for nothing."""
-_TOUCH_WEIGHT = 64
+_TOUCH_WEIGHT = 300
+_WEIGHT = 2000
+"""In memory, beside the row, of one thing that a record is about and of one record: measured, rounded up."""
 
 _offset = attrgetter("offset")
 
@@ -40,6 +43,33 @@ _offset = attrgetter("offset")
 def touch(domain: str, key: str) -> bytes:
     """The name of a thing, short."""
     return blake2b(f"{domain}\x1f{key}".encode(), digest_size=_TOUCH).digest()
+
+
+class Legacy(NamedTuple):
+    """What a record was about that waits no more, while others stand behind it: they are about it, too."""
+
+    id: str
+    """Its record id."""
+    left: int
+    """Where in `validated` it was read when it went."""
+    offset: int
+    """Its place, and that of the first behind it."""
+    heir: int
+    touches: bytes
+
+    @property
+    def key(self) -> bytes:
+        """Of its row."""
+        return f"{self.id}{UNIT_SEPARATOR}{self.left}".encode()
+
+    @property
+    def weight(self) -> int:
+        """What it counts for in MOST_BYTES."""
+        return len(self.key) + _TOUCH_WEIGHT * (len(self.touches) // _TOUCH) + _WEIGHT // 4
+
+    def row(self) -> dict[str, Any]:
+        """As it lies in the table."""
+        return {"left": self.left, "offset": self.offset, "heir": self.heir, "touches": self.touches}
 
 
 @dataclass(slots=True, eq=False)
@@ -54,7 +84,9 @@ class Wait:
     value: bytes
     facts: bytes
     touches: frozenset[bytes]
-    """What it is about, and what those are about that it stands behind: whoever comes later must not get between."""
+    """What it is about."""
+    makes: frozenset[bytes]
+    """Of that, what comes into being by it: for that it stands behind nobody."""
     lacks: tuple[str, ...]
     """What it waits for; none: it only stands behind others."""
     since: int
@@ -64,6 +96,8 @@ class Wait:
     """Written to `validated` again, and not read there yet."""
     left: set[bytes] = field(default_factory=set)
     """Row keys of what it lacks that were not written since. While there are any, it is not called."""
+    legacies: list[Legacy] = field(default_factory=list)
+    """Of those that went and that it stood behind."""
 
     @property
     def id(self) -> str:
@@ -74,30 +108,38 @@ class Wait:
     def row_size(self) -> int:
         """Bytes of its row, roughly."""
         names = sum(map(len, self.lacks))
-        return len(self.key) + len(self.value) + len(self.facts) + _TOUCH * len(self.touches) + names + 256
+        touches = _TOUCH * (len(self.touches) + len(self.makes))
+        return len(self.key) + len(self.value) + len(self.facts) + touches + names + 256
 
     @property
     def weight(self) -> int:
         """What it counts for in MOST_BYTES."""
-        return self.row_size + _TOUCH_WEIGHT * (len(self.touches) + len(self.lacks))
+        return self.row_size + _TOUCH_WEIGHT * (len(self.touches) + len(self.lacks)) + _WEIGHT
 
     def row(self) -> dict[str, Any]:
         """As it lies in the table."""
         return {
             **position_part(self.raw),
             "offset": self.offset, "digest": self.digest, "key": self.key, "value": self.value, "facts": self.facts,
-            "touches": b"".join(sorted(self.touches)), "lacks": list(self.lacks), "since": self.since,
-            "until": self.until, "until_wall": self.until_wall, "returning": self.returning,
+            "touches": _joined(self.touches), "makes": _joined(self.makes), "lacks": list(self.lacks),
+            "since": self.since, "until": self.until, "until_wall": self.until_wall, "returning": self.returning,
         }  # fmt: skip
 
 
 def _from_row(row: dict[str, Any]) -> Wait:
-    touches = row["touches"]
     return Wait(
         position_of(row), row["offset"], row["digest"], row["key"], row["value"], row["facts"],
-        frozenset(touches[at : at + _TOUCH] for at in range(0, len(touches), _TOUCH)),
+        frozenset(_divided(row["touches"])), frozenset(_divided(row["makes"])),
         tuple(row["lacks"]), row["since"], row["until"], row["until_wall"], row["returning"],
     )  # fmt: skip
+
+
+def _joined(touches: Iterable[bytes]) -> bytes:
+    return b"".join(sorted(touches))
+
+
+def _divided(touches: bytes) -> Iterator[bytes]:
+    return (touches[at : at + _TOUCH] for at in range(0, len(touches), _TOUCH))
 
 
 class Waiting:
@@ -106,18 +148,34 @@ class Waiting:
     def __init__(self, pipeline: Pipeline, codec: Codec, partition: int, store: TableStore) -> None:
         self._codec, self._partition = codec, partition
         self._waits: dict[str, Wait] = {}
-        self._open: list[Wait] = []
-        """Those that lack something and were not called, by offset."""
-        self._touched: dict[bytes, list[Wait]] = {}
-        """By each thing, those that touch it, by offset. Each is about all that those before it are about."""
-        self._standing: dict[bytes, list[Wait]] = {}
-        """Of them, those that were not called."""
+        self._at: dict[int, Wait] = {}
+        """By place."""
+        self._order = Precedence()
+        self._by_time: list[tuple[int, int]] = []
+        self._by_clock: list[tuple[int, int]] = []
+        """When the waits of those are over that lack something and were not called, and their places: by the time of
+        the stream and by the clock, in that order, which is not theirs where the clock stepped back or `wait` has
+        changed."""
         self._lacked: dict[bytes, list[Wait]] = {}
         """By row key, those it is left to."""
         self._weight = 0
+        legacies: list[Legacy] = []
         for key, data in store.items():
-            wait = _from_row(decode_row(codec, pipeline, "waiting", partition, key, data))
-            self._waits[wait.id] = wait
+            id, separator, _ = key.partition(UNIT_SEPARATOR.encode())
+            if separator:
+                row = decode_row(codec, pipeline, "waiting", partition, key, data, "legacy")
+                legacies.append(Legacy(id.decode(), **row))
+            else:
+                wait = _from_row(decode_row(codec, pipeline, "waiting", partition, key, data))
+                self._waits[wait.id] = self._at[wait.offset] = wait
+        heirs = dict(self._at)
+        for legacy in sorted(legacies, key=attrgetter("left"), reverse=True):
+            # The last first: the heir of one may have gone after it, and even have come back to its place with nothing.
+            if legacy.heir not in heirs:
+                raise unreadable(pipeline, "waiting", partition, legacy.key, f"nobody waits at {legacy.heir}")
+            heir = heirs[legacy.offset] = heirs[legacy.heir]
+            heir.legacies.append(legacy)
+            self._weight += legacy.weight
         for wait in self:
             self._index(wait)
 
@@ -145,38 +203,40 @@ class Waiting:
     # ---- order -----------------------------------------------------------------------------------
 
     def before(self, touches: Iterable[bytes], offset: int) -> list[Wait]:
-        """Of each of these things the last that came before `offset` and touches it."""
-        found = {}
-        for one in touches:
-            there = self._touched.get(one, [])
-            if at := bisect_left(there, offset, key=_offset):
-                found[there[at - 1].offset] = there[at - 1]
-        return [found[at] for at in sorted(found)]
+        """The last of those that came before `offset` and are about any of these things, or stand behind such."""
+        return [self._at[at] for at in self._order.before(touches, offset)]
 
     def held(self, wait: Wait) -> bool:
         """Whether one that it must not overtake is not even on its way."""
-        return any(standing[0].offset < wait.offset for one in wait.touches if (standing := self._standing.get(one)))
+        return self._order.held(wait.offset)
 
-    def behind(self, wait: Wait) -> list[Wait]:
-        """Those that must not overtake it, and wait for nothing else than such as it."""
-        found = {
-            other.offset: other
-            for one in wait.touches
-            for other in self._standing.get(one, ())
-            if other.offset > wait.offset and not other.left
-        }
-        return [found[at] for at in sorted(found)]
+    def behind(self, wait: Wait) -> Iterator[Wait]:
+        """Those that must not overtake it, wait for nothing else than such as it, and stand behind nobody else that
+        stands still: in order, each to be called before the next is asked for."""
+        for at in self._order.behind(wait.offset):
+            other = self._at[at]
+            if other.returning:
+                continue
+            if other.left or self.held(other):
+                return  # and all behind it stand behind it
+            yield other
 
     def overdue(self, stream_time: int, now: int | None) -> Wait | None:
-        """The first whose wait is over, by stream time or by the clock (None: which is not asked)."""
-        first = self._open[0] if self._open else None
-        if first is None or (stream_time < first.until and (now is None or now < first.until_wall)):
-            return None
-        return first
+        """One whose wait is over, by stream time or by the clock (None: which is not asked), and that none holds up."""
+        found = self._over(self._by_time, stream_time)
+        return self._over(self._by_clock, now) if found is None and now is not None else found
+
+    def _over(self, ends: list[tuple[int, int]], now: int) -> Wait | None:
+        for until, at in ends:
+            if until > now:
+                break
+            if not self._order.held(at):
+                return self._at[at]
+        return None
 
     def lacking(self) -> list[Wait]:
         """Those that lack something and were not called, in order."""
-        return list(self._open)
+        return [self._at[at] for at in sorted(at for _, at in self._by_time)]
 
     def made(self, names: Iterable[bytes]) -> list[Wait]:
         """Rows were written: those to whom nothing is left with it, in order."""
@@ -185,6 +245,7 @@ class Waiting:
             for wait in self._lacked.pop(name, ()):
                 wait.left.discard(name)
                 if not wait.left:
+                    self._close(wait)
                     found[wait.offset] = wait
         return [found[at] for at in sorted(found)]
 
@@ -192,59 +253,69 @@ class Waiting:
 
     def enter(self, work: Work, wait: Wait) -> None:
         """A record waits from now on."""
-        self._waits[wait.id] = wait
+        self._waits[wait.id] = self._at[wait.offset] = wait
+        left, wait.left = wait.left, set()
         self._index(wait)
+        self.lack(wait, left)
         self._write(work, wait)
 
-    def leave(self, work: Work, wait: Wait) -> None:
-        """A record waits no more."""
-        del self._waits[wait.id]
-        self._unindex(wait)
-        work.outputs.append(Output("waiting", self._partition, wait.id.encode(), None))
+    def leave(self, work: Work, wait: Wait, offset: int) -> None:
+        """A record waits no more: it was read again, at `offset`. While others stand behind it, they are about what it
+        was about."""
+        del self._waits[wait.id], self._at[wait.offset]
+        self._weight -= wait.weight
+        self._put(work, wait.id.encode(), None)
+        heir = self._order.leave(wait.offset)
+        if heir is None:
+            for legacy in wait.legacies:
+                self._weight -= legacy.weight
+                self._put(work, legacy.key, None)
+            return
+        legacy = Legacy(wait.id, offset, wait.offset, heir, _joined(wait.touches))
+        self._weight += legacy.weight
+        self._put(work, legacy.key, self._codec.encode("legacy", legacy.row()))
+        wait.legacies.append(legacy)
+        fewer, more = sorted((self._at[heir].legacies, wait.legacies), key=len)
+        more += fewer
+        self._at[heir].legacies = more
 
     def lack(self, wait: Wait, left: set[bytes]) -> None:
         """What a record that was not called still lacks; none: nothing more."""
-        self._unindex(wait)
+        for name in wait.left:
+            others = [other for other in self._lacked.pop(name) if other is not wait]
+            if others:
+                self._lacked[name] = others
+        if wait.left:
+            self._close(wait)
         wait.left = left
-        self._index(wait)
+        for name in left:
+            self._lacked.setdefault(name, []).append(wait)
+        if left:
+            insort(self._by_time, (wait.until, wait.offset))
+            insort(self._by_clock, (wait.until_wall, wait.offset))
 
     def called(self, work: Work, wait: Wait) -> None:
         """A record was written to `validated` again."""
-        self._unindex(wait)
-        wait.returning, wait.left = True, set()
-        self._index(wait)
+        self.lack(wait, set())
+        wait.returning = True
+        self._order.called(wait.offset)
         self._write(work, wait)
 
     def _write(self, work: Work, wait: Wait) -> None:
-        work.outputs.append(
-            Output("waiting", self._partition, wait.id.encode(), self._codec.encode("waiting", wait.row()))
-        )
+        self._put(work, wait.id.encode(), self._codec.encode("waiting", wait.row()))
+
+    def _put(self, work: Work, key: bytes, value: bytes | None) -> None:
+        work.outputs.append(Output("waiting", self._partition, key, value))
 
     def _index(self, wait: Wait) -> None:
+        touches, makes = wait.touches, wait.makes
+        if wait.legacies:
+            inherited = frozenset(one for legacy in wait.legacies for one in _divided(legacy.touches))
+            touches, makes = touches | inherited, makes - inherited
+        self._order.enter(wait.offset, touches, makes, not wait.returning)
         self._weight += wait.weight
-        for one in wait.touches:
-            insort(self._touched.setdefault(one, []), wait, key=_offset)
-            if not wait.returning:
-                insort(self._standing.setdefault(one, []), wait, key=_offset)
-        for name in wait.left:
-            self._lacked.setdefault(name, []).append(wait)
-        if wait.left:
-            insort(self._open, wait, key=_offset)
 
-    def _unindex(self, wait: Wait) -> None:
-        self._weight -= wait.weight
-        for one in wait.touches:
-            _drop(self._touched, one, wait)
-            _drop(self._standing, one, wait)
-        for name in wait.left:
-            _drop(self._lacked, name, wait)
-        if wait in self._open:
-            self._open.remove(wait)
-
-
-def _drop(index: dict[bytes, list[Wait]], name: bytes, wait: Wait) -> None:
-    there = index.get(name, [])
-    if wait in there:
-        there.remove(wait)
-    if not there:
-        index.pop(name, None)
+    def _close(self, wait: Wait) -> None:
+        """Its time is not looked at any more."""
+        for ends, until in ((self._by_time, wait.until), (self._by_clock, wait.until_wall)):
+            del ends[bisect_left(ends, (until, wait.offset))]

@@ -90,6 +90,14 @@ def test_what_a_transformation_makes_waits_for_it_while_it_waits_itself() -> Non
     assert d.told()[-2:] == ["ADMIT 0", "ADMIT 1"]
 
 
+def test_a_transformation_that_waits_is_not_held_up_by_what_waits_for_its_outcome() -> None:
+    d = WaitingDesk(rules=rules())
+    for event in (seen(B), used([A], [B]), made(A)):
+        d.tell_of(facts_of(event))
+    d.run()
+    assert d.told()[-4:] == ["RETAIN called 1", "ADMIT 1", "RETAIN called 0", "ADMIT 0"]
+
+
 def test_an_error_declaration_stands_behind_the_event_that_it_declares() -> None:
     d = WaitingDesk(rules=rules())
     late = seen(A)

@@ -4,7 +4,7 @@ releases and replays, judged by `waiting_world`; one example for each promise; a
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from schemas.canonical import RawPosition
 from schemas.errors import OUT_OF_RANGE, TOO_MANY_WAITING
 from streams.batch import waiting
 from streams.batch.items import Case, Items, Returned
+from streams.batch.precedence import Precedence
 from streams.batch.waiting import Wait, Waiting
 from streams.runtime.log import LogGap
 from streams.stage import Message, Output, Work
@@ -63,15 +64,10 @@ def nobody_behind(patch: pytest.MonkeyPatch) -> None:
 
 
 def own_things_only(patch: pytest.MonkeyPatch) -> None:
-    """Whoever stands behind others does not stand for what those are about."""
-    enter = Waiting.enter
-
-    def forgets(self: Waiting, work: Work, wait: Wait) -> None:
-        things = wait.facts.decode().split()[1:]
-        wait.touches = frozenset(waiting.touch("k", thing) for thing in things)
-        enter(self, work, wait)
-
-    patch.setattr(Waiting, "enter", forgets)
+    """Whoever stands behind others is not about their things, and so does not stand behind whom they stand behind."""
+    behind = Precedence.behind
+    patch.setattr(Precedence, "held", lambda self, at: any(one.still for one in self._places[at].below))
+    patch.setattr(Precedence, "behind", lambda self, at: islice(behind(self, at), 1))
 
 
 def seen_before(patch: pytest.MonkeyPatch) -> None:
@@ -85,9 +81,8 @@ def at_once(patch: pytest.MonkeyPatch) -> None:
 
     def gone(self: Waiting, work: Work, wait: Wait) -> None:
         called(self, work, wait)
-        self._unindex(wait)
-        wait.touches = frozenset()
-        self._index(wait)
+        self._order.leave(wait.offset)
+        self._order.enter(wait.offset, frozenset(), frozenset(), still=False)
 
     patch.setattr(Waiting, "called", gone)
 
@@ -104,7 +99,7 @@ def for_ever(patch: pytest.MonkeyPatch) -> None:
 
 def too_early(patch: pytest.MonkeyPatch) -> None:
     """A wait is over as soon as somebody looks."""
-    patch.setattr(Waiting, "overdue", lambda self, stream_time, now: self._open[0] if self._open else None)
+    patch.setattr(Waiting, "overdue", lambda self, stream_time, now: next(iter(self.lacking()), None))
 
 
 def never_called(patch: pytest.MonkeyPatch) -> None:
@@ -125,13 +120,12 @@ def new_place(patch: pytest.MonkeyPatch) -> None:
 
 
 def twice(patch: pytest.MonkeyPatch) -> None:
-    """What came back is still there."""
+    """The row of what came back stays."""
 
     def stays(self: Items, work: Work, message: Message, raw: RawPosition) -> Returned | None:
+        there = len(work.outputs)
         found = _returned(self, work, message, raw)
-        if found is not None:
-            found.wait.returning = False
-            self.waiting.enter(work, found.wait)
+        del work.outputs[there : there + 1]
         return found
 
     patch.setattr(Items, "returned", stays)
@@ -158,7 +152,8 @@ _returned = Items.returned
 
 def _admit_in_place(self: Items, work: Work, wait: Wait, why: str) -> None:
     self._progress.note("RETAIN", why, wait.raw, wait.digest)
-    self.waiting.leave(work, wait)
+    self.waiting.lack(wait, set())
+    self.waiting.leave(work, wait, wait.offset)
 
 
 class _NoRows:
@@ -245,6 +240,30 @@ def test_a_stop_longer_than_the_wait_ends_none_before_what_was_published_meanwhi
     assert len(d.letters()) == 1, "the clock counts again"
 
 
+def test_a_wait_that_is_over_ends_also_behind_a_longer_one() -> None:
+    """The clock of the next worker was set back, and `wait` was made shorter."""
+    d = WaitingDesk()
+    d.wall = 1_000_000
+    d.tell_of("use a", at=100)
+    d.run()
+    d.wall = 0
+    d.start()
+    d.tell_of("use b", at=100)
+    d.run()
+    d.wall += 20_000
+    assert d.stage.due(d.wall)
+    d.run()
+    assert d.told()[-2:] == ["RETAIN over 1", "REJECT OUT_OF_RANGE 1"]
+    assert d.pipeline.items is not None
+    d.pipeline = d.pipeline.model_copy(update={"items": d.pipeline.items.model_copy(update={"wait": 2})})
+    d.start()
+    d.tell_of("use c", at=101)
+    d.tell_of("make d", at=103)
+    d.run()
+    assert d.told()[-4:] == ["RETAIN waits 2", "RETAIN over 2", "ADMIT 3", "REJECT OUT_OF_RANGE 2"]
+    assert d.stage.waits == {0: 1}
+
+
 def test_later_records_about_the_same_things_stand_behind_it_and_keep_their_order() -> None:
     d = WaitingDesk()
     for facts in ("make b", "use a b", "end b", "use b c", "use d"):
@@ -260,6 +279,24 @@ def test_later_records_about_the_same_things_stand_behind_it_and_keep_their_orde
         "ADMIT 6", "RETAIN called 1", "RETAIN called 2", "RETAIN called 3", "ADMIT 1", "ADMIT 2",
         "REJECT OUT_OF_RANGE 3",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_who_stood_behind_a_record_is_about_its_things_after_it_went(restarted: bool) -> None:
+    d = WaitingDesk()
+    for facts in ("use a c", "use d", "use a d", "make a", "make c"):
+        d.tell_of(facts)
+    d.run()
+    assert d.told()[-2:] == ["RETAIN called 0", "ADMIT 0"]
+    if restarted:
+        d.start()
+    d.tell_of("use c")
+    d.run()
+    assert d.told()[-1] == "RETAIN behind 5", "the third may be about c, too: it stood behind the first"
+    d.tell_of("make d")
+    d.run()
+    assert d.told()[-3:] == ["ADMIT 1", "ADMIT 2", "ADMIT 5"]
+    assert d.table("waiting") == {}
 
 
 def test_a_repeat_of_a_record_that_waits_is_a_duplicate_once_that_is_admitted() -> None:
@@ -333,10 +370,10 @@ def test_where_no_more_may_wait_a_record_is_refused_and_told_why(monkeypatch: py
 
 @pytest.mark.parametrize("bound", ["LARGEST", "MOST_BYTES"])
 def test_bytes_bound_who_waits_too(bound: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, bound, 3000)
+    monkeypatch.setattr(waiting, bound, 6000)
     d = WaitingDesk()
     d.tell_of("use a")
-    d.tell_of("use b", size=4000)
+    d.tell_of("use b", size=8000)
     d.run()
     assert [letter["raw_offset"] for letter in d.letters()] == [1]
     assert d.stage.waits == {0: 1}

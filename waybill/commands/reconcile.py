@@ -213,10 +213,10 @@ def progress_of(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> Progres
 
 
 def waiting_rows(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> list[dict[str, Any]]:
-    """The rows of `waiting`, where the pipeline has that table (ADR 22)."""
+    """The records that wait, where the pipeline has state rules (ADR 22)."""
     if "waiting" not in pipeline.tables:
         return []
-    return [decoder.codec.decode(row.value or b"")[1] for row in reader.table(pipeline.topic("waiting")).values()]
+    return decoder.waits(reader.table(pipeline.topic("waiting")).values())
 
 
 def wait_until_quiet(brokers: str, pipeline: Pipeline, deadline: float) -> bool:

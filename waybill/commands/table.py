@@ -211,7 +211,8 @@ def _waited(
         for message in reader.all(pipeline.topic("validated"), ends)
         if message.offset <= processed.get(message.partition, -1) and any(name == WAITED for name, _ in message.headers)
     }
-    return found | {position_of(row): -1 for _, row in _rows(reader, decoder, pipeline.topic("waiting"))}
+    waits = decoder.waits(reader.table(pipeline.topic("waiting")).values())
+    return found | {position_of(row): -1 for row in waits}
 
 
 def _trimmed(ends: Ends, topic: str) -> str:

@@ -238,16 +238,9 @@ class _Scanner(_Reader):
     def start(self, name: str, attributes: dict[str, str]) -> None:
         at = self.parser.CurrentByteIndex
         self._settle(at)
-        if self.inside:
-            self.inside += 1
-            if self.inside + len(self.stack) > self.max_depth:
-                raise Unreadable(errors.NESTED_TOO_DEEP, f"more than {self.max_depth} elements inside each other")
-            self.pending = {}
-            return
         if self.stack and self.stack[-1].local == "EventList" and self._is_list():
             self.places.starts.append(at)
-            self.inside = 1
-            self.pending = {}
+            self._look_into_nothing()
             return
         element = self.open(name, attributes)
         if element.local == "EventList" and self._is_list():
@@ -271,11 +264,6 @@ class _Scanner(_Reader):
     def end(self, name: str) -> None:
         at = self.parser.CurrentByteIndex
         self._settle(at)
-        if self.inside:
-            self.inside -= 1
-            if not self.inside:
-                self.open_end = True
-            return
         element = self.stack[-1]
         if element.local == "EventList" and self._is_list():
             self.list_end = at
@@ -283,9 +271,23 @@ class _Scanner(_Reader):
             self.skips[-1].append(-1)
         self.close()
 
-    def text(self, data: str) -> None:
+    def _look_into_nothing(self) -> None:
+        """Up to the event's end: most of a document's elements are there, and most of the time."""
+        self.inside, self.pending, parser = 1, {}, self.parser
+        parser.StartElementHandler, parser.EndElementHandler = self._deeper, self._shallower
+        parser.CharacterDataHandler = parser.StartNamespaceDeclHandler = None
+
+    def _deeper(self, name: str, attributes: dict[str, str]) -> None:
+        self.inside += 1
+        if self.inside + len(self.stack) > self.max_depth:
+            raise Unreadable(errors.NESTED_TOO_DEEP, f"more than {self.max_depth} elements inside each other")
+
+    def _shallower(self, name: str) -> None:
+        self.inside -= 1
         if not self.inside:
-            super().text(data)
+            self.open_end, parser = True, self.parser
+            parser.StartElementHandler, parser.EndElementHandler = self.start, self.end
+            parser.CharacterDataHandler, parser.StartNamespaceDeclHandler = self.text, self.declare
 
 
 def scan(data: bytes, max_depth: int) -> Scan:

@@ -7,6 +7,7 @@ import pickle
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -185,18 +186,19 @@ def test_va2_a_worker_killed_within_a_submission_goes_on_where_it_committed(pars
     assert answers[0] == answers[1]
 
 
-def by_turns(fetched: Fetched) -> Fetched:
-    """The same messages, one of each partition after the other."""
-    return fetched._replace(messages=sorted(fetched.messages, key=lambda message: message.offset))
-
-
 def test_va3_two_large_submissions_do_not_take_the_process_from_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second waits, with its partition, until the first has ended; a small one need not."""
     monkeypatch.setattr("streams.validate.spanning.LARGE_SUBMISSION", 100)
     pipeline = line_pipeline(partitions=3, chunk={"bytes": 1024})
     toy = Toy(pipeline, unpack=lambda submission, start=0: HeavyPack().unpack(submission), pack=HeavyPack())
-    in_order = toy.log.fetch
-    toy.log.fetch = lambda *asked: by_turns(in_order(*asked))  # type: ignore[method-assign]
+    in_order, sign = toy.log.fetch, cycle((1, -1))
+
+    def by_turns(*asked: Any) -> Fetched:
+        """One message of each partition after the other, now these first and now those."""
+        fetched, first = in_order(*asked), next(sign)
+        return fetched._replace(messages=sorted(fetched.messages, key=lambda m: (m.offset, first * m.partition)))
+
+    monkeypatch.setattr(toy.log, "fetch", by_turns)
     for partition in (0, 1):
         toy.publish("%" + "\n".join(f"k{partition}.{n} g {n}" for n in range(20)), "c g 1", partition=partition)
     toy.publish("%a g 1\nb g 1", partition=2)
@@ -232,7 +234,7 @@ class Inside:
 
 
 def test_a_slice_ends_with_what_an_answer_holds_and_goes_on_with_what_did_not_fit() -> None:
-    inside = Inside(output=2000)
+    inside = Inside(output=1500)
     assert inside.ask(0, 100, "%" + "\n".join(f"k{n} g {n}" for n in range(5))) == ["opened", 1]
     assert [inside.ask(n, 100) for n in range(1, 5)] == [[1]] * 4
     assert inside.ask(4, 100) == ["gone"], "read through, it is closed"

@@ -61,7 +61,8 @@ class Home:
         (folder / "partners.yaml").write_text((topology_folder().parent / "partners.yaml").read_text())
         (folder / "sources.yaml").write_text(SOURCES.replace("path: drop", f"path: '{folder / 'drop'}'"))
         text = (topology_folder() / "epcis.yaml").read_text()
-        (folder / "epcis.yaml").write_text(f"{text}\nraw: {{max_message_bytes: {LIMIT}}}\n")
+        more = f"raw: {{max_message_bytes: {LIMIT}}}\nparser: {{seconds: 17}}"
+        (folder / "epcis.yaml").write_text(f"{text}\n{more}\n")
 
     def document(self, syntax: Syntax, size: int) -> Path:
         """Written once."""

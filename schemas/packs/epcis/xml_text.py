@@ -232,8 +232,6 @@ class _Scanner(_Reader):
         self.list_end: int | None = None
         self.namespaces: Mapping[str, str] = {}
         self.skips: list[list[int]] = []
-        self.inside = 0
-        """Depth below the event list; 0: outside of it or directly in it."""
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         at = self.parser.CurrentByteIndex
@@ -272,22 +270,30 @@ class _Scanner(_Reader):
         self.close()
 
     def _look_into_nothing(self) -> None:
-        """Up to the event's end: most of a document's elements are there, and most of the time."""
-        self.inside, self.pending, parser = 1, {}, self.parser
-        parser.StartElementHandler, parser.EndElementHandler = self._deeper, self._shallower
+        """Up to the event's end elements are counted, and that is all: a document's time goes there."""
+        self.pending, inside, most = {}, 1, self.max_depth - len(self.stack)
+
+        def deeper(name: str, attributes: dict[str, str]) -> None:
+            nonlocal inside
+            inside += 1
+            if inside > most:
+                raise Unreadable(errors.NESTED_TOO_DEEP, f"more than {self.max_depth} elements inside each other")
+
+        def shallower(name: str) -> None:
+            nonlocal inside
+            inside -= 1
+            if not inside:
+                self._look_again()
+
+        parser = self.parser
+        parser.StartElementHandler, parser.EndElementHandler = deeper, shallower
         parser.CharacterDataHandler = parser.StartNamespaceDeclHandler = None
 
-    def _deeper(self, name: str, attributes: dict[str, str]) -> None:
-        self.inside += 1
-        if self.inside + len(self.stack) > self.max_depth:
-            raise Unreadable(errors.NESTED_TOO_DEEP, f"more than {self.max_depth} elements inside each other")
-
-    def _shallower(self, name: str) -> None:
-        self.inside -= 1
-        if not self.inside:
-            self.open_end, parser = True, self.parser
-            parser.StartElementHandler, parser.EndElementHandler = self.start, self.end
-            parser.CharacterDataHandler, parser.StartNamespaceDeclHandler = self.text, self.declare
+    def _look_again(self) -> None:
+        """Behind an event."""
+        self.open_end, parser = True, self.parser
+        parser.StartElementHandler, parser.EndElementHandler = self.start, self.end
+        parser.CharacterDataHandler, parser.StartNamespaceDeclHandler = self.text, self.declare
 
 
 def scan(data: bytes, max_depth: int) -> Scan:

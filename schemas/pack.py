@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from schemas.errors import Finding
 
@@ -101,6 +101,16 @@ class Unpacked(Protocol):
 
     def records(self, start: int = 0) -> Iterator[Record | Refusal]:
         """The records from index `start` on, in order."""
+        ...
+
+
+@runtime_checkable
+class Divided(Protocol):
+    """An `Unpacked` that tells its records apart without looking into them."""
+
+    def original(self, index: int) -> tuple[bytes, str, bool]:
+        """A record as a submission of its own: see `original`, `content_type` and `canonical` of `Refusal`. For one
+        that breaks its reader, which no refusal of the pack can hold."""
         ...
 
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from schemas.codec import Codec
-from schemas.pack import Pack, Submission, Unpacked
+from schemas.pack import Pack
 from schemas.state import StateRules, state_rules
 from streams.batch.agent import BatchStage
 from streams.batch.identity import MemoryVersions, VersionStore
@@ -38,6 +38,7 @@ from streams.stage import TableStore
 from streams.tables import MemoryRows
 from streams.validate.agent import ValidateStage
 from streams.validate.authorised import TradingPartners
+from streams.validate.spanning import Unpack
 from topology.model import STANDARD, Lane, Pipeline
 from topology.topics import inline_limit
 
@@ -57,7 +58,7 @@ class Parts:
     versions: Callable[[int], VersionStore] = lambda partition: MemoryVersions()
     rows: Callable[[str, int], TableStore] = lambda table, partition: MemoryRows()
     random: Random = field(default_factory=Random)
-    unpack: Callable[[Submission], Unpacked] | None = None
+    unpack: Unpack | None = None
     """Reads submissions in the pack's place (VA3)."""
     authorised: Callable[[], TradingPartners] = TradingPartners
     """The list of trading partners with every row there is."""

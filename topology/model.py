@@ -81,13 +81,21 @@ class Chunking(Settings):
 
 class Parsing(Settings):
     """Limits of the process that reads heavy submissions (VA3). What breaks one twice, the second time in a fresh
-    process, is a dead letter."""
+    process, is a dead letter: a submission where it is opened, a record where it is read."""
 
-    seconds: Number = Field(10.0, gt=0, le=20, description="for one submission, by the clock and of processor time")
+    seconds: Number = Field(
+        10.0,
+        gt=0,
+        le=20,
+        description="to open one submission and read a record, and again for each other record that is waited for; by "
+        "the clock and of processor time",
+    )
     memory: Whole = Field(
         2**30, ge=2**27, description="bytes of address space of the parser process, its own code included"
     )
-    output: Whole = Field(64 * 2**20, ge=1024, description="bytes of records that one submission may unpack to")
+    output: Whole = Field(
+        64 * 2**20, ge=1024, description="bytes of one record, in the form in which it is handed over"
+    )
 
 
 class Topic(Settings):

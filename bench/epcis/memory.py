@@ -1,9 +1,11 @@
-"""`python -m bench.epcis.memory [--megabytes N] [--way check|folder|gateway …]`: the most memory of a process that one
-large document goes through, beside the same with a document of 1 MB. No part of `make bench`: it takes minutes.
+"""`python -m bench.epcis.memory [--megabytes N] [--way check|folder|gateway|worker …] [--syntax …]`: the most memory of
+a process that one large document goes through, beside the same with a document of 1 MB. No part of `make bench`: it
+takes minutes.
 
     check     `waybill check epcis FILE`: unpacked and judged to the last event
     folder    `waybill source run`, from a folder to a broker
     gateway   `waybill gateway`, from an HTTP request (capture interface) to a broker
+    worker    `waybill worker --stages validate`, from `raw` to `validated`; of XML, its parser process stands beside it
 
 Peak is what the kernel says of the process (VmHWM: resident, code and libraries included), looked at 20 times a second.
 """
@@ -19,8 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -43,8 +45,11 @@ class Peak(NamedTuple):
     """Of one process."""
 
     mib: float
+    child: float
+    """MiB of the process that it keeps; 0 where it keeps none."""
     cpu: float
-    """Processor seconds."""
+    """Processor seconds, with those of its children."""
+    seconds: float
 
 
 class Home:
@@ -56,7 +61,8 @@ class Home:
         (folder / "partners.yaml").write_text((topology_folder().parent / "partners.yaml").read_text())
         (folder / "sources.yaml").write_text(SOURCES.replace("path: drop", f"path: '{folder / 'drop'}'"))
         text = (topology_folder() / "epcis.yaml").read_text()
-        (folder / "epcis.yaml").write_text(f"{text}\nraw: {{max_message_bytes: {LIMIT}}}\n")
+        more = f"raw: {{max_message_bytes: {LIMIT}}}\nparser: {{seconds: 17}}"
+        (folder / "epcis.yaml").write_text(f"{text}\n{more}\n")
 
     def document(self, syntax: Syntax, size: int) -> Path:
         """Written once."""
@@ -79,6 +85,21 @@ class Home:
         assert (self.folder / "drop" / "done" / document.name).exists()
         return peak
 
+    def by_worker(self, document: Path, bootstrap: str) -> Peak:
+        """Published, and validated to its last event. Raises RuntimeError where one is refused."""
+        self.from_folder(document, bootstrap)
+        peak = _ran(
+            [*WAYBILL, "worker", "--pipeline", str(self.folder / "epcis.yaml"), "--stages", "validate", "--until-end",
+             "--web-port", "0", "--brokers", bootstrap],
+            {"WAYBILL_HOME": str(self.folder / "home")},
+        )  # fmt: skip
+        made = load_pipeline("epcis", folder=self.folder)
+        refused = [(made.topic("dead-letter"), number) for number in range(made.partitions)]
+        ends = cluster(bootstrap).ends(refused)
+        if ends is None or any(ends.values()):
+            raise RuntimeError(f"{document.name}: events were refused")
+        return peak
+
     def by_gateway(self, document: Path, syntax: Syntax, bootstrap: str) -> Peak:
         """Sent to the capture interface."""
         where = ["--port", "0", "--brokers", bootstrap, "--folder", str(self.folder)]
@@ -98,27 +119,43 @@ class Home:
         return peak
 
 
-def _ran(command: Sequence[str]) -> Peak:
+def _ran(command: Sequence[str], more: Mapping[str, str] | None = None) -> Peak:
     """Raises RuntimeError where it does not end with 0."""
-    return _ended(subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=ROOT))
+    env = {**os.environ, **(more or {})}
+    return _ended(subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=ROOT, env=env))
 
 
 def _ended(process: subprocess.Popen[Any]) -> Peak:
-    pid, most = 0, 0.0
+    pid, most, child, began = 0, 0.0, 0.0, time.monotonic()
     while not pid:
         most = max(most, peak_mib(process.pid))
+        child = max([child, *map(_peak_or_none, _children(process.pid))])
         time.sleep(LOOK_SECONDS)
         pid, status, used = os.wait4(process.pid, os.WNOHANG)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
-    return Peak(most, used.ru_utime + used.ru_stime)
+    return Peak(most, child, used.ru_utime + used.ru_stime, time.monotonic() - began)
 
 
-def measure(home: Home, way: str, sizes: tuple[int, int]) -> Iterator[str]:
+def _children(pid: int) -> list[int]:
+    with suppress(OSError):
+        return [
+            int(one) for task in Path(f"/proc/{pid}/task").iterdir() for one in (task / "children").read_text().split()
+        ]
+    return []
+
+
+def _peak_or_none(pid: int) -> float:
+    with suppress(OSError):  # it has ended since
+        return peak_mib(pid)
+    return 0.0
+
+
+def measure(home: Home, way: str, syntaxes: Sequence[Syntax], sizes: tuple[int, int]) -> Iterator[str]:
     """A line of the table for each syntax."""
     with _broker(home) if way != "check" else tempfile.TemporaryDirectory() as bootstrap:
-        for syntax in get_args(Syntax):
+        for syntax in syntaxes:
             peaks = []
             for size in sizes:
                 document = home.document(syntax, size)
@@ -126,11 +163,14 @@ def measure(home: Home, way: str, sizes: tuple[int, int]) -> Iterator[str]:
                     peaks.append(home.check(document))
                 elif way == "folder":
                     peaks.append(home.from_folder(document, bootstrap))
+                elif way == "worker":
+                    peaks.append(home.by_worker(document, bootstrap))
                 else:
                     peaks.append(home.by_gateway(document, syntax, bootstrap))
             small, large = peaks
             times = (large.mib - small.mib) * 2**20 / (sizes[1] - sizes[0])
-            yield f"| {way} | {syntax} | {small.mib:.0f} | {large.mib:.0f} | {times:.2f} | {large.cpu:.0f} |"
+            sizes_of = f"{small.mib:.0f} + {small.child:.0f} | {large.mib:.0f} + {large.child:.0f} | {times:.2f}"
+            yield f"| {way} | {syntax} | {sizes_of} | {large.cpu:.0f} | {large.seconds:.0f} |"
 
 
 @contextmanager
@@ -145,14 +185,15 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(prog="python -m bench.epcis.memory", description=__doc__)
     parser.add_argument("--megabytes", type=int, default=200)
-    parser.add_argument("--way", nargs="+", choices=("check", "folder", "gateway"), default=["check"])
+    parser.add_argument("--way", nargs="+", choices=("check", "folder", "gateway", "worker"), default=["check"])
+    parser.add_argument("--syntax", nargs="+", choices=get_args(Syntax), default=get_args(Syntax))
     asked = parser.parse_args()
-    print("| way | syntax | peak with 1 MB, MiB | peak with all, MiB | for each byte more | CPU-s |")
-    print("|---|---|---:|---:|---:|---:|")
+    print("| way | syntax | peak with 1 MB, MiB + child | peak with all | for each byte more | CPU-s | s |")
+    print("|---|---|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory(prefix="waybill-memory-") as folder:
         home = Home(Path(folder))
         for way in asked.way:
-            for line in measure(home, way, (MB, asked.megabytes * MB)):
+            for line in measure(home, way, asked.syntax, (MB, asked.megabytes * MB)):
                 print(line, flush=True)
 
 

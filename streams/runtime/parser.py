@@ -1,45 +1,41 @@
 """Owns the process in which a worker reads heavy or hostile submissions (VA3): starts it, bounds it, replaces it.
 
-A submission that breaks its limits, or the process, is tried once more, alone in a fresh process, and then refused as
-a whole with PARSER_FAILED. The refusal says which limit, and neither times nor process ids: redone, it is the same.
+A try that breaks its limits, or the process, is Failed: what is done then is the business of `slices`. It says which
+limit, and neither times nor process ids: redone, it is the same.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple
 
-import structlog
-
-from schemas.errors import PARSER_FAILED, Finding
-from schemas.pack import Listed, Pack, Record, Refusal, Submission, Unpacked, refuse_whole
-from streams.runtime import parser_child
+from schemas.pack import Pack, Submission, Unpacked
+from streams.runtime import parser_child, slices
 from streams.runtime.log import Abortable, Fatal
+from streams.runtime.slices import Answer, Failed
 from topology.model import PARSER_START_SECONDS, Parsing
 
-FRAME_BYTES = 1024
+FRAME_BYTES = 4096
 """Of an answer around its records."""
 REAP_SECONDS = 5.0
 """For the system to end a process that was killed, or that has closed its pipe."""
-
-log = structlog.get_logger("waybill")
+UNREADABLE = "gave an answer that cannot be read"
 
 
 class _Child(NamedTuple):
     process: subprocess.Popen[bytes]
     pipe: Connection
-
-
-class _Failed(Exception):
-    """The submission was not read; says why, in words that are the same each time."""
+    opened: set[int]
+    """Numbers of the submissions that it was given, and may still have open."""
 
 
 class ParserProcess:
@@ -50,54 +46,73 @@ class ParserProcess:
         self._build, self._limits, self._pack = build, limits, build()
         self._child: _Child | None = None
         self._closed = False
+        self._number = 0
 
-    def unpack(self, submission: Submission) -> Unpacked:
-        """What `Pack.unpack` gives, or one refusal. Raises Abortable where no process can be started: that is no
-        fault of the submission."""
+    def unpack(self, submission: Submission, start: int = 0) -> Unpacked:
+        """What `Pack.unpack` gives, or one refusal; its records from `start` on are wanted. Raises Abortable where no
+        process can be started: that is no fault of the submission. It takes no longer than two processes may, and so
+        does each record of it."""
         if not self._pack.heavy(submission):
             return self._pack.unpack(submission)
-        try:
-            return self._try(submission)
-        except _Failed as first:
-            log.warning("parser process replaced", why=str(first))
-        try:
-            return self._try(submission)
-        except _Failed as failed:
-            finding = Finding(PARSER_FAILED, "", f"the reader {failed}; tried twice")
-            refusal = refuse_whole(submission, finding)
-            return Listed(refusal.content_type, [refusal])
+        self._number += 1
+        return slices.unpack(partial(self._try, self._number, submission), submission, start)
 
     def close(self) -> None:
         """Ends the process; whoever waits for its answer gets Fatal."""
         self._closed = True
         self._retire()
 
-    def _try(self, submission: Submission) -> Unpacked:
-        """Raises _Failed, after which the next one begins in a fresh process."""
+    def _try(self, number: int, submission: Submission, start: int, most: int, judged: bool, found: Answer) -> None:
+        """See `slices.Ask`; after Failed the next try begins in a fresh process."""
         child = self._child or self._start()
+        ask, until = parser_child.Ask(number, start, most, judged, None), time.monotonic() + self._limits.seconds
         try:
-            child.pipe.send_bytes(pickle.dumps(tuple(submission)))
-            if not child.pipe.poll(self._limits.seconds):
-                raise _Failed(self._too_long)
-            return self._read(child.pipe.recv_bytes(self._limits.output + FRAME_BYTES))
-        except _Failed:
+            self._send(child, ask, submission)
+            while not found.done:
+                self._hear(child, ask, submission, until, found)
+        except Failed:
             self._retire()
             raise
         except (EOFError, OSError):
             why = self._cause(child.process)
             self._retire()
-            raise _Failed(why) from None
+            raise Failed(why) from None
 
-    def _read(self, data: bytes) -> Unpacked:
+    def _send(self, child: _Child, ask: parser_child.Ask, submission: Submission) -> None:
+        """What opens it comes with the first that is asked of it."""
+        value, content_type, source, site = submission
+        opens = ask.number not in child.opened
+        if opens:
+            child.opened.add(ask.number)
+            ask = ask._replace(stated=(content_type, source, site, None if value is None else len(value)))
+        child.pipe.send_bytes(pickle.dumps(tuple(ask)))
+        if opens and value is not None:
+            child.pipe.send_bytes(value)  # by itself, so that nobody copies it
+
+    def _hear(self, child: _Child, ask: parser_child.Ask, submission: Submission, until: float, found: Answer) -> None:
+        """Takes one message of its answer."""
+        left = until - time.monotonic()
+        if left <= 0 or not child.pipe.poll(left):
+            raise Failed(self._too_long)
+        most = max(self._limits.output, len(submission.value or b"")) + FRAME_BYTES
+        kind, value = self._understood(child.pipe.recv_bytes(most), ask, found)
+        if kind == parser_child.GONE:
+            child.opened.discard(ask.number)
+            self._send(child, ask, submission)
+        elif kind == parser_child.TOO_MUCH:
+            raise Failed(f"gave more than {self._limits.output} bytes of records")
+        elif kind == parser_child.RAISED:
+            raise Failed(f"raised {value}")
+
+    def _understood(self, data: bytes, ask: parser_child.Ask, found: Answer) -> tuple[str, object]:
         try:
-            kind, value = _Plain(io.BytesIO(data)).load()
-            if kind == parser_child.READ:
-                return _unpacked(value)
+            kind, value = found.take(data)
+            if kind == parser_child.READ and not 0 < len(found.items) <= ask.most:
+                raise ValueError(f"{len(found.items)} records where 1 to {ask.most} were asked for")
+            found.done = kind == parser_child.READ or (kind == parser_child.BYTES and not ask.judged)
         except Exception:  # noqa: BLE001 - the process may have been taken over by what it read
-            raise _Failed("gave an answer that cannot be read") from None
-        if kind == parser_child.TOO_MUCH:
-            raise _Failed(f"gave more than {self._limits.output} bytes of records")
-        raise _Failed(f"raised {value}")
+            raise Failed(UNREADABLE) from None
+        return kind, value
 
     # ---- the process -----------------------------------------------------------------------------
 
@@ -108,7 +123,7 @@ class ParserProcess:
             child = self._child = _spawn()
         except OSError as error:
             raise Abortable(f"the parser process cannot be started: {error}") from error
-        process, ours = child
+        process, ours, _ = child
         limits = self._limits
         try:
             ours.send_bytes(pickle.dumps((self._build, limits.seconds, limits.memory, limits.output)))
@@ -161,23 +176,4 @@ def _spawn() -> _Child:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             start_new_session=True,  # a Ctrl-C at the terminal is for the worker, which stops it in its turn
         )
-    return _Child(process, ours)
-
-
-class _Plain(pickle.Unpickler):
-    """Reads built-in values and refuses to make anything else."""
-
-    def find_class(self, module: str, name: str) -> NoReturn:
-        raise pickle.UnpicklingError(f"{module}.{name} has no business in an answer")
-
-
-def _unpacked(value: tuple[Any, ...]) -> Unpacked:
-    """The reverse of `parser_child.plain`. Raises ValueError where the count is wrong (VA2)."""
-    content_type, count, notes, plain = value
-    items: list[Record | Refusal] = []
-    for valid, findings, body in plain:
-        found = tuple(Finding(*one) for one in findings)
-        items.append(Record(*body)._replace(warnings=found) if valid else Refusal(*body)._replace(findings=found))
-    if len(items) != count:
-        raise ValueError(f"{len(items)} records of a submission counted {count}")
-    return Listed(content_type, items, notes)
+    return _Child(process, ours, set())

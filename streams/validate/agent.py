@@ -6,7 +6,7 @@ Key, group, partner, date, digest, times and position are decided here once and 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256 as _sha256
@@ -35,6 +35,7 @@ from streams.validate.authorised import TradingPartners
 from streams.validate.fitting import Fitting
 from streams.validate.headers import NO_HEADERS, read_headers, refuse_header
 from streams.validate.limits import Limits
+from streams.validate.spanning import Rest, Spanning, Unpack
 from topology.model import Pipeline, partition_for
 from topology.topics import LEAST_INLINE
 
@@ -54,7 +55,6 @@ class ValidateStage:
 
     name = "validate"
     input = "raw"
-    room = None
     draining = False
     tables: tuple[str, ...] = ("heads",)
 
@@ -66,7 +66,7 @@ class ValidateStage:
         identity: Identity,
         dead_letters: DeadLetters,
         clock: Callable[[], float] = time.monotonic,
-        unpack: Callable[[Submission], Unpacked] | None = None,
+        unpack: Unpack | None = None,
         claim: Claim = NO_CLAIMS.put,
         inline: int = LEAST_INLINE,
         authorised: Callable[[], TradingPartners] = TradingPartners,
@@ -79,12 +79,11 @@ class ValidateStage:
         self._rules = rules
         self.pipeline, self._codec, self._pack, self._identity = pipeline, codec, pack, identity
         self._dead_letters = dead_letters
-        self._unpack = unpack or pack.unpack
+        self._unpack: Unpack = unpack or (lambda submission, start=0: pack.unpack(submission))
         self._claim, self._inline = claim, inline
         self._limits = Limits(pipeline, clock)
         self._progress: dict[int, Progress] = {}
-        self._open: dict[int, tuple[int, Unpacked]] = {}
-        """Submissions that span chunks: offset and what was unpacked, by partition."""
+        self._spanning = Spanning(pack.heavy)
         self._schema_version, self._raw_topic = pack.version, pipeline.raw_topic
         header = codec.header("validated")
         if header is None:
@@ -102,6 +101,10 @@ class ValidateStage:
         self.input_topic_id = ""
         self.table_topic_ids: Mapping[str, str] = {}
 
+    @property
+    def room(self) -> Mapping[int, int] | None:
+        return self._spanning.room
+
     def store(self, table: str, partition: int) -> TableStore:
         return MemoryRows()
 
@@ -112,7 +115,7 @@ class ValidateStage:
 
     def forget(self, partition: int) -> None:
         self._progress.pop(partition, None)
-        self._open.pop(partition, None)
+        self._spanning.forget(partition)
 
     def process(self, chunk: Chunk) -> Work:
         work, limits = Work(), self._limits
@@ -121,6 +124,8 @@ class ValidateStage:
             self._listed = self._authorised()
         covered: dict[int, tuple[int, int]] = {}
         for partition, messages in groupby(chunk.messages, _partition):
+            if partition in work.resume:
+                continue
             progress, run, at = self._progress[partition], list(messages), 0
             while at < len(run) and not limits.full and run[at].offset <= progress.processed_through:
                 at += 1  # read again after a rebuild: its effects are committed
@@ -128,11 +133,13 @@ class ValidateStage:
             while at < len(run) and not limits.full:
                 count, other = self._plain(work, progress, run, at, chunk)
                 at = begun = at + count
+                if other and self._spanning.waits(run[at]):
+                    break
                 if other:
                     begun = at + 1
                     at += self._submission(work, progress, run[at], chunk)
             if at < len(run):
-                work.resume.setdefault(partition, run[at].offset)
+                work.resume[partition] = run[at].offset
             if begun > first:
                 covered[partition] = covered.get(partition, (run[first].offset,))[0], run[begun - 1].offset
         for partition, offsets in covered.items():
@@ -258,7 +265,7 @@ class ValidateStage:
             else:
                 size = self._refusal(work, progress, item, offset, index, common)
             index += 1
-            if self._limits.took(size):
+            if self._limits.took(size) or self._limits.look():  # the next record may have to be waited for
                 break
         if index > count or (index < count and not self._limits.full):
             raise ValueError(f"pack {self._pack.name} gave {index} records of a submission it counts {count} in")
@@ -266,29 +273,28 @@ class ValidateStage:
         if ended:
             progress.next_index = 0
             progress.processed_through = offset
-            self._open.pop(partition, None)
+            self._spanning.end(partition)
         else:
             progress.next_index = index
-            self._open[partition] = (offset, unpacked)
-        self._limits.look()
+            self._spanning.keep(partition, offset, submission, unpacked)
         return ended
 
     def _unpacked(
         self, progress: Progress, message: Message, submission: Submission, refusal: Refusal | None
     ) -> Unpacked:
-        held = self._open.get(message.partition)
-        if held is not None and held[0] == message.offset:
-            return held[1]
+        held = self._spanning.at(message.partition, message.offset)
+        if held is not None:
+            return held
         if refusal is not None and progress.next_index == 0:
             return Listed(refusal.content_type, [refusal])
-        unpacked = self._unpack(submission)
+        unpacked = self._unpack(submission, progress.next_index)
         if progress.next_index and progress.next_index >= unpacked.count:
             # Its first records have committed with another count: no answer for the rest would be true.
             raise Fatal(
                 f"{self._raw_topic}/{message.partition}/{message.offset} goes on at record {progress.next_index}, but "
                 f"unpacks to {unpacked.count} now: give it back the software and `parser` limits it began with"
             )
-        return unpacked if refusal is None else _Rest(unpacked, refusal)
+        return unpacked if refusal is None else Rest(unpacked, refusal)
 
     def _front(self, place: tuple[Values, int, int, int]) -> bytes:
         """The front of messages by their values of `group_by` (a partner rule looks at no other field), day, and raw
@@ -373,23 +379,6 @@ class ValidateStage:
 def _unprocessable(submission: Submission, error: str) -> Refusal:
     """Of a submission that made processing fail twice when it was alone (VA4)."""
     return refuse_whole(submission, Finding(UNPROCESSABLE, "", error))
-
-
-class _Rest:
-    """What is left of such a submission when a part of it has committed with its count: each record by itself, since
-    every one of them was promised an answer. Those that cannot be worked share one refusal."""
-
-    def __init__(self, unpacked: Unpacked, refusal: Refusal) -> None:
-        self.content_type, self.count, self.notes = unpacked.content_type, unpacked.count, unpacked.notes
-        self._unpacked, self._refusal = unpacked, refusal
-
-    def records(self, start: int = 0) -> Iterator[Record | Refusal]:
-        for index in range(start, self.count):
-            try:
-                item = next(self._unpacked.records(index), self._refusal)
-            except Exception:  # noqa: BLE001 - it becomes this record's dead letter
-                item = self._refusal
-            yield item
 
 
 def _columns(field: Callable[[str], Sequence[str]], names: Sequence[str]) -> Iterable[Values]:

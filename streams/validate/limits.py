@@ -36,6 +36,8 @@ class Limits:
             self.full = True
         return self.full
 
-    def look(self) -> None:
-        """Asks the clock, between submissions: one alone may have taken long to read."""
+    def look(self) -> bool:
+        """Asks the clock, where one submission or record alone may have taken long to read; True when the chunk is
+        full."""
         self.full = self.full or self._clock() > self._until
+        return self.full

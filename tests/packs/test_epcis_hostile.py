@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.pack import Record, Refusal, Submission
+from schemas.pack import Divided, Record, Refusal, Submission
 from schemas.packs.epcis import plain, xml_text
 from tests.packs.epcis_inputs import (
     SHIPPING,
@@ -118,6 +118,27 @@ def test_memory_is_that_of_one_event_and_not_of_the_document(syntax: str, monkey
     small, large = of(20), of(100)
     peak(small)  # what is kept ever after
     assert peak(large) - peak(small) < (len(large) - len(small)) // 8  # where events lie, and no more
+
+
+@pytest.mark.parametrize("syntax", ["JSON-LD", "2.0", "1.2"])
+def test_an_event_is_told_apart_without_being_looked_into(syntax: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that breaks its reader has to be: its bytes are a submission that gives this event, or its refusal."""
+    monkeypatch.setattr(plain, "LARGEST", 0)
+    if syntax == "JSON-LD":
+        value = document(SHIPPING, changed(SHIPPING, action="NONE"), SHIPPING)
+    else:
+        good = SHIPPING_2_0 if syntax == "2.0" else SHIPPING_1_2
+        value = xml(good, good.replace("OBSERVE", "NONE"), good, version=syntax)
+    unpacked = pack().unpack(Submission(value))
+    assert isinstance(unpacked, Divided)
+    kinds = []
+    for index, outcome in enumerate(unpacked.records()):
+        original, content_type, canonical = unpacked.original(index)
+        (alone,) = pack().unpack(Submission(original, content_type)).records()
+        assert alone == outcome
+        assert not canonical
+        kinds.append(type(outcome))
+    assert kinds == [Record, Refusal, Record]
 
 
 def peak(value: bytes) -> int:

@@ -16,7 +16,8 @@ import pytest
 from schemas.pack import Record, Refusal, Submission
 from streams.runtime.log import Abortable, Fatal
 from streams.runtime.parser import ParserProcess
-from streams.runtime.parser_child import READ
+from streams.runtime.parser_child import READ, Ask
+from streams.runtime.slices import Answer
 from tests.streams.line_pack import HeavyPack
 from tests.streams.toy_pack import Toy, line_pipeline
 from tests.support import wait_for
@@ -33,7 +34,7 @@ SAID = {
     "%exit": "ended with exit code 3",
     "%segv": "crashed (SIGSEGV)",
     "%raise": "raised RuntimeError",
-    "%" + "k g 1\n" * 200: "gave more than 100000 bytes of records",
+    "%k g " + "1" * 100_000: "gave more than 100000 bytes of records",
 }
 """What a submission does, and what its dead letter says."""
 
@@ -101,7 +102,7 @@ def test_va3_a_submission_that_breaks_its_reader_twice_is_one_refusal(make: Make
 
 def test_va3_a_crash_that_does_not_come_again_is_none(make: Make, tmp_path: Path) -> None:
     parser = make()
-    (record,) = parser.unpack(Submission(f"%once {tmp_path / 'before'}".encode())).records()
+    (record,) = parser.unpack(Submission(f"%once:{tmp_path / 'before'}".encode())).records()
     assert isinstance(record, Record)
 
 
@@ -138,7 +139,7 @@ def test_va3_a_submission_that_cannot_be_read_any_more_in_the_middle_stops_the_w
     toy.runner.step(timeout=0)
     assert 1 < toy.head()["next_index"] < 8
     toy.kill()
-    toy.stage._unpack = lambda submission: HeavyPack().unpack(Submission(b"a g 1"))
+    toy.stage._unpack = lambda submission, start=0: HeavyPack().unpack(Submission(b"a g 1"))
     with pytest.raises(Fatal, match="unpacks to 1 now"):
         toy.run()
 
@@ -220,7 +221,7 @@ def test_va3_nothing_is_started_once_it_is_closed(make: Make) -> None:
 
 def test_va3_an_answer_can_make_nothing_but_plain_values(make: Make) -> None:
     with pytest.raises(Exception, match="cannot be read"):
-        make()._read(pickle.dumps((READ, Evil())))
+        make()._understood(pickle.dumps((READ, Evil())), Ask(1, 0, 1, True, None), Answer())
     assert MADE == []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import repeat, takewhile
+from itertools import islice, repeat, takewhile
 from signal import SIGSEGV, pause
 from typing import Any
 
@@ -79,8 +79,53 @@ class LinePack:
         return {}
 
 
+def misbehave(deed: str) -> None:
+    """Does to the process what a submission, or a line of it, says."""
+    word, _, path = deed.partition(":")
+    match word:
+        case "hang":
+            while True:
+                pause()
+        case "spin":
+            while True:
+                pass
+        case "memory":
+            bytearray(2**30)
+        case "eat":
+            eaten = []
+            while True:
+                eaten.append(bytearray(2**22))
+        case "exit":
+            os._exit(3)
+        case "segv":
+            os.kill(os.getpid(), SIGSEGV)
+        case "raise":
+            raise RuntimeError(f"at {id(word)}")
+        case "once":  # crashes, unless it has done so before
+            if not os.path.exists(path):
+                os.close(os.open(path, os.O_CREAT))
+                os._exit(3)
+        case "again":  # crashes where it has been before
+            if os.path.exists(path):
+                os._exit(3)
+            os.close(os.open(path, os.O_CREAT))
+
+
+class HeavyLines(Lines):
+    """Lines that do what their values say. See schemas.pack.Divided, too."""
+
+    def records(self, start: int = 0) -> Iterator[Record | Refusal]:
+        for index in range(start, self.count):
+            misbehave(self._lines[index].rpartition(" %")[2])
+            yield from islice(super().records(index), 1)
+
+    def original(self, index: int) -> tuple[bytes, str, bool]:
+        return b"%" + self._lines[index].encode(), "text/plain", False
+
+
 class HeavyPack(LinePack):
-    """A pack for which `%` before the lines says that they are heavy, and whose reader does what some of them say."""
+    """A pack for which `%` before the lines says that they are heavy, and whose reader does what some of them say: the
+    first line alone, as `%deed`, where the submission is opened; one whose value is `%deed` where that is read."""
 
     def heavy(self, submission: Submission) -> bool:
         return (submission.value or b"")[:1] == b"%"
@@ -89,31 +134,10 @@ class HeavyPack(LinePack):
         value = submission.value or b""
         if not self.heavy(submission):
             return super().unpack(submission)
-        word, _, rest = value[1:].decode().partition(" ")
-        match word:
-            case "hang":
-                while True:
-                    pause()
-            case "spin":
-                while True:
-                    pass
-            case "memory":
-                bytearray(2**30)
-            case "eat":
-                eaten = []
-                while True:
-                    eaten.append(bytearray(2**22))
-            case "exit":
-                os._exit(3)
-            case "segv":
-                os.kill(os.getpid(), SIGSEGV)
-            case "raise":
-                raise RuntimeError(f"at {id(self)}")
-            case "once":  # crashes, unless it has done so before
-                if not os.path.exists(rest):
-                    os.close(os.open(rest, os.O_CREAT))
-                    os._exit(3)
-                return Lines(b"once g 1")
-            case "who":
-                return Lines(f"pid g {os.getpid()}".encode())
-        return Lines(value[1:])
+        deed, _, rest = value[1:].partition(b"\n")
+        if b" " in deed:
+            return HeavyLines(value[1:])
+        if deed == b"who":
+            return HeavyLines(b"pid g %d" % os.getpid())
+        misbehave(deed.decode())
+        return HeavyLines(rest or b"done g 1")

@@ -139,7 +139,7 @@ class Liar:
 def test_va2_a_pack_whose_count_is_wrong_condemns_the_submission_and_no_other() -> None:
     pack = LinePack()
 
-    def lying(submission: Submission) -> Any:
+    def lying(submission: Submission, start: int = 0) -> Any:
         return Liar() if submission.value == b"lie\nlie\nlie" else pack.unpack(submission)
 
     toy = Toy(unpack=lying)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from schemas.codec import SingleObjectCodec
-from schemas.pack import Submission, Unpacked
 from streams.claims import NO_CLAIMS
 from streams.deadletter import Claim, DeadLetters
 from streams.progress import Identity
@@ -15,6 +14,7 @@ from streams.runtime.memory import MemoryBroker, MemoryLog
 from streams.runtime.runner import Runner
 from streams.stage import Chunk, Work
 from streams.validate.agent import ValidateStage
+from streams.validate.spanning import Unpack
 from tests.streams.batch_world import audit_entries
 from tests.streams.line_pack import LinePack
 from topology.model import Chunking, Pipeline, Topic
@@ -53,13 +53,14 @@ class Toy:
         inline: int = 1000,
         broker: MemoryBroker | None = None,
         slot: int = 0,
-        unpack: Callable[[Submission], Unpacked] | None = None,
+        unpack: Unpack | None = None,
         room: int = LEAST_INLINE,
+        pack: LinePack | None = None,
     ) -> None:
         """`inline`: bytes of an original inside a dead letter; `room`: bytes of a `validated` message."""
         self.pipeline = pipeline or line_pipeline()
         self.broker = broker or MemoryBroker(self.pipeline)
-        self.pack = LinePack()
+        self.pack = pack or LinePack()
         self.now = 0
         self.slot, self.claim, self.inline, self.unpack, self.room = slot, claim, inline, unpack, room
         self.hand_over: Callable[[Chunk], Work] | None = None

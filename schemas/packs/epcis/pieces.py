@@ -48,8 +48,15 @@ class Pieces:
             outcome: Outcome = (finding,)
         else:
             outcome = self._read(data)
+        return answer(outcome, self._with_envelope(data), self.content_type, self._made)
+
+    def original(self, index: int) -> tuple[bytes, str, bool]:
+        """See `schemas.pack.Divided`."""
+        return self._with_envelope(next(self._places.of(self._data, index))), self.content_type, self._made
+
+    def _with_envelope(self, data: bytes) -> bytes:
         head, tail = self._around
-        return answer(outcome, head + data + tail, self.content_type, self._made)
+        return head + data + tail
 
 
 def too_much_around(around: tuple[bytes, bytes], count: int, size: int) -> bool:

@@ -232,22 +232,13 @@ class _Scanner(_Reader):
         self.list_end: int | None = None
         self.namespaces: Mapping[str, str] = {}
         self.skips: list[list[int]] = []
-        self.inside = 0
-        """Depth below the event list; 0: outside of it or directly in it."""
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         at = self.parser.CurrentByteIndex
         self._settle(at)
-        if self.inside:
-            self.inside += 1
-            if self.inside + len(self.stack) > self.max_depth:
-                raise Unreadable(errors.NESTED_TOO_DEEP, f"more than {self.max_depth} elements inside each other")
-            self.pending = {}
-            return
         if self.stack and self.stack[-1].local == "EventList" and self._is_list():
             self.places.starts.append(at)
-            self.inside = 1
-            self.pending = {}
+            self._look_into_nothing()
             return
         element = self.open(name, attributes)
         if element.local == "EventList" and self._is_list():
@@ -271,11 +262,6 @@ class _Scanner(_Reader):
     def end(self, name: str) -> None:
         at = self.parser.CurrentByteIndex
         self._settle(at)
-        if self.inside:
-            self.inside -= 1
-            if not self.inside:
-                self.open_end = True
-            return
         element = self.stack[-1]
         if element.local == "EventList" and self._is_list():
             self.list_end = at
@@ -283,9 +269,31 @@ class _Scanner(_Reader):
             self.skips[-1].append(-1)
         self.close()
 
-    def text(self, data: str) -> None:
-        if not self.inside:
-            super().text(data)
+    def _look_into_nothing(self) -> None:
+        """Up to the event's end elements are counted, and that is all: a document's time goes there."""
+        self.pending, inside, most = {}, 1, self.max_depth - len(self.stack)
+
+        def deeper(name: str, attributes: dict[str, str]) -> None:
+            nonlocal inside
+            inside += 1
+            if inside > most:
+                raise Unreadable(errors.NESTED_TOO_DEEP, f"more than {self.max_depth} elements inside each other")
+
+        def shallower(name: str) -> None:
+            nonlocal inside
+            inside -= 1
+            if not inside:
+                self._look_again()
+
+        parser = self.parser
+        parser.StartElementHandler, parser.EndElementHandler = deeper, shallower
+        parser.CharacterDataHandler = parser.StartNamespaceDeclHandler = None
+
+    def _look_again(self) -> None:
+        """Behind an event."""
+        self.open_end, parser = True, self.parser
+        parser.StartElementHandler, parser.EndElementHandler = self.start, self.end
+        parser.CharacterDataHandler, parser.StartNamespaceDeclHandler = self.text, self.declare
 
 
 def scan(data: bytes, max_depth: int) -> Scan:

@@ -1,0 +1,276 @@
+"""Rule VA3 for submissions of many records: they come out of the parser process in slices, in order and whole, and a
+record that breaks its reader is refused alone. On the real process, but for the pure tests of what runs inside it."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.pack import Record, Refusal, Submission
+from schemas.packs import load_pack
+from schemas.packs.epcis.sample import one_document
+from streams.runtime import parser_child, slices
+from streams.runtime.log import Abortable, Fetched
+from streams.runtime.parser import ParserProcess
+from streams.runtime.parser_child import Ask, Reader
+from streams.validate.spanning import Rest
+from tests.streams.line_pack import HeavyPack, Lines
+from tests.streams.toy_pack import Toy, line_pipeline
+from topology.model import Parsing
+
+LIMITS = Parsing(seconds=20, memory=2**28, output=100_000)
+LONG = "%" + "\n".join("!bad" if n % 4 == 3 else f"k{n} g {n}" for n in range(23))
+"""A submission of several slices."""
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "SLICE_RECORDS", 5)
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., ParserProcess]]:
+    made: list[ParserProcess] = []
+
+    def build(**changes: Any) -> ParserProcess:
+        made.append(ParserProcess(HeavyPack, LIMITS.model_copy(update=changes)))
+        return made[-1]
+
+    yield build
+    for parser in made:
+        parser.close()
+
+
+@pytest.fixture
+def parser(make: Callable[..., ParserProcess]) -> ParserProcess:
+    return make()
+
+
+def plain(text: str) -> list[Record | Refusal]:
+    """What the pack gives where no process is between."""
+    return list(HeavyPack().unpack(Submission(text.encode())).records())
+
+
+def codes(items: list[Record | Refusal]) -> list[str]:
+    """The first code of each refusal, and the key of each record."""
+    return [i.findings[0].code if isinstance(i, Refusal) else i.fields["k"] for i in items]
+
+
+@pytest.mark.parametrize("start", [0, 1, 5, 7, 22])
+def test_va3_slices_are_what_the_pack_gives_in_one_go(parser: ParserProcess, start: int) -> None:
+    found = parser.unpack(Submission(LONG.encode()), start)
+    assert found.count == 23
+    for first in (start, 0, 12, start):
+        assert list(found.records(first)) == plain(LONG)[first:]
+
+
+def test_va3_a_submission_may_give_more_than_an_answer_holds(make: Callable[..., ParserProcess]) -> None:
+    text = "%" + "\n".join(f"k{n} g {n}" for n in range(200))
+    for output in (1024, 3000, 100_000):
+        assert list(make(output=output).unpack(Submission(text.encode())).records()) == plain(text)
+
+
+def test_va3_a_document_of_events_comes_in_slices_too() -> None:
+    build = partial(load_pack, "epcis", {}, "strict")
+    value = b"".join(one_document("xml-1.2", 140_000))  # more than is read at once
+    value = value.replace(b"<action>", b"<action>no such ", 1)
+    parser = ParserProcess(build, LIMITS)
+    try:
+        found = list(parser.unpack(Submission(value)).records())
+    finally:
+        parser.close()
+    assert found == list(build().unpack(Submission(value)).records())
+    assert [isinstance(item, Refusal) for item in found].count(True) == 1
+
+
+def test_va3_submissions_are_read_by_turns(parser: ParserProcess) -> None:
+    """As those of several partitions are; also where the process has closed one, to have memory for another."""
+    texts = ["%" + "\n".join(f"k{n}.{m} g {n}" for n in range(20)) for m in range(parser_child.MOST_OPEN + 2)]
+    found = [parser.unpack(Submission(text.encode())) for text in texts]
+    by_turns = [[next(one.records(n)) for one in found] for n in range(20)]
+    assert [list(items) for items in zip(*by_turns, strict=True)] == [plain(text) for text in texts]
+
+
+def test_va3_a_record_that_breaks_its_reader_is_refused_alone(parser: ParserProcess) -> None:
+    poison = [f"k g %{deed}" for deed in ("exit", "segv", "raise", "memory")] + ["k g " + "1" * 100_000]
+    lines = LONG[1:].splitlines()
+    places = (0, 7, 8, 20, 27)
+    for place, line in zip(places, poison, strict=True):
+        lines.insert(place, line)
+    found = parser.unpack(Submission(("%" + "\n".join(lines)).encode(), "text/plain"))
+    items = list(found.records())
+    assert found.count == len(items) == 28
+    assert [item for n, item in enumerate(items) if n not in places] == plain(LONG), "its neighbours are unharmed"
+    refused = [item for n, item in enumerate(items) if n in places and isinstance(item, Refusal)]
+    assert [item.findings[0].message for item in refused] == [
+        f"the reader {why}; tried twice"
+        for why in (
+            "ended with exit code 3", "crashed (SIGSEGV)", "raised RuntimeError",
+            f"needed more than {2**28} bytes of memory", "gave more than 100000 bytes of records",
+        )
+    ]  # fmt: skip
+    assert {item.findings[0].code for item in refused} == {"PARSER_FAILED"}
+    assert [item.original for item in refused] == [b"%" + line.encode() for line in poison]
+    for refusal in refused[2::2]:
+        (alone,) = parser.unpack(Submission(refusal.original, refusal.content_type)).records()
+        assert alone == refusal, "a refusal's original is a submission of its own, and says the same again"
+
+
+def test_va3_a_crash_in_the_middle_that_does_not_come_again_is_none(parser: ParserProcess, tmp_path: Path) -> None:
+    text = LONG + f"\nk g %once:{tmp_path / 'before'}" + "\n" + LONG[1:]
+    items = list(parser.unpack(Submission(text.encode())).records())
+    assert (tmp_path / "before").exists()
+    assert items == plain(text)
+
+
+def test_va3_records_behind_many_that_break_the_reader_are_refused_unread(
+    parser: ParserProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slices, "MOST_BROKEN", 2)
+    lines = ["a g 1", "b g %exit", "c g 1", "d g %exit", "e g 1", "f g %exit"]
+    found = list(parser.unpack(Submission(("%" + "\n".join(lines)).encode())).records())
+    assert codes(found) == ["a", "PARSER_FAILED", "c", *["PARSER_FAILED"] * 3]
+    said = [i.findings[0].message for i in found if isinstance(i, Refusal)]
+    assert said[2:] == ["not read: 2 records before it broke the reader"] * 2
+    assert [i.original for i in found if isinstance(i, Refusal)] == [b"%" + lines[n].encode() for n in (1, 3, 4, 5)]
+
+
+def test_va3_what_cannot_be_opened_again_is_no_fault_of_a_record(parser: ParserProcess, tmp_path: Path) -> None:
+    """Records before it may have committed with a count."""
+    text = f"%again:{tmp_path / 'before'}\n" + "\n".join(f"k{n} g {n}" for n in range(12)) + "\nx g %exit"
+    records = parser.unpack(Submission(text.encode())).records()
+    with pytest.raises(Abortable, match="where it opened a submission again"):
+        list(records)
+
+
+class Away:
+    """A submission whose reader cannot be started."""
+
+    content_type, count = "text/plain", 2
+    notes: Mapping[str, int] = {}
+
+    def records(self, start: int = 0) -> Iterator[Record | Refusal]:
+        raise Abortable("no process")
+
+
+def test_va3_nor_is_a_missing_process_where_the_rest_of_a_submission_is_refused() -> None:
+    with pytest.raises(Abortable):
+        list(Rest(Away(), Refusal((), b"", "")).records())
+
+
+def test_va2_a_worker_killed_within_a_submission_goes_on_where_it_committed(parser: ParserProcess) -> None:
+    """Also past a record that breaks the reader: every record has one answer, the same as without the kill."""
+    lines = LONG[1:].splitlines()
+    lines[9:9] = ["k g %exit"]
+    answers = []
+    for kills in (False, True):
+        toy = Toy(line_pipeline(chunk={"bytes": 1024}), unpack=parser.unpack, pack=HeavyPack())
+        toy.publish("a g 1", "%" + "\n".join(lines), "b g 1")
+        seen = 0
+        while kills and seen < 20:
+            toy.runner.step(timeout=0)
+            if toy.broker.end("heads", 0) and toy.head()["next_index"] > seen:
+                seen = toy.head()["next_index"]
+                toy.kill()
+        toy.run()
+        assert toy.answers() == [(0, 0, 0), *[(0, 1, n) for n in range(24)], (0, 2, 0)]
+        assert {m["count"] for m in [*toy.validated(), *toy.dead()] if m["raw_offset"] == 1} == {24}
+        answers.append((toy.validated(), toy.dead(), toy.head()["chain"]))
+    assert answers[0] == answers[1]
+
+
+def test_va3_two_large_submissions_do_not_take_the_process_from_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second waits, with its partition, until the first has ended; a small one need not."""
+    monkeypatch.setattr("streams.validate.spanning.LARGE_SUBMISSION", 100)
+    pipeline = line_pipeline(partitions=3, chunk={"bytes": 1024})
+    toy = Toy(pipeline, unpack=lambda submission, start=0: HeavyPack().unpack(submission), pack=HeavyPack())
+    in_order, sign = toy.log.fetch, cycle((1, -1))
+
+    def by_turns(*asked: Any) -> Fetched:
+        """One message of each partition after the other, now these first and now those."""
+        fetched, first = in_order(*asked), next(sign)
+        return fetched._replace(messages=sorted(fetched.messages, key=lambda m: (m.offset, first * m.partition)))
+
+    monkeypatch.setattr(toy.log, "fetch", by_turns)
+    for partition in (0, 1):
+        toy.publish("%" + "\n".join(f"k{partition}.{n} g {n}" for n in range(20)), "c g 1", partition=partition)
+    toy.publish("%a g 1\nb g 1", partition=2)
+    held = []
+    while len(toy.answers()) < 44:
+        toy.runner.step(timeout=0)
+        held.append(toy.runner.held)
+        done = Counter(partition for partition, _, _ in toy.answers())
+        assert not done[0] or not done[1] or done[0] > 19 or done[1] > 19
+    assert {0} in held or {1} in held
+    assert toy.stage.room is None
+
+
+# ---- inside the process -----------------------------------------------------------------------------
+
+
+class Inside:
+    """A reader and what it has said."""
+
+    def __init__(self, output: int = 100_000) -> None:
+        self.said: list[tuple[str, Any]] = []
+        self.reader = Reader(HeavyPack(), 20.0, output, lambda data: self.said.append(pickle.loads(data)))
+
+    def ask(self, start: int, most: int, text: str | None = None, number: int = 1, judged: bool = True) -> list[Any]:
+        """Kinds of the answers, records as their number."""
+        self.said.clear()
+        submission = None if text is None else Submission(text.encode())
+        stated = None if text is None else (None, None, None, len(text))
+        if text is not None:
+            self.reader.make_room(len(text))
+        self.reader.answer(Ask(number, start, most, judged, stated), submission)
+        return [len(value) if kind == parser_child.READ else kind for kind, value in self.said]
+
+
+def test_a_slice_ends_with_what_an_answer_holds_and_goes_on_with_what_did_not_fit() -> None:
+    inside = Inside(output=1500)
+    assert inside.ask(0, 100, "%" + "\n".join(f"k{n} g {n}" for n in range(5))) == ["opened", 1]
+    assert [inside.ask(n, 100) for n in range(1, 5)] == [[1]] * 4
+    assert inside.ask(4, 100) == ["gone"], "read through, it is closed"
+
+
+def test_a_slice_ends_before_a_record_that_raises() -> None:
+    inside = Inside()
+    assert inside.ask(0, 100, "%a g 1\nb g 1\nc g %raise\nd g 1") == ["opened", 2]
+    assert inside.ask(2, 100) == ["raised"]
+    assert inside.ask(2, 1) == ["bytes", "raised"]
+    assert inside.ask(3, 1) == ["bytes", 1]
+
+
+def test_the_bytes_of_a_record_are_told_without_reading_it() -> None:
+    inside = Inside()
+    assert inside.ask(1, 1, "%a g 1\nb g %exit", judged=False) == ["opened", "bytes"]
+    assert inside.said[1][1] == (b"%b g %exit", "text/plain", False)
+
+
+def test_of_large_submissions_one_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parser_child, "LARGE_SUBMISSION", 100)
+    inside, large = Inside(), "%" + "\n".join(f"k{n} g {n}" for n in range(20))
+    inside.ask(0, 1, large, 1)
+    inside.ask(0, 1, "%a g 1\nb g 1", 2)
+    inside.ask(0, 1, large, 3)
+    assert [inside.ask(1, 1, number=number)[-1] for number in (1, 2, 3)] == ["gone", 1, 1]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_pack_that_counts_wrong_has_crashed(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    def lying(pack: HeavyPack, submission: Submission) -> Lines:
+        lines = Lines(b"a g 1\nb g 1")
+        lines.count = count
+        return lines
+
+    monkeypatch.setattr(HeavyPack, "unpack", lying)
+    inside = Inside()
+    inside.ask(0, 100, "%")
+    assert inside.said[-1] == ("raised", "ValueError") or inside.ask(2, 100) == ["raised"]

@@ -179,8 +179,8 @@ def line(answer: Answer, secrets: Collection[str] = ()) -> str:
 
 def excerpt(text: str, secrets: Collection[str] = ()) -> str:
     """At most EXCERPT printable characters, with secrets blotted out before the cut, so that none is left in part."""
-    text = " ".join(_blotted(text, secrets).split())
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:EXCERPT])
+    text = " ".join(_blotted(text, secrets).split())[:EXCERPT]
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _blotted(text: str, secrets: Collection[str]) -> str:
@@ -241,7 +241,7 @@ def _says_json(answer: Answer) -> bool:
 
 def _json(answer: Answer) -> Any:
     """The parsed body, whatever its declared type, or _NOT_JSON."""
-    if answer.complete is False:
+    if answer.complete is False or not answer.body:
         return _NOT_JSON
     try:
         return json.loads(answer.body)

@@ -13,10 +13,9 @@ import io
 import os
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from hashlib import sha256
-from types import SimpleNamespace
-from typing import Any
 
 import aiohttp
 from multidict import CIMultiDict
@@ -36,6 +35,9 @@ MAX_ANSWER = 64 * 1024
 MAX_RECORD_ANSWER = 1024
 """Bytes beyond it for each record, where the partner answers for each one, up to MAX_ANSWERS in all."""
 MAX_ANSWERS = 8 * 2**20
+PIECE = 64 * 1024
+"""Bytes of a body that are handed over at once; a larger one goes piece by piece, so that it does not hold up the
+loop."""
 
 
 class HttpSink:
@@ -62,22 +64,22 @@ class HttpSink:
 
     async def send(self, envelope: Envelope) -> Outcome:
         """See Sink. The whole attempt takes at most `partner.timeout` seconds (DEL-02), fetching a token included."""
-        trace, used = SimpleNamespace(sent=False), list[Handler]()
+        used: list[Handler] = []
         try:
             async with asyncio.timeout(self._partner.timeout):
-                return await self._send(envelope, trace, used)
+                return await self._send(envelope, used)
         except Exception as error:  # noqa: BLE001  (law 5: whatever the client raises is this attempt's outcome)
-            outcome, torn = self._failed(error, trace.sent), used[-1].torn if used else b""
+            outcome, torn = self._failed(error, used), used[-1].torn if used else b""
             return outcome._replace(kept=answers.kept(torn, self._secrets.texts)) if torn else outcome
 
     async def probe(self) -> Probed:
         """See Probing: the partner's `probe`, or HEAD of its URL, with our credentials and headers and no body."""
-        trace = SimpleNamespace(sent=False)
+        used: list[Handler] = []
         try:
             async with asyncio.timeout(self._partner.timeout):
-                answer = await self._ask(trace)
+                answer = await self._ask(used)
         except Exception as error:  # noqa: BLE001  (as with an attempt)
-            return Probed(False, self._failed(error, trace.sent).answer)
+            return Probed(False, self._failed(error, used).answer)
         refused = answer.status in (401, 403, 407, 408, 429) or answer.status >= 500
         well = True if 200 <= answer.status < 300 else False if refused else None
         return Probed(well, answers.line(answer, self._secrets.texts))
@@ -87,8 +89,10 @@ class HttpSink:
         if session is not None:
             await session.close()
 
-    def _failed(self, error: Exception, sent: bool) -> Outcome:
-        """The outcome of an attempt that ended with an error. `sent`: a byte of the request may have left us."""
+    def _failed(self, error: Exception, used: Sequence[Handler]) -> Outcome:
+        """The outcome of an attempt that ended with an error. Without a connection that it `used` no byte of it has
+        left us: name, connection, TLS or a full pool stood in its way. With one the first byte may have: nothing is
+        waited for between the two."""
         match error:
             case NotAllowed():
                 return error.outcome
@@ -96,29 +100,29 @@ class HttpSink:
                 return Outcome(OutcomeKind.STOPPED, answers.excerpt(f"not sent: {error}", self._secrets.texts))
             case aiohttp.ClientResponseError():  # its status is aiohttp's own, and none that the partner gave
                 error = aiohttp.ClientError(f"unreadable head: {error.message}")
-        return answers.fault(error, sent=sent, secrets=self._secrets.texts)
+        return answers.fault(error, sent=bool(used), secrets=self._secrets.texts)
 
-    async def _ask(self, trace: SimpleNamespace) -> answers.Answer:
+    async def _ask(self, used: list[Handler]) -> answers.Answer:
         who, _ = await self._auth.header() if self._auth is not None else ("", True)
         probe, url = self._partner.probe, URL(self._partner.url)
-        async with self._opened().request(
-            probe.method if probe else "HEAD",
-            url.with_path(probe.path, encoded=True, keep_query=True) if probe else url,
-            headers=self._own_headers(who),
-            allow_redirects=False,
-            ssl=self._context(),
-            trace_request_ctx=trace,
-        ) as response:
-            return await _read(response, MAX_ANSWER)
+        with watched(used):
+            async with self._opened().request(
+                probe.method if probe else "HEAD",
+                url.with_path(probe.path, encoded=True, keep_query=True) if probe else url,
+                headers=self._own_headers(who),
+                allow_redirects=False,
+                ssl=self._context(),
+            ) as response:
+                return await _read(response, MAX_ANSWER)
 
-    async def _send(self, envelope: Envelope, trace: SimpleNamespace, used: list[Handler]) -> Outcome:
+    async def _send(self, envelope: Envelope, used: list[Handler]) -> Outcome:
         who, newest = await self._auth.header() if self._auth is not None else ("", True)
         data = envelope.body
         if self._partner.compression == "gzip":
             data = await asyncio.to_thread(gzip.compress, data, mtime=0)
         digest = sha256(data).digest() if data is not envelope.body else envelope.body_digest
         with watched(used):
-            answer = await self._request(envelope, data, self._headers(envelope, digest, who), trace)
+            answer = await self._request(envelope, data, self._headers(envelope, digest, who))
         outcome = answers.judge(
             answer,
             {envelope.body_digest, digest},
@@ -133,17 +137,14 @@ class HttpSink:
             return outcome._replace(kind=OutcomeKind.PAUSED, retry_after=0.0)
         return outcome
 
-    async def _request(
-        self, envelope: Envelope, data: bytes, headers: CIMultiDict[str], trace: SimpleNamespace
-    ) -> answers.Answer:
+    async def _request(self, envelope: Envelope, data: bytes, headers: CIMultiDict[str]) -> answers.Answer:
         async with self._opened().request(
             self._partner.method,
             self._url(envelope),
-            data=io.BytesIO(data),  # sent piece by piece, so a large body does not hold up the loop
+            data=data if len(data) <= PIECE else io.BytesIO(data),
             headers=headers,
             allow_redirects=False,
             ssl=self._context(),
-            trace_request_ctx=trace,
         ) as response:
             return await _read(response, min(MAX_ANSWER + MAX_RECORD_ANSWER * len(envelope.names), MAX_ANSWERS))
 
@@ -153,22 +154,14 @@ class HttpSink:
         return self._session
 
     def _open(self) -> aiohttp.ClientSession:
-        async def request_begins(_session: aiohttp.ClientSession, context: Any, _params: object) -> None:
-            # Called just before the first byte is handed to the socket, so an attempt without this mark is known
-            # not to have reached the partner: name, connection, TLS or a full pool stood in its way.
-            context.trace_request_ctx.sent = True
-
-        trace = aiohttp.TraceConfig()
-        trace.on_request_headers_sent.append(request_begins)
         partner = self._partner
         return aiohttp.ClientSession(
             connector=Connector(partner.connections),
-            timeout=aiohttp.ClientTimeout(
-                total=partner.timeout, sock_connect=partner.connect_timeout, sock_read=partner.read_timeout
+            timeout=aiohttp.ClientTimeout(  # `send` keeps the one for all of an attempt
+                total=None, sock_connect=partner.connect_timeout, sock_read=partner.read_timeout
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            trace_configs=[trace],
         )
 
     def _context(self) -> ssl.SSLContext | bool:
@@ -193,7 +186,7 @@ class HttpSink:
         headers["Waybill-Attempt"] = str(envelope.attempt)
         headers["Waybill-Life"] = str(envelope.life)
         for name, value in envelope.metadata.items():
-            headers["Waybill-" + name.replace("_", "-").title()] = value
+            headers[_header(name)] = value
         return headers
 
     def _own_headers(self, who: str) -> CIMultiDict[str]:
@@ -214,10 +207,15 @@ class HttpSink:
             headers=headers,
             allow_redirects=False,
             ssl=self._context(),
-            trace_request_ctx=SimpleNamespace(sent=False),
         ) as response:
             answer = await _read(response, MAX_ANSWER)
         return answer.status, answer.body
+
+
+@cache
+def _header(field: str) -> str:
+    """The header in which a field of the metadata is sent."""
+    return "Waybill-" + field.replace("_", "-").title()
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> answers.Answer:

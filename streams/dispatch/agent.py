@@ -19,6 +19,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from schemas.codec import Codec, WireError
+from schemas.delivery import encode_delivery
 from schemas.errors import UNPROCESSABLE, Finding
 from schemas.pack import Pack
 from streams.claims import NO_CLAIMS, Claims, ClaimsAway
@@ -264,8 +265,7 @@ class DispatchStage:
         for event in changes.events:
             work.outputs.extend(self._event(event))
         for (partition, batch_id), row in changes.rows.items():
-            value = None if row is None else self.codec.encode("delivery", row.message())
-            work.outputs.append(Output("delivery", partition, batch_id, value))
+            work.outputs.append(Output("delivery", partition, batch_id, None if row is None else self._encode(row)))
         for (partition, partner), standing in changes.partners.items():
             value = None if standing is None else self.codec.encode("partner_state", standing)
             work.outputs.append(Output("delivery", partition, PARTNER_KEY + partner.encode(), value))
@@ -276,6 +276,10 @@ class DispatchStage:
         for launch in changes.launches:
             body: Body = launch.prepared.body
             work.effects.append(body.envelope(launch.row))
+
+    def _encode(self, row: Row) -> bytes:
+        header = self.codec.header("delivery")
+        return self.codec.encode("delivery", row.message()) if header is None else encode_delivery(header, row)
 
     def _event(self, event: Event) -> list[Output]:
         row, progress = event.row, self._heads[event.partition]

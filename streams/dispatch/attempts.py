@@ -127,6 +127,9 @@ class PartnerTerms:
         return ""
 
 
+UNKNOWN_PARTNER = PartnerTerms(connections=0)
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """The part of a pipeline that decides about deliveries. Times in ms."""
@@ -142,7 +145,7 @@ class Terms:
 
     def partner(self, name: str) -> PartnerTerms:
         """Terms of a partner. One that this topology does not know is sent nothing: its batches wait."""
-        return self.partners.get(name, PartnerTerms(connections=0))
+        return self.partners.get(name, UNKNOWN_PARTNER)
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> Terms:

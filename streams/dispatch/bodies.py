@@ -145,9 +145,8 @@ class Bodies:
             raise WireError(
                 f"batch {batched['batch_id'].hex()} counts {batched['count']} records, holds {len(records)}"
             )
-        stamps = [value.decode() for name, value in message.headers if name == FLUSHED_HEADER]
-        written = datetime.fromtimestamp(message.timestamp / 1000, UTC).isoformat(timespec="milliseconds")
-        flushed_at = stamps[0] if stamps else written.replace("+00:00", "Z")
+        stamps = (value.decode() for name, value in message.headers if name == FLUSHED_HEADER)
+        flushed_at = next(stamps, None) or _written(message)
         return Frozen(batched, records, flushed_at, len(message.value or b""))
 
     # ---- what is kept ----------------------------------------------------------------------------
@@ -283,6 +282,12 @@ class Bodies:
         except ClaimsAway:
             self.claims_away = True
             raise
+
+
+def _written(message: Message) -> str:
+    """When a message was written, as RFC 3339."""
+    at = datetime.fromtimestamp(message.timestamp / 1000, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _place(row: Row) -> Place:

@@ -15,7 +15,7 @@ from confluent_kafka import Message as KafkaMessage
 
 from streams.runtime import failpoints, restore
 from streams.runtime.admin import Cluster
-from streams.runtime.clients import CLIENT_LOG, check_token, client_settings
+from streams.runtime.clients import CLIENT_LOG, check_token, client_settings, whole_ms
 from streams.runtime.log import Fatal, Fetched, Indeterminate, LogError, LogGap, Reached, Row, StaleMember
 from streams.runtime.restore import Reader, refuse
 from streams.runtime.transaction import Transactor, offsets_of
@@ -213,7 +213,7 @@ class KafkaLog:
         """Messages for the chunk; callbacks that come meanwhile find the stage between two chunks."""
         self._between_chunks = True
         try:
-            found: list[Any] = self._consumer.consume(count, seconds)
+            found: list[Any] = self._consumer.consume(count, whole_ms(seconds))
             return found
         finally:
             self._between_chunks = False

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+import time
 
-from streams.runtime.clients import FIXED, ClientSettings, check_token, client_settings
+import pytest
+from confluent_kafka import Consumer
+
+from streams.runtime.clients import FIXED, ClientSettings, check_token, client_settings, whole_ms
 from streams.runtime.log import StaleMember
 from tests.runtime.world import small_pipeline
 
@@ -77,3 +80,18 @@ def test_group_metadata_of_a_member_passes(generation: int) -> None:
 def test_group_metadata_without_a_generation_does_not(generation: int) -> None:
     with pytest.raises(StaleMember, match="not a member"):
         check_token(b"CGMDv2:" + generation.to_bytes(4, "little", signed=True) + b"group\0\0")
+
+
+def test_the_client_waits_for_what_is_left_of_a_millisecond() -> None:
+    consumer = Consumer({"bootstrap.servers": "127.0.0.1:1", "group.id": "nobody", "log_level": 0})
+    try:
+        began = time.perf_counter()
+        consumer.consume(1, whole_ms(0.0005))
+        assert time.perf_counter() - began >= 0.0005
+    finally:
+        consumer.close()
+
+
+@pytest.mark.parametrize(("wait", "taken"), [(0.0, 0.0), (0.0001, 0.001), (0.0041, 0.005), (0.005, 0.005), (1.0, 1.0)])
+def test_a_wait_is_never_cut_short(wait: float, taken: float) -> None:
+    assert whole_ms(wait) == taken

@@ -10,7 +10,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 READY := .venv/.ready
 
-.PHONY: help setup demo test check bench bench-quick bench-scale chaos clean
+.PHONY: help setup demo test check bench bench-quick bench-scale chaos accelerate plain clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
@@ -32,7 +32,7 @@ demo: $(READY) ## the samples through every shipped pipeline, and the books bala
 
 # Files side by side, three at a time also on two cores, because most of them wait; each process has a Kafka of its own.
 # In the order of tests/conftest.py: the longest begin first.
-test: $(READY) ## the whole test suite, real Kafka included; prints what was skipped and why
+test: $(READY) plain ## the whole test suite, real Kafka included; prints what was skipped and why
 	@$(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
 check: $(READY) ## lint, format, types, import direction
@@ -58,7 +58,15 @@ chaos: $(READY) ## fault rounds on real Kafka, judged from outside: ROUNDS=n SEE
 	@$(BIN)/python -m chaos --rounds $(ROUNDS) --seed $(SEED) --first $(FIRST) $(if $(BROKEN),--broken $(BROKEN)) \
 		$(if $(SEVERAL),--several) $(if $(RESUME),--resume)
 
-clean: ## remove .venv, caches and the local broker's data (stop it first)
+accelerate: $(READY) ## the hottest modules compiled by mypyc (needs a C compiler; minutes), held equal to their sources
+	@$(BIN)/python -m accelerate
+
+# Tests put other functions in the place of ours, which compiled code does not see.
+plain: ## undo `make accelerate`
+	@find audit schemas streams -name '*.so' -delete
+	@rm -f streams/accelerated.digest
+
+clean: plain ## remove .venv, caches and the local broker's data (stop it first)
 	@if [ -x $(BIN)/waybill ] && [ -d .waybill ]; then $(BIN)/waybill broker stop; fi
 	rm -rf .venv .waybill .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -18,6 +18,7 @@ from confluent_kafka import libversion
 from bench import waits
 from bench.process import Measurement
 from bench.waits import Waits
+from streams.accelerated import compiled
 
 WHOLE, WARM = "cpu_per_million", "warm_cpu_per_million"
 STREAMS = ("streams-validate", "streams-validate-2-threads")
@@ -120,6 +121,7 @@ def machine() -> dict[str, str | int | float]:
         "python": platform.python_version(),
         "librdkafka": libversion()[0],
         **{name: version(name) for name in PACKAGES},
+        "compiled_modules": compiled(),
     }
 
 

@@ -16,6 +16,7 @@ from typing import Protocol, cast
 
 import typer
 
+from streams.accelerated import Stale, compiled
 from streams.runtime.garbage import STARTING
 from waybill.output import Code, Fault, safe, say
 
@@ -61,6 +62,10 @@ def run(arguments: Sequence[str]) -> int:
     """Runs one command; its exit code. Whatever a user can do wrong comes back as one line on stderr."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        compiled()
+    except Stale as stale:  # before anything of it is imported
+        return refuse(str(stale), Code.USAGE)
     app = build(arguments[0] if arguments else "")
     try:
         code = app(list(arguments), standalone_mode=False, prog_name="waybill")

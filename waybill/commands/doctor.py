@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 import typer
 
+from streams.accelerated import compiled
 from waybill.context import Brokers, Folder, Json, MaybePipeline, client_settings, find_brokers, home, load_some
 from waybill.output import Code, Fault, emit, finish, line, safe
 
@@ -55,6 +56,7 @@ def doctor(name: MaybePipeline = None, brokers: Brokers = None, folder: Folder =
 def look(name: str | None, brokers: str | None, folder: object) -> Iterator[Line]:
     """Every line, one after the other."""
     yield python()
+    yield form()
     yield java()
     yield maven()
     yield home_folder()
@@ -99,6 +101,12 @@ def python() -> Line:
     if PYTHON[0] <= sys.version_info < PYTHON[1]:
         return Line("ok", "python", said)
     return Line("fail", "python", f"{said}: 3.11 to 3.14 are supported")
+
+
+def form() -> Line:
+    """Whether some of our modules run compiled."""
+    number = compiled()
+    return Line("ok", "modules", f"{number} compiled, the rest as written" if number else "all as written")
 
 
 def java() -> Line:

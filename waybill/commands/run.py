@@ -18,6 +18,7 @@ from typing import Annotated
 
 import typer
 
+from streams.accelerated import compiled
 from waybill.context import Brokers, home
 from waybill.output import Fault, say
 
@@ -55,6 +56,8 @@ def worker(
     verbose: Verbose = False,
 ) -> None:
     """Run one worker process against an existing cluster until it is told to stop, or to the end of the input."""
+    import structlog
+
     from streams.pipeline import STAGES
     from streams.runtime.stage_thread import WorkerSettings
     from streams.runtime.worker import EXIT_FATAL, Worker, check_topics
@@ -72,6 +75,7 @@ def worker(
         check_topics(bootstrap, one)
     if web_port:
         require_free(web_bind, web_port)
+    structlog.get_logger("waybill").info("starting", software=software())
     settings = WorkerSettings(
         bootstrap=bootstrap,
         home=home(),
@@ -80,7 +84,7 @@ def worker(
         web_bind=web_bind,
         web_port=web_port or free_port(),
         drain_seconds=drain,
-        software=f"waybill/{version('waybill')}",
+        software=software(),
         session_seconds=session,
         until_end=until_end,
     )
@@ -106,6 +110,11 @@ def worker(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def software() -> str:
+    """What a worker says it is, in its log and in the audit: with `+compiled` where modules are (ADR 27)."""
+    return f"waybill/{version('waybill')}{'+compiled' if compiled() else ''}"
 
 
 def up(

@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from chaos.brokers import Broker
-from chaos.crew import ROOT, Crew
+from chaos.crew import Crew
 from chaos.faults import FAULTS, Scene, under
+from chaos.fork_server import ROOT
 from chaos.load import MORE_PRODUCTS
 from chaos.plan import CLINIC, LAKE, OTHERS, PIPELINE, SESSION, SEVERAL, Plan, Planned
 from chaos.publisher import Publisher
@@ -139,10 +140,10 @@ class Stage:
         return pipeline
 
     def _crew(self) -> Crew:
-        command = ["-m", self._worker, "worker", "--pipeline", str(self.folder / "cc.yaml")]
-        command += ["--brokers", self.broker.proxy.bootstrap, "--web-port", "0"]
-        command += ["--session", str(SESSION), "--drain", "10"]
-        return Crew(command, {"WAYBILL_HOME": str(self.folder / "home")}, self.folder)
+        arguments = ["worker", "--pipeline", str(self.folder / "cc.yaml")]
+        arguments += ["--brokers", self.broker.proxy.bootstrap, "--web-port", "0"]
+        arguments += ["--session", str(SESSION), "--drain", "10"]
+        return Crew(self._worker, arguments, {"WAYBILL_HOME": str(self.folder / "home")}, self.folder)
 
     def _under_load(self, crew: Crew) -> None:
         """Load and faults begin when every worker is ready: a fault before that would meet nobody at work."""

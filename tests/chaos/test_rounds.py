@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from chaos.broken import MODES
-from chaos.crew import ROOT
 from chaos.faults import FAULTS
 from chaos.faults.partners import ANSWERS
+from chaos.fork_server import ROOT
 from chaos.plan import LIMITED, OTHERS, Planned, plan
 from chaos.report import Entry, answers_line, happened, unmet
 

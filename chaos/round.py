@@ -29,7 +29,7 @@ from chaos.fork_server import ROOT
 from chaos.load import MORE_PRODUCTS
 from chaos.plan import CLINIC, LAKE, OTHERS, PIPELINE, SESSION, SEVERAL, Plan, Planned
 from chaos.publisher import Publisher
-from chaos.store import Store
+from chaos.store import Moto, Store
 from chaos.timeline import Timeline, timeline
 from streams.runtime.admin import create_topics
 from topology.load import load_pipeline
@@ -76,8 +76,8 @@ class Result:
 class Stage:
     """Where a round plays: pipeline, topics, partner, publisher and crew."""
 
-    def __init__(self, plan: Plan, folder: Path, broker: Broker, worker: str) -> None:
-        """worker: the module that is run as `waybill`."""
+    def __init__(self, plan: Plan, folder: Path, broker: Broker, worker: str, moto: Moto | None) -> None:
+        """worker: the module that is run as `waybill`. moto: for a lake in a store; None: one of its own."""
         self.plan, self.folder, self.broker = plan, folder, broker
         folder.mkdir(parents=True)
         capacities = {CLINIC: None, **{other.partner: other.capacity for other in plan.others if other.partner != LAKE}}
@@ -85,7 +85,7 @@ class Stage:
         """The HTTP partners."""
         for name, capacity in capacities.items():
             self.servers[name].change(capacity=capacity)
-        self.store = Store() if plan.lake == "s3" else None
+        self.store = Store(plan.name, moto) if plan.lake == "s3" else None
         self.history: list[dict[str, Any]] = []
         self.began = 0.0
         """Seconds since epoch when the first message was published."""
@@ -313,10 +313,10 @@ def routing(pipeline: Pipeline) -> dict[str, Any]:
     return {"by": None, "map": {}, "default": rule} if isinstance(rule, str) else rule.model_dump()
 
 
-def run(plan: Plan, folder: Path, broker: Broker, worker: str) -> Result:
-    """Plays a round and has it judged. The broker must run, and runs afterwards."""
+def run(plan: Plan, folder: Path, broker: Broker, worker: str, moto: Moto | None = None) -> Result:
+    """Plays a round and has it judged. The broker must run, and runs afterwards; see Stage for worker and moto."""
     started = time.monotonic()
-    stage = Stage(plan, folder, broker, worker)
+    stage = Stage(plan, folder, broker, worker, moto)
     verdict: dict[str, Any]
     try:
         stage.play()

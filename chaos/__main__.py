@@ -28,6 +28,7 @@ from chaos.faults import FAULTS
 from chaos.plan import Plan, plan
 from chaos.report import ROUNDS, answers_line, entries, entry_of, failed, last_words, line, write
 from chaos.round import Result, run
+from chaos.store import Moto
 from waybill.broker import BrokerError
 
 LANES = 3
@@ -85,6 +86,7 @@ def _play(plans: Sequence[Plan], options: argparse.Namespace, report: Path) -> l
     told = threading.Lock()
     with stack:
         work = Path(options.keep) if options.keep else Path(stack.enter_context(_temporary()))
+        moto = stack.enter_context(Moto()) if any(made.lake == "s3" for made in plans) else None
         for lane in range(min(options.lanes, len(plans))):
             lanes.put(stack.enter_context(Broker(work / f"broker-{lane}", proxied=True, seed=options.seed + lane)))
 
@@ -92,7 +94,7 @@ def _play(plans: Sequence[Plan], options: argparse.Namespace, report: Path) -> l
             broker = lanes.get()
             try:
                 folder = work / made.name
-                result = run(made, folder, broker, worker_module(options.broken))
+                result = run(made, folder, broker, worker_module(options.broken), moto)
             finally:
                 lanes.put(broker)
             print(line(result), flush=True)

@@ -9,7 +9,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -17,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from chaos.fork_server import Forked, fork_server
 from chaos.waiting import wait_for
 
-ROOT = Path(__file__).resolve().parents[1]
 BACK_OFF = 0.3
 """Seconds between a death and the next start."""
 LOOK_SECONDS = 0.05
@@ -38,7 +37,7 @@ class Slot:
     number: int
     wanted: bool = True
     """Whether a dead one is to be replaced."""
-    process: subprocess.Popen[bytes] | None = None
+    process: Forked | None = None
     failpoint: str = ""
     """For the next start only."""
     meets: str = ""
@@ -87,10 +86,12 @@ class Exit(NamedTuple):
 class Crew:
     """Use as a context manager: no worker outlives it.
 
-    command: without slot; environment: on top of this process's. logs: a file for each start.
+    module: what is run as `waybill`. arguments: without slot; environment: on top of this process's. logs: a file for
+    each start.
     """
 
-    command: Sequence[str]
+    module: str
+    arguments: Sequence[str]
     environment: Mapping[str, str]
     logs: Path
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -115,7 +116,6 @@ class Crew:
             if slot.process is not None:
                 slot.process.kill()
                 slot.process.wait()
-                _shut(slot.process)
 
     # ---- what the nemesis does -------------------------------------------------------------------
 
@@ -184,7 +184,6 @@ class Crew:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        _shut(process)
         self.exits.append(Exit(number, code, "", slot.said(UP)))
         return code
 
@@ -246,7 +245,6 @@ class Crew:
     def _look_at(self, slot: Slot) -> None:
         if slot.process is not None and slot.process.poll() is not None:
             code = slot.process.returncode
-            _shut(slot.process)
             self._note("ended", slot, code=code)
             if slot.meets and code == -signal.SIGKILL:
                 self._met.add(slot.meets)
@@ -261,11 +259,8 @@ class Crew:
         path = slot.log = self.logs / f"worker-{slot.number}-{slot.starts}.log"
         environment = {**os.environ, **self.environment, "WAYBILL_FAILPOINT": slot.failpoint}
         # supervised: it stops when this process is gone, however it ended
-        command = [sys.executable, *self.command, "--supervised", "--slot", str(slot.number), *options]
-        with path.open("ab") as out:
-            slot.process = subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=out, stderr=out
-            )
+        arguments = [*self.arguments, "--supervised", "--slot", str(slot.number), *options]
+        slot.process = fork_server().start(self.module, arguments, environment, path)
         self._note("started", slot, failpoint=slot.failpoint)
         slot.failpoint, slot.meets, slot.ended_by = "", slot.failpoint, ""
         slot.heard.clear()
@@ -295,9 +290,3 @@ class Crew:
     def _note(self, what: str, slot: Slot, **more: Any) -> None:
         pid = slot.process.pid if slot.process is not None else None
         self.history.append({"at": time.time(), "what": what, "slot": slot.number, "pid": pid, **more})
-
-
-def _shut(ended: subprocess.Popen[bytes]) -> None:
-    """Gives back what is left of a process that has ended: the way to its standard input."""
-    if ended.stdin is not None:
-        ended.stdin.close()

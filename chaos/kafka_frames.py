@@ -6,7 +6,6 @@ correlation id, …. All big-endian; the size does not count itself. Nothing beh
 
 from __future__ import annotations
 
-import asyncio
 import struct
 from enum import IntEnum
 from typing import Final, NamedTuple
@@ -49,19 +48,27 @@ class Head(NamedTuple):
     correlation: int
 
 
-async def read_frame(reader: asyncio.StreamReader) -> bytes | None:
-    """The next whole frame, its size included; None at the end of the stream, also in the middle of a frame.
+class Frames:
+    """Cuts what comes on one connection, in one direction, into frames."""
 
-    Raises NotKafka for a size that no frame has, OSError where the connection breaks.
-    """
-    try:
-        head = await reader.readexactly(SIZE)
-        (size,) = struct.unpack(">i", head)
-        if not SIZE <= size <= MOST:
-            raise NotKafka(f"a frame of {size} bytes")
-        return head + await reader.readexactly(size)
-    except asyncio.IncompleteReadError:
-        return None
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def cut(self, data: bytes) -> list[bytes]:
+        """The frames that are whole now, their sizes included. Raises NotKafka for a size that no frame has."""
+        rest, found, at = self._rest, [], 0
+        rest += data
+        while len(rest) - at >= SIZE:
+            (size,) = struct.unpack_from(">i", rest, at)
+            if not SIZE <= size <= MOST:
+                raise NotKafka(f"a frame of {size} bytes")
+            end = at + SIZE + size
+            if len(rest) < end:
+                break
+            found.append(bytes(rest[at:end]))
+            at = end
+        del rest[:at]
+        return found
 
 
 def request_head(frame: bytes) -> Head:

@@ -11,15 +11,17 @@ import asyncio
 import contextlib
 import random
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Self
 
-from chaos.kafka_frames import NotKafka, correlation, name, read_frame, request_head
+from chaos.kafka_frames import Frames, NotKafka, correlation, name, request_head
 
 HOST = "127.0.0.1"
+READ = 64 * 1024
+"""Bytes that are taken from a connection at once, at most."""
 COMMAND_SECONDS = 10.0
 """A command only changes a variable of the loop: longer means that the loop is dead."""
 
@@ -233,31 +235,43 @@ class Proxy:
     async def _pipe(
         self, connection: _Connection, way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """One direction. Reading goes on while frames wait for their time; what waits still goes out at the end."""
-        waiting: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
-        sender = self._loop.create_task(self._send(waiting, writer))
-        last = 0.0
+        """One direction. A frame that is late waits, and so does all that comes after it; what waits still goes out at
+        the end."""
+        late: deque[tuple[float, bytes]] = deque()
+        sender: asyncio.Task[None] | None = None
+        frames, due = Frames(), 0.0
         try:
             with contextlib.suppress(OSError, NotKafka):
-                while (frame := await read_frame(reader)) is not None:
-                    api = self._api(connection, way, frame)
-                    if self._swallowed(connection, way, api):
-                        continue
-                    last = max(last, self._loop.time() + self._lateness(way, api))
-                    waiting.put_nowait((last, frame))
-            waiting.put_nowait(None)
-            await sender
+                while data := await reader.read(READ):
+                    for frame in frames.cut(data):
+                        api = self._api(connection, way, frame)
+                        if self._swallowed(connection, way, api):
+                            continue
+                        now = self._loop.time()
+                        due = max(due, now + self._lateness(way, api))
+                        if due <= now and not late:
+                            writer.write(frame)
+                            continue
+                        late.append((due, frame))
+                        if sender is None or sender.done():
+                            sender = self._loop.create_task(self._send(late, writer))
+                    await writer.drain()
+            if sender is not None:
+                await sender
         finally:
-            sender.cancel()
+            if sender is not None:
+                sender.cancel()
             writer.close()
 
-    async def _send(self, waiting: asyncio.Queue[tuple[float, bytes] | None], writer: asyncio.StreamWriter) -> None:
+    async def _send(self, late: deque[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
+        """Writes each frame at its time, until none waits."""
         with contextlib.suppress(OSError):
-            while (next_one := await waiting.get()) is not None:
-                due, frame = next_one
+            while late:
+                due, frame = late[0]
                 if (wait := due - self._loop.time()) > 0:
                     await asyncio.sleep(wait)
                 writer.write(frame)
+                late.popleft()
                 await writer.drain()
 
     def _api(self, connection: _Connection, way: Way, frame: bytes) -> int:

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from chaos.checker.judge import LAWS
-from chaos.crew import ROOT
 from chaos.faults import FAULTS
 from chaos.faults.partners import ANSWERS
+from chaos.fork_server import ROOT
 from chaos.round import Result
 
 SHOWN = 5

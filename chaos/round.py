@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from chaos.brokers import Broker
-from chaos.crew import ROOT, Crew
+from chaos.crew import Crew
 from chaos.faults import FAULTS, Scene, under
+from chaos.fork_server import ROOT
 from chaos.load import MORE_PRODUCTS
 from chaos.plan import CLINIC, LAKE, OTHERS, PIPELINE, SESSION, SEVERAL, Plan, Planned
 from chaos.publisher import Publisher
-from chaos.store import Store
+from chaos.store import Moto, Store
 from chaos.timeline import Timeline, timeline
 from streams.runtime.admin import create_topics
 from topology.load import load_pipeline
@@ -75,8 +76,8 @@ class Result:
 class Stage:
     """Where a round plays: pipeline, topics, partner, publisher and crew."""
 
-    def __init__(self, plan: Plan, folder: Path, broker: Broker, worker: str) -> None:
-        """worker: the module that is run as `waybill`."""
+    def __init__(self, plan: Plan, folder: Path, broker: Broker, worker: str, moto: Moto | None) -> None:
+        """worker: the module that is run as `waybill`. moto: for a lake in a store; None: one of its own."""
         self.plan, self.folder, self.broker = plan, folder, broker
         folder.mkdir(parents=True)
         capacities = {CLINIC: None, **{other.partner: other.capacity for other in plan.others if other.partner != LAKE}}
@@ -84,7 +85,7 @@ class Stage:
         """The HTTP partners."""
         for name, capacity in capacities.items():
             self.servers[name].change(capacity=capacity)
-        self.store = Store() if plan.lake == "s3" else None
+        self.store = Store(plan.name, moto) if plan.lake == "s3" else None
         self.history: list[dict[str, Any]] = []
         self.began = 0.0
         """Seconds since epoch when the first message was published."""
@@ -139,10 +140,10 @@ class Stage:
         return pipeline
 
     def _crew(self) -> Crew:
-        command = ["-m", self._worker, "worker", "--pipeline", str(self.folder / "cc.yaml")]
-        command += ["--brokers", self.broker.proxy.bootstrap, "--web-port", "0"]
-        command += ["--session", str(SESSION), "--drain", "10"]
-        return Crew(command, {"WAYBILL_HOME": str(self.folder / "home")}, self.folder)
+        arguments = ["worker", "--pipeline", str(self.folder / "cc.yaml")]
+        arguments += ["--brokers", self.broker.proxy.bootstrap, "--web-port", "0"]
+        arguments += ["--session", str(SESSION), "--drain", "10"]
+        return Crew(self._worker, arguments, {"WAYBILL_HOME": str(self.folder / "home")}, self.folder)
 
     def _under_load(self, crew: Crew) -> None:
         """Load and faults begin when every worker is ready: a fault before that would meet nobody at work."""
@@ -312,10 +313,10 @@ def routing(pipeline: Pipeline) -> dict[str, Any]:
     return {"by": None, "map": {}, "default": rule} if isinstance(rule, str) else rule.model_dump()
 
 
-def run(plan: Plan, folder: Path, broker: Broker, worker: str) -> Result:
-    """Plays a round and has it judged. The broker must run, and runs afterwards."""
+def run(plan: Plan, folder: Path, broker: Broker, worker: str, moto: Moto | None = None) -> Result:
+    """Plays a round and has it judged. The broker must run, and runs afterwards; see Stage for worker and moto."""
     started = time.monotonic()
-    stage = Stage(plan, folder, broker, worker)
+    stage = Stage(plan, folder, broker, worker, moto)
     verdict: dict[str, Any]
     try:
         stage.play()

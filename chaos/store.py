@@ -10,12 +10,10 @@ import hashlib
 import subprocess
 import sys
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import unquote
-
-import boto3
-from moto.server import ThreadedMotoServer
 
 from chaos.store_faults import Gate
 from waybill.partner_sim.server import Door
@@ -25,15 +23,40 @@ STOP_SECONDS = 10.0
 """What the process has to end in before it is killed; it has nothing to save."""
 
 
+class Moto:
+    """The store behind, in a process of its own. Use as a context manager; any number of buckets may lie in one."""
+
+    def __enter__(self) -> Self:
+        """Raises RuntimeError if the process does not come up."""
+        command = [sys.executable, "-m", "chaos.store"]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+        assert self.process.stdout is not None
+        port = self.process.stdout.readline().strip()
+        if not port:
+            raise RuntimeError(f"`{' '.join(command)}` ended with {self.process.wait()} before it listened")
+        self.url = f"http://127.0.0.1:{port}"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.process.communicate(timeout=STOP_SECONDS)  # closes its standard input
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.communicate()
+
+
 class Store(Door):
     """Use as a context manager. Workers reach it through `partner`, the checker looks past the faults by `dump`."""
 
-    def __init__(self, bucket: str = "lake") -> None:
+    def __init__(self, bucket: str = "lake", moto: Moto | None = None) -> None:
+        """moto: holds no such bucket yet; None: one of its own, which ends with it."""
         self.gate = Gate()
         self.bucket = bucket
         self.client: Any = None
         """A boto3 client that goes past the gate; None until started."""
-        self._process: subprocess.Popen[str] | None = None
+        self._own = ExitStack()
+        self._moto = moto
         super().__init__(self.gate, "127.0.0.1", 0)
 
     @property
@@ -51,15 +74,11 @@ class Store(Door):
         }
 
     def start(self) -> None:
-        """Starts the process, makes the bucket, opens the gate. Raises RuntimeError if the process does not come up."""
-        command = [sys.executable, "-m", "chaos.store"]
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
-        assert self._process.stdout is not None
-        port = self._process.stdout.readline().strip()
-        if not port:
-            raise RuntimeError(f"`{' '.join(command)}` ended with {self._process.wait()} before it listened")
-        self.gate.upstream = f"http://127.0.0.1:{port}"
+        """Makes the bucket and opens the gate. Raises RuntimeError if the process does not come up."""
+        import boto3  # here, because it takes long and few rounds need it
+
+        moto = self._moto or self._own.enter_context(Moto())
+        self.gate.upstream = moto.url
         self.client = boto3.client(
             "s3",
             endpoint_url=self.gate.upstream,
@@ -76,12 +95,7 @@ class Store(Door):
         super().stop()
         if self.client is not None:
             self.client.close()
-        if self._process is not None:
-            try:
-                self._process.communicate(timeout=STOP_SECONDS)  # closes its standard input
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.communicate()
+        self._own.close()
 
     def dump(self, folder: Path) -> list[dict[str, Any]]:
         """Copies the newest version of every object into the folder, under its own path. One entry per object, by
@@ -108,6 +122,8 @@ class Store(Door):
 
 def main() -> None:
     """Serves S3 until standard input ends."""
+    from moto.server import ThreadedMotoServer  # here, because nobody else needs it, and it takes long
+
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     print(server.get_host_and_port()[1], flush=True)

@@ -18,14 +18,17 @@ T = TypeVar("T")
 
 def wait_for(condition: Callable[[], T], deadline_seconds: float, message: str) -> T:
     """The first true value of the condition; fails the test with the message when the deadline passes before."""
-    deadline = time.monotonic() + deadline_seconds
+    started = time.monotonic()
     while True:
+        looked = time.monotonic()
         value = condition()
         if value:
             return value
-        if time.monotonic() >= deadline:
+        now = time.monotonic()
+        if now >= started + deadline_seconds:
             raise AssertionError(f"not within {deadline_seconds} s: {message} (last seen: {value!r})")
-        time.sleep(0.02)
+        # rarer the longer it takes, and a look that costs much is not taken all the time
+        time.sleep(max(0.02, min(0.1, (now - started) / 20), min(0.5, now - looked)))
 
 
 def processes() -> ProcessPoolExecutor:

@@ -18,12 +18,7 @@ from chaos.plan import plan
 from tests.support import wait_for
 
 SECONDS = 30.0
-WORKER = """
-import sys, time
-for event in {events}:
-    print('{{"event": "' + event + '"}}', flush=True)
-sys.stdin.read()
-"""
+STAND_IN = "tests.chaos.stand_in"
 
 
 def scene(**more: Any) -> Scene:
@@ -39,7 +34,7 @@ def scene(**more: Any) -> Scene:
 @pytest.fixture
 def crew(tmp_path: Path) -> Iterator[Crew]:
     """Workers that come up and wait."""
-    with Crew(["-c", WORKER.format(events=["frame started", "ready"])], {}, tmp_path) as found:
+    with Crew(STAND_IN, ["frame started", "ready"], {}, tmp_path) as found:
         yield found
 
 
@@ -105,7 +100,7 @@ def test_a_crew_knows_who_is_ready_and_how_each_ended(crew: Crew) -> None:
 
 
 def test_a_worker_that_was_stopped_before_it_could_hear_is_told_apart(tmp_path: Path) -> None:
-    with Crew(["-c", WORKER.format(events=[])], {}, tmp_path) as crew:
+    with Crew(STAND_IN, [], {}, tmp_path) as crew:
         crew.add(0)
         wait_for(lambda: crew.history, SECONDS, "the worker was started")
         assert not crew.wait_up([0], 0.2)
@@ -132,7 +127,7 @@ class Dying:
 
 def test_a_killed_worker_that_is_also_told_to_stop_ended_by_the_kill(tmp_path: Path) -> None:
     dying: Any = Dying()
-    crew = Crew([], {}, tmp_path)
+    crew = Crew(STAND_IN, [], {}, tmp_path)
     (tmp_path / "log").touch()
     crew._slots[0] = Slot(0, process=dying, log=tmp_path / "log")
     assert crew.kill(0)

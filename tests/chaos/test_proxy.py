@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Producer
 
 from chaos.brokers import free_ports
-from chaos.kafka_frames import Api
+from chaos.kafka_frames import Api, Frames, NotKafka
 from chaos.proxy import After, Proxy, Way
 from streams.runtime.kafka import KafkaLog
 from streams.runtime.log import Abortable, Indeterminate, StaleMember
@@ -181,6 +181,15 @@ def test_a_member_cut_off_from_the_group_is_refused_afterwards(world: World, pro
 
 def produce(world: World, producer: Any, value: bytes) -> None:
     producer.produce(world.pipeline.topic("sent"), value, b"k", 0)
+
+
+@pytest.mark.parametrize("step", [1, 3, 5, 1000])
+def test_however_the_bytes_come_the_frames_are_the_same(step: int) -> None:
+    sent = [len(body).to_bytes(4, "big") + body for body in (b"four", b"a longer one", b"x" * 300)]
+    stream, frames = b"".join(sent) + b"\0\0\0\x09unfi", Frames()
+    assert [frame for at in range(0, len(stream), step) for frame in frames.cut(stream[at : at + step])] == sent
+    with pytest.raises(NotKafka):
+        Frames().cut(b"\xff\xff\xff\xff" + b"no size")
 
 
 def test_a_proxy_that_is_closed_lets_go_of_whoever_came() -> None:

@@ -310,9 +310,9 @@ def test_writes_to_one_name_reach_the_store_one_after_the_other(store: Store) ->
 
 OWNER = """
 import sys, time
-from chaos.store import Store
-with Store() as store:
-    print(store._process.pid, flush=True)
+from chaos.store import Moto, Store
+with Moto() as moto, Store(moto=moto):
+    print(moto.process.pid, flush=True)
     time.sleep(600)
 """
 

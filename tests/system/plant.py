@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple, Self
 
 from confluent_kafka import Producer
 
+from chaos.fork_server import fork_server
 from streams.runtime.admin import create_topics
 from streams.runtime.failpoints import VARIABLE
 from tests.support import wait_for
@@ -29,7 +29,6 @@ from topology.topics import topic_specs
 from waybill.commands.run import free_port
 from waybill.partner_sim import Partner, Server
 
-ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 90.0
 """For a worker to be ready: imports on a busy machine, and the session and transaction of a killed predecessor."""
 STOP_SECONDS = 60.0
@@ -67,12 +66,10 @@ class Worker:
     def __init__(self, plant: Plant, slot: int, failpoint: str, options: Iterable[str], module: str) -> None:
         self.port = free_port()
         self.log = plant.folder / f"worker-{slot}-{time.monotonic_ns()}.log"
-        command = [sys.executable, "-m", module, "worker", "--pipeline", str(plant.file)]
-        command += ["--brokers", plant.bootstrap, "--slot", str(slot), "--web-port", str(self.port)]
-        command += ["--session", str(SESSION_SECONDS), "--drain", "10", *options]
+        arguments = ["worker", "--pipeline", str(plant.file), "--brokers", plant.bootstrap, "--slot", str(slot)]
+        arguments += ["--web-port", str(self.port), "--session", str(SESSION_SECONDS), "--drain", "10", *options]
         env = {**os.environ, "WAYBILL_HOME": str(plant.folder / "home"), VARIABLE: failpoint}
-        with self.log.open("wb") as out:
-            self.process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=out, stderr=out)
+        self.process = fork_server().start(module, arguments, env, self.log)
 
     def ready(self) -> bool:
         """Whether /readyz says so. Fails the test if the process has ended."""

@@ -229,8 +229,9 @@ def test_t2_a_topic_made_anew_under_a_running_worker_ends_it(
         recreate(plant, short)
         if short in ("raw", "idempotency"):
             plant.publish(readings(20, 200))
-        assert worker.wait(READY_SECONDS) in (EXIT_GAP, EXIT_FATAL), worker.tail()
-        ended(worker, plant.pipeline.topic(short), code=worker.process.returncode)
+        code = worker.wait(READY_SECONDS)
+        assert code in (EXIT_GAP, EXIT_FATAL), worker.tail()
+        ended(worker, plant.pipeline.topic(short), code=code)
         ended(plant.worker(), "deleted and created again")
 
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.pack import CANONICAL_TYPE, Record, Refusal, Submission
+from schemas.pack import CANONICAL_TYPE, Pack, Record, Refusal, Submission
 from schemas.packs.epcis.dscsa import check_contents
+from schemas.packs.epcis.engine import AT_ONCE
 from schemas.packs.epcis.known import Product, item_name
 from tests.laws.test_packs import check_laws, mutated
 from tests.packs.epcis_dscsa_inputs import (
@@ -243,3 +244,17 @@ def test_the_schema_profile_has_no_such_rules() -> None:
 def test_laws_hold_for_mutated_shipments(profile: str, draw: st.DataObject) -> None:
     data = mutated(draw.draw(st.sampled_from([GOOD, xml_1_2()])), draw)
     check_laws(dscsa(profile), Submission(data))
+
+
+@pytest.mark.parametrize(
+    ("size", "by", "heavy"),
+    [(AT_ONCE + 1, dscsa(), True), (AT_ONCE, dscsa(), False), (AT_ONCE + 1, pack(), False)],
+    ids=["large", "small", "without dscsa"],
+)
+def test_a_large_document_with_shipments_is_judged_elsewhere_whatever_its_syntax(
+    size: int, by: Pack, heavy: bool
+) -> None:
+    """All of its events are judged before its first record: that must not hold up a worker."""
+    padded = GOOD + b" " * (size - len(GOOD))
+    assert by.heavy(Submission(padded, "application/ld+json")) == heavy
+    assert not by.heavy(Submission(padded.replace(b"shipping", b"receiving")[:size], "application/ld+json"))

@@ -33,6 +33,13 @@ def call(url: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]
             return error.code, json.loads(error.read())
 
 
+def test_a_look_whether_it_is_well_is_no_batch() -> None:
+    with Server() as server:
+        with urllib.request.urlopen(urllib.request.Request(server.url, method="HEAD"), timeout=10) as answer:
+            assert answer.status == 200
+        assert server.partner.lines == []
+
+
 def test_first_stores_repeat_is_409_and_other_bytes_are_422() -> None:
     with Server() as server:
         one, two = sha256(b"one").hexdigest(), sha256(b"two").hexdigest()

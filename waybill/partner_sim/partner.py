@@ -45,6 +45,7 @@ class Partner:
         app.router.add_get("/mode", self._get_mode)
         app.router.add_post("/mode", self._post_mode)
         app.router.add_post("/faults", self._post_faults)
+        app.router.add_head("/{path:.*}", self._get_health)  # as `waybill partner test` asks
         app.router.add_route("*", "/{path:.*}", self._batch)
         return app
 

@@ -92,6 +92,8 @@ class Wait:
     since: int
     until: int
     until_wall: int
+    """By the clock of this worker. For one that another worker's row told of it is 0: what that clock said says nothing
+    here, and its wait ends as soon as the clock for waits says anything."""
     returning: bool = False
     """Written to `validated` again, and not read there yet."""
     left: set[bytes] = field(default_factory=set)
@@ -132,7 +134,7 @@ def _from_row(row: dict[str, Any]) -> Wait:
     return Wait(
         position_of(row), row["offset"], row["digest"], row["key"], row["value"], row["facts"],
         frozenset(_divided(row["touches"])), frozenset(_divided(row["makes"])),
-        tuple(row["lacks"]), row["since"], row["until"], row["until_wall"], row["returning"],
+        tuple(row["lacks"]), row["since"], row["until"], 0, row["returning"],
     )  # fmt: skip
 
 
@@ -156,8 +158,8 @@ class Waiting:
         self._by_time: list[tuple[int, int]] = []
         self._by_clock: list[tuple[int, int]] = []
         """When the waits of those are over that lack something and were not called, and their places: by the time of
-        the stream and by the clock, in that order, which is not theirs where the clock stepped back or `wait` has
-        changed."""
+        the stream and by the clock, in that order, which is not theirs where `wait` has changed or others told of them
+        (restored rows)."""
         self._lacked: dict[bytes, list[Wait]] = {}
         """By row key, those it is left to."""
         self._weight = 0

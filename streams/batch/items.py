@@ -88,6 +88,9 @@ class Items:
         self._awake: int | None = None
         """Since when the clock is looked at here, ms. While nobody did, what a record waits for may have been published
         and not been read: so no wait ends by the clock before a whole one has gone by since."""
+        longest = max((wait.until - wait.since for wait in self.waiting), default=0)
+        self._silent = IDLE * max(self._wait, longest)
+        """For how long the clock says nothing then, ms: `wait` may have been longer when those came that wait."""
         for wait in self.waiting:
             if not wait.returning:
                 self.waiting.lack(wait, self._left(wait))
@@ -213,7 +216,7 @@ class Items:
         """The clock for waits; None: it says nothing yet."""
         if self._awake is None:
             self._awake = now
-        return now if now - self._awake >= IDLE * self._wait else None
+        return now if now - self._awake >= self._silent else None
 
     def _reconsider(self, work: Work, wait: Wait) -> None:
         left = self._still(wait)

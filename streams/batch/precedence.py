@@ -27,6 +27,22 @@ class _Line:
 
 
 @dataclass(slots=True, eq=False)
+class _Estate:
+    """Things, and who is about them. When a record goes, its estate and its heir's become one (union-find)."""
+
+    things: set[bytes] | frozenset[bytes]
+    """Frozen, while they are the record's own: whoever entered it has the same ones."""
+    place: _Place = field(init=False)
+    joined: _Estate | None = None
+
+    def join(self, larger: _Estate) -> None:
+        """Becomes part of another."""
+        things = larger.things if isinstance(larger.things, set) else set(larger.things)
+        things |= self.things
+        larger.things, self.things, self.joined = things, frozenset(), larger
+
+
+@dataclass(slots=True, eq=False)
 class _Place:
     """A record in the order."""
 
@@ -35,7 +51,7 @@ class _Place:
     """What it is about only in that it brings it into being: for that it stands behind nobody."""
     still: bool
     """It stands still: it is not on its way."""
-    things: list[bytes]
+    estate: _Estate
     """What it is about, and what those were that went and that it stood behind."""
     parted: set[bytes] = field(default_factory=set)
     """Of those, some of which it is the first of one of several chains: all of these."""
@@ -46,8 +62,6 @@ class _Place:
     """Those it is next to."""
     holding: int = 0
     """How many of those stand still, or behind one that does."""
-    heir: _Place | None = None
-    """Who is about its things, after it went."""
 
     @property
     def holds(self) -> bool:
@@ -60,9 +74,9 @@ class Precedence:
 
     def __init__(self) -> None:
         self._places: dict[int, _Place] = {}
-        self._first: dict[bytes, list[_Place]] = {}
-        """By thing, the first of each chain about it; those that went stand for their heirs. There are several where a
-        record that waits brings the thing into being."""
+        self._first: dict[bytes, list[_Estate]] = {}
+        """By thing, the first of each chain about it, by their estates: those of records that went lead to their heirs.
+        There are several where a record that waits brings the thing into being."""
 
     def before(self, things: Iterable[bytes], at: int) -> list[int]:
         """Whom a record at a place, about things that it does not bring into being, would stand behind: of each line
@@ -89,8 +103,8 @@ class Precedence:
 
     def enter(self, at: int, things: frozenset[bytes], makes: frozenset[bytes], still: bool) -> None:
         """A record takes its place, also between others. makes: of its things, those it brings into being."""
-        place = self._places[at] = _Place(at, set(makes), still, list(things))
-        place.line = _Line(place)
+        place = self._places[at] = _Place(at, set(makes), still, _Estate(things))
+        place.estate.place, place.line = place, _Line(place)
         self._stand(place, things)
 
     def called(self, at: int) -> None:
@@ -112,12 +126,11 @@ class Precedence:
         if heir is None:
             self._forget(place, below)
             return None
-        place.heir = heir
-        held = {thing for thing in place.things if thing in heir.makes} if heir.makes else set()
+        held = place.estate.things & heir.makes
         heir.makes -= held
-        fewer, heir.things = sorted((heir.things, place.things), key=len)
-        heir.things += fewer
-        place.things = []
+        fewer, more = sorted((heir.estate, place.estate), key=lambda estate: len(estate.things))
+        fewer.join(more)
+        more.place, heir.estate = heir, more
         self._stand(heir, held | place.parted)
         return heir.at
 
@@ -127,7 +140,8 @@ class Precedence:
         there = self._first.get(thing)
         if there is None:
             return []
-        found = self._first[thing] = list(dict.fromkeys(map(_living, there)))
+        found = list(dict.fromkeys(_living(estate).place for estate in there))
+        self._first[thing] = [first.estate for first in found]
         return found
 
     def _stand(self, place: _Place, things: Iterable[bytes]) -> None:
@@ -148,7 +162,7 @@ class Precedence:
             if makes or not any(first.at < place.at for first in firsts):
                 after.append(place)
             if place in after:
-                self._first[thing] = after
+                self._first[thing] = [first.estate for first in after]
                 if len(after) > 1:
                     for first in after:
                         first.parted.add(thing)
@@ -159,8 +173,8 @@ class Precedence:
 
     def _forget(self, place: _Place, below: list[_Place]) -> None:
         """The last of a line went. Those that stood only before it are lines of their own."""
-        for thing in place.things:
-            there = [first for first in self._firsts(thing) if first is not place]
+        for thing in place.estate.things:
+            there = [first.estate for first in self._firsts(thing) if first is not place]
             if there:
                 self._first[thing] = there
             else:
@@ -176,13 +190,13 @@ class Precedence:
                 left += found.below
 
 
-def _living(place: _Place) -> _Place:
-    """A record, or the heir that is there of one that went."""
-    while place.heir is not None:
-        if place.heir.heir is not None:
-            place.heir = place.heir.heir
-        place = place.heir
-    return place
+def _living(estate: _Estate) -> _Estate:
+    """What an estate is part of now."""
+    while estate.joined is not None:
+        if estate.joined.joined is not None:
+            estate.joined = estate.joined.joined
+        estate = estate.joined
+    return estate
 
 
 def _line(place: _Place) -> _Line:

@@ -92,12 +92,16 @@ class Wait:
     since: int
     until: int
     until_wall: int
+    """By the clock of this worker. For one that another worker's row told of it is 0: what that clock said says nothing
+    here, and its wait ends as soon as the clock for waits says anything."""
     returning: bool = False
     """Written to `validated` again, and not read there yet."""
     left: set[bytes] = field(default_factory=set)
     """Row keys of what it lacks that were not written since. While there are any, it is not called."""
     legacies: list[Legacy] = field(default_factory=list)
     """Of those that went and that it stood behind."""
+    inherited: set[bytes] = field(default_factory=set)
+    """What the legacies are about."""
 
     @property
     def id(self) -> str:
@@ -130,7 +134,7 @@ def _from_row(row: dict[str, Any]) -> Wait:
     return Wait(
         position_of(row), row["offset"], row["digest"], row["key"], row["value"], row["facts"],
         frozenset(_divided(row["touches"])), frozenset(_divided(row["makes"])),
-        tuple(row["lacks"]), row["since"], row["until"], row["until_wall"], row["returning"],
+        tuple(row["lacks"]), row["since"], row["until"], 0, row["returning"],
     )  # fmt: skip
 
 
@@ -154,8 +158,8 @@ class Waiting:
         self._by_time: list[tuple[int, int]] = []
         self._by_clock: list[tuple[int, int]] = []
         """When the waits of those are over that lack something and were not called, and their places: by the time of
-        the stream and by the clock, in that order, which is not theirs where the clock stepped back or `wait` has
-        changed."""
+        the stream and by the clock, in that order, which is not theirs where `wait` has changed or others told of them
+        (restored rows)."""
         self._lacked: dict[bytes, list[Wait]] = {}
         """By row key, those it is left to."""
         self._weight = 0
@@ -175,6 +179,7 @@ class Waiting:
                 raise unreadable(pipeline, "waiting", partition, legacy.key, f"nobody waits at {legacy.heir}")
             heir = heirs[legacy.offset] = heirs[legacy.heir]
             heir.legacies.append(legacy)
+            heir.inherited.update(_divided(legacy.touches))
             self._weight += legacy.weight
         for wait in self:
             self._index(wait)
@@ -267,17 +272,36 @@ class Waiting:
         self._put(work, wait.id.encode(), None)
         heir = self._order.leave(wait.offset)
         if heir is None:
-            for legacy in wait.legacies:
-                self._weight -= legacy.weight
-                self._put(work, legacy.key, None)
+            self._drop(work, wait.legacies)
+        else:
+            self._bequeath(work, wait, offset, self._at[heir])
+
+    def _bequeath(self, work: Work, wait: Wait, offset: int, heir: Wait) -> None:
+        """What a record was about that went is its heir's. Written is only what the heir is not about anyway; where a
+        line never empties, its rows must not grow with those that went through it."""
+        its_own = heir.touches - heir.makes
+        new = wait.touches - its_own - wait.inherited - heir.inherited
+        if not new and not wait.legacies:
             return
-        legacy = Legacy(wait.id, offset, wait.offset, heir, _joined(wait.touches))
-        self._weight += legacy.weight
-        self._put(work, legacy.key, self._codec.encode("legacy", legacy.row()))
-        wait.legacies.append(legacy)
-        fewer, more = sorted((self._at[heir].legacies, wait.legacies), key=len)
-        more += fewer
-        self._at[heir].legacies = more
+        fewer, heir.inherited = sorted((heir.inherited, wait.inherited), key=len)
+        heir.inherited |= fewer | new
+        less, heir.legacies = sorted((heir.legacies, wait.legacies), key=len)
+        heir.legacies += less
+        if len(heir.legacies) > len(heir.inherited):  # most only lead from a place to its heir's: one row for all
+            self._drop(work, heir.legacies)
+            heir.legacies = []
+            heir.inherited -= its_own
+            new = frozenset(heir.inherited)
+        if new or heir.legacies:
+            legacy = Legacy(wait.id, offset, wait.offset, heir.offset, _joined(new))
+            self._weight += legacy.weight
+            self._put(work, legacy.key, self._codec.encode("legacy", legacy.row()))
+            heir.legacies.append(legacy)
+
+    def _drop(self, work: Work, legacies: Iterable[Legacy]) -> None:
+        for legacy in legacies:
+            self._weight -= legacy.weight
+            self._put(work, legacy.key, None)
 
     def lack(self, wait: Wait, left: set[bytes]) -> None:
         """What a record that was not called still lacks; none: nothing more."""
@@ -309,9 +333,8 @@ class Waiting:
 
     def _index(self, wait: Wait) -> None:
         touches, makes = wait.touches, wait.makes
-        if wait.legacies:
-            inherited = frozenset(one for legacy in wait.legacies for one in _divided(legacy.touches))
-            touches, makes = touches | inherited, makes - inherited
+        if wait.inherited:
+            touches, makes = touches | wait.inherited, makes - wait.inherited
         self._order.enter(wait.offset, touches, makes, not wait.returning)
         self._weight += wait.weight
 

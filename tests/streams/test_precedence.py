@@ -8,10 +8,12 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from gc import collect, get_objects
 
 import pytest
 
 from schemas.canonical import RawPosition
+from streams.batch.precedence import _Place
 from streams.batch.waiting import Wait, Waiting
 from streams.stage import Work
 from streams.tables import MemoryRows
@@ -56,9 +58,10 @@ class Line:
     """The product, the model, and the table; records come, are called, and are read again in the order of their calls,
     when they may take their places again."""
 
-    def __init__(self, seed: int, makers: float = 0) -> None:
-        """makers: how many of the records bring something into being; the model knows nothing of that."""
-        self.random, self.makers = random.Random(seed), makers
+    def __init__(self, seed: int, makers: float = 0, endless: bool = False) -> None:
+        """makers: how many of the records bring something into being; the model knows nothing of that. endless: all are
+        about one thing and few others, and one goes only while others stand behind it."""
+        self.random, self.makers, self.endless = random.Random(seed), makers, endless
         self.rows, self.model = MemoryRows(), Model()
         self.waiting = self.restored()
         self.offset = 0
@@ -73,7 +76,9 @@ class Line:
         r, work = self.random, Work()
         self.offset += 1
         ready = [one for one in self.waiting if not one.returning and not self.waiting.held(one)]
-        if self.called and r.random() < 0.35:
+        if self.endless and len(self.waiting) < 3:
+            self.come(work)
+        elif self.called and r.random() < (0.5 if self.endless else 0.35):
             self.read(work, self.called.popleft())
         elif ready and r.random() < 0.5:
             self.call(work, r.choice(ready))
@@ -93,7 +98,10 @@ class Line:
 
     def come(self, work: Work) -> None:
         r = self.random
-        things = frozenset(b"thing-%02d" % one for one in r.sample(range(8), r.choice([1, 1, 2, 3])))
+        if self.endless:
+            things = frozenset([b"pallet--", *(b"thing-%02d" % one for one in r.sample(range(4), r.choice([0, 1, 4])))])
+        else:
+            things = frozenset(b"thing-%02d" % one for one in r.sample(range(8), r.choice([1, 1, 2, 3])))
         brings = frozenset([b"made--%02d" % r.randrange(4)]) if r.random() < self.makers else frozenset()
         if brings & {one for wait in self.waiting for one in wait.makes}:
             brings = frozenset()  # by one alone, or it is refused in the end
@@ -152,6 +160,64 @@ def test_lines_are_in_the_order_that_their_things_ask_for_and_the_table_says_the
     assert again > 20
 
 
+@pytest.mark.parametrize("makers", [0, 0.2])
+def test_a_line_that_never_empties_has_the_same_order_after_a_restart_and_no_more_rows(makers: float) -> None:
+    most = 0
+    for seed in range(6):
+        line = Line(seed, makers, endless=True)
+        for _ in range(120):
+            line.step()
+            most = max(most, *(len(wait.legacies) for wait in line.waiting))
+    assert most <= 10, "rows of those that went, for one heir: as many as there are things, and one that leads to it"
+
+
+def test_an_heir_is_about_what_it_makes_like_who_went_also_after_a_restart() -> None:
+    line, work = Line(0), Work()
+    for at, things, brings in ((1, {b"pallet--", b"made--00"}, set()), (2, {b"pallet--", b"made--00"}, {b"made--00"})):
+        line.told[at] = frozenset(things), frozenset(brings)
+        line.enter(work, at)
+    first, second = line.waiting
+    line.waiting.called(work, first)
+    line.waiting.leave(work, first, 3)
+    line.told[1] = frozenset({b"made--00"}), frozenset()
+    line.enter(work, 1)
+    line.rows.apply([(o.key or b"", o.value) for o in work.outputs], 4)
+    assert line.waiting.held(second)
+    assert line.restored().held(second)
+
+
+def places() -> int:
+    """Places that lie in memory."""
+    collect()
+    return sum(isinstance(one, _Place) for one in get_objects())
+
+
+def test_a_line_that_never_empties_weighs_what_waits_in_it() -> None:
+    """Each event names the same 50 things, and as many come as are read a second time: none is refused for room."""
+    d = WaitingDesk(wait=99)
+    d.log.take = 1
+    things = " ".join(f"item-{one}" for one in range(50))
+    d.tell_of(f"make {things}")
+    d.tell_of(f"use pallet first {things}")
+    d.tell_of("make pallet first")
+    for _ in range(3):
+        d.tell_of(f"use pallet {things}")
+    seen = []
+    for step in range(121):
+        d.runner.step(timeout=0)
+        if step % 2:
+            d.tell_of(f"use pallet {things}")
+        if step in (40, 120):
+            assert d.lot.items is not None
+            waiting = d.lot.items.waiting
+            held = max(len(place.estate.things) for place in waiting._order._places.values())
+            seen.append((len(waiting), len(d.table("waiting")), waiting._weight // 1000, held, places()))
+    early, late = seen
+    assert 1 < late[0] < 6, "it never emptied"
+    assert late == early, "waiting, rows, weight, things, places"
+    assert d.letters() == []
+
+
 # ---- what many in one line cost --------------------------------------------------------------------
 
 
@@ -190,6 +256,7 @@ def cost(line: list[str], end: str) -> dict[str, int]:
     found["restart"] = calls(d.run)
     d.tell_of(end)
     found["passing"] = calls(d.run)
+    found["rows in the end"] = sum(len(m.value or b"") for m in d.broker.all("waiting"))
     assert d.stage.waits == {0: 0}
     assert (d.table("waiting"), d.letters()) == ({}, [])
     return found

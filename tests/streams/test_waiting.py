@@ -240,27 +240,37 @@ def test_a_stop_longer_than_the_wait_ends_none_before_what_was_published_meanwhi
     assert len(d.letters()) == 1, "the clock counts again"
 
 
-def test_a_wait_that_is_over_ends_also_behind_a_longer_one() -> None:
-    """The clock of the next worker was set back, and `wait` was made shorter."""
+@pytest.mark.parametrize("ahead", [1_000_000_000, -1_000_000_000])
+@pytest.mark.parametrize("wait", [10, 2, 0])
+def test_a_wait_ends_by_the_clock_of_the_new_owner_whatever_that_of_the_first_said(ahead: int, wait: int) -> None:
+    """And as late as it was told at first, also where `wait` was made shorter or taken away."""
     d = WaitingDesk()
-    d.wall = 1_000_000
-    d.tell_of("use a", at=100)
+    d.wall = ahead
+    d.tell_of("use a")
     d.run()
     d.wall = 0
+    d.pipeline = d.pipeline.model_copy(update={"items": ItemHistory(domain="k", wait=wait)})
     d.start()
-    d.tell_of("use b", at=100)
     d.run()
-    d.wall += 20_000
+    d.wall += 19_999
+    assert not d.stage.due(d.wall)
+    d.wall += 1
     assert d.stage.due(d.wall)
     d.run()
-    assert d.told()[-2:] == ["RETAIN over 1", "REJECT OUT_OF_RANGE 1"]
-    assert d.pipeline.items is not None
-    d.pipeline = d.pipeline.model_copy(update={"items": d.pipeline.items.model_copy(update={"wait": 2})})
+    assert d.told() == ["RETAIN waits 0", "RETAIN over 0", "REJECT OUT_OF_RANGE 0"]
+
+
+def test_a_wait_that_is_over_ends_also_behind_a_longer_one() -> None:
+    """`wait` was made shorter."""
+    d = WaitingDesk()
+    d.tell_of("use a", at=100)
+    d.run()
+    d.pipeline = d.pipeline.model_copy(update={"items": ItemHistory(domain="k", wait=2)})
     d.start()
     d.tell_of("use c", at=101)
     d.tell_of("make d", at=103)
     d.run()
-    assert d.told()[-4:] == ["RETAIN waits 2", "RETAIN over 2", "ADMIT 3", "REJECT OUT_OF_RANGE 2"]
+    assert d.told()[-4:] == ["RETAIN waits 1", "RETAIN over 1", "ADMIT 2", "REJECT OUT_OF_RANGE 1"]
     assert d.stage.waits == {0: 1}
 
 

@@ -83,7 +83,9 @@ class Sliced:
         self._items: list[Item] = []
         self._careful = 0
         """Up to here records are taken one by one."""
-        self._broken, self._lost = 0, False
+        self._broken = 0
+        self._lost = False
+        """Its reader broke twice on the bytes of a record: it is asked for no more of them."""
 
     def records(self, start: int = 0) -> Iterator[Item]:
         """See `schemas.pack.Unpacked`. Raises Abortable where no process can be started, or the submission not be
@@ -136,12 +138,15 @@ class Sliced:
 
     def _unread(self, index: int) -> Item:
         found = Answer(self._known)
-        for _ in range(0 if self._lost else 2):
+        for last in () if self._lost else (False, True):
+            found = Answer(self._known)
             try:
                 self._ask(index, 1, False, found)
                 break
-            except Failed:
-                self._lost = not found.done
+            except Failed as failed:
+                if last and found.opened is None:
+                    raise self._unopened(failed) from None
+                self._lost = last
         return self._refusal(f"not read: {MOST_BROKEN} records before it broke the reader", found)
 
     def _refusal(self, message: str, found: Answer) -> Refusal:

@@ -20,6 +20,7 @@ from streams.runtime import parser_child, slices
 from streams.runtime.log import Abortable, Fetched
 from streams.runtime.parser import ParserProcess
 from streams.runtime.parser_child import Ask, Reader
+from streams.runtime.slices import Answer, Failed
 from streams.validate.spanning import Rest
 from tests.streams.line_pack import HeavyPack, Lines
 from tests.streams.toy_pack import Toy, line_pipeline
@@ -140,6 +141,49 @@ def test_va3_records_behind_many_that_break_the_reader_are_refused_unread(
     said = [i.findings[0].message for i in found if isinstance(i, Refusal)]
     assert said[2:] == ["not read: 2 records before it broke the reader"] * 2
     assert [i.original for i in found if isinstance(i, Refusal)] == [b"%" + lines[n].encode() for n in (1, 3, 4, 5)]
+
+
+class Scripted:
+    """A reader of four records, of which the first breaks it; behind it, each of `deeds` is what comes of one try."""
+
+    def __init__(self, *deeds: str) -> None:
+        self._deeds = iter(("opens", "opens", *deeds))
+
+    def __call__(self, start: int, most: int, judged: bool, found: Answer) -> None:
+        deed = next(self._deeds)
+        if deed != "dies":
+            found.opened = "text/plain", 4, {}
+        if deed != "tells":
+            raise Failed(deed)
+        found.alone, found.done = (b"line %d" % start, "text/plain", False), True
+
+
+@pytest.mark.parametrize(
+    ("deeds", "originals"),
+    [
+        (["tells", "dies", "tells", "tells"], [b"line 1", b"line 2", b"line 3"]),
+        (["tells", "dies", "opens"], [b"line 1", b"all of it", b"all of it"]),
+    ],
+    ids=["one death", "it cannot be divided"],
+)
+def test_va3_one_death_of_the_process_does_not_cost_unread_records_their_originals(
+    monkeypatch: pytest.MonkeyPatch, deeds: list[str], originals: list[bytes]
+) -> None:
+    """Where it dies twice on the bytes of a record it is asked no more: each death costs an opening."""
+    monkeypatch.setattr(slices, "MOST_BROKEN", 1)
+    found = list(slices.unpack(Scripted(*deeds), Submission(b"all of it"), 0).records())
+    assert [item.original for item in found if isinstance(item, Refusal)] == [b"all of it", *originals]
+
+
+def test_va3_a_submission_that_cannot_be_opened_again_for_unread_records_is_begun_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not answered with a copy of all of it for each of them."""
+    monkeypatch.setattr(slices, "MOST_BROKEN", 1)
+    records = slices.unpack(Scripted("tells", "dies", "dies"), Submission(b"all of it"), 0).records()
+    assert len([next(records), next(records)]) == 2
+    with pytest.raises(Abortable, match="where it opened a submission again"):
+        next(records)
 
 
 def test_va3_what_cannot_be_opened_again_is_no_fault_of_a_record(parser: ParserProcess, tmp_path: Path) -> None:

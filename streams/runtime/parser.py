@@ -34,8 +34,8 @@ UNREADABLE = "gave an answer that cannot be read"
 class _Child(NamedTuple):
     process: subprocess.Popen[bytes]
     pipe: Connection
-    opened: set[int]
-    """Numbers of the submissions that it was given, and may still have open."""
+    opened: dict[int, None]
+    """Numbers of the submissions that it was given, and may still have open; the newest last."""
 
 
 class ParserProcess:
@@ -70,6 +70,8 @@ class ParserProcess:
             self._send(child, ask, submission)
             while not found.done:
                 self._hear(child, ask, submission, until, found)
+            if start + max(1, len(found.items)) == found.count:
+                child.opened.pop(number, None)  # read through, it is closed
         except Failed:
             self._retire()
             raise
@@ -83,7 +85,9 @@ class ParserProcess:
         value, content_type, source, site = submission
         opens = ask.number not in child.opened
         if opens:
-            child.opened.add(ask.number)
+            child.opened[ask.number] = None
+            if len(child.opened) > parser_child.MOST_OPEN:
+                del child.opened[next(iter(child.opened))]
             ask = ask._replace(stated=(content_type, source, site, None if value is None else len(value)))
         child.pipe.send_bytes(pickle.dumps(tuple(ask)))
         if opens and value is not None:
@@ -97,7 +101,7 @@ class ParserProcess:
         most = max(self._limits.output, len(submission.value or b"")) + FRAME_BYTES
         kind, value = self._understood(child.pipe.recv_bytes(most), ask, found)
         if kind == parser_child.GONE:
-            child.opened.discard(ask.number)
+            child.opened.pop(ask.number, None)
             self._send(child, ask, submission)
         elif kind == parser_child.TOO_MUCH:
             raise Failed(f"gave more than {self._limits.output} bytes of records")
@@ -176,4 +180,4 @@ def _spawn() -> _Child:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             start_new_session=True,  # a Ctrl-C at the terminal is for the worker, which stops it in its turn
         )
-    return _Child(process, ours, set())
+    return _Child(process, ours, {})

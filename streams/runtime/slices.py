@@ -49,6 +49,12 @@ class Answer:
     items: list[Item] = field(default_factory=list)
     done: bool = False
 
+    @property
+    def count(self) -> int:
+        """Of the submission's records; 0: not known yet."""
+        known = self.opened or self.expected
+        return known[1] if known else 0
+
     def take(self, data: bytes) -> tuple[str, Any]:
         """One message; its kind, and what it says. Raises anything for what no honest process says."""
         kind, value = _plain(data)

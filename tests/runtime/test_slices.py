@@ -99,6 +99,17 @@ def test_va3_submissions_are_read_by_turns(parser: ParserProcess) -> None:
     assert [list(items) for items in zip(*by_turns, strict=True)] == [plain(text) for text in texts]
 
 
+def test_va3_a_submission_that_was_read_through_leaves_nothing_behind(parser: ParserProcess) -> None:
+    """Nor do those that were begun and never ended, in a worker that runs for months."""
+    for _ in range(3):
+        list(parser.unpack(Submission(LONG.encode())).records())
+    assert parser._child is not None
+    assert not parser._child.opened
+    for _ in range(2 * parser_child.MOST_OPEN):
+        next(parser.unpack(Submission(LONG.encode())).records())
+    assert len(parser._child.opened) == parser_child.MOST_OPEN
+
+
 def test_va3_a_record_that_breaks_its_reader_is_refused_alone(parser: ParserProcess) -> None:
     poison = [f"k g %{deed}" for deed in ("exit", "segv", "raise", "memory")] + ["k g " + "1" * 100_000]
     lines = LONG[1:].splitlines()

@@ -57,8 +57,10 @@ class Ask(NamedTuple):
 class _Open:
     """A submission that was opened, and where it is being read."""
 
-    def __init__(self, unpacked: Unpacked, size: int) -> None:
-        self.unpacked, self.size = unpacked, size
+    def __init__(self, unpacked: Unpacked, value: bytes) -> None:
+        self.unpacked, self.size = unpacked, len(value)
+        self._whole = value if unpacked.count == 1 else None
+        """The only record may be all of it."""
         self._next, self._held = -1, b""
         self._rest: Iterator[Record | Refusal] = iter(())
 
@@ -72,7 +74,7 @@ class _Open:
             item = next(rest, None)
             if item is None or (index + 1 == self.unpacked.count and next(rest, None) is not None):
                 raise ValueError("the count is wrong")
-            found, self._rest = pickle.dumps(_item(item)), rest
+            found, self._rest = pickle.dumps(_item(item, self._whole)), rest
         self._next = index + 1
         return found
 
@@ -135,7 +137,7 @@ class Reader:
     def _begin(self, number: int, submission: Submission) -> None:
         unpacked = self._pack.unpack(submission)
         self._tell(OPENED, (unpacked.content_type, unpacked.count, dict(unpacked.notes)))
-        self._open[number] = _Open(unpacked, len(submission.value or b""))
+        self._open[number] = _Open(unpacked, submission.value or b"")
 
     def _slice(self, opened: _Open, ask: Ask, until: float) -> None:
         if ask.most == 1:
@@ -203,15 +205,17 @@ def _limit(seconds: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, seconds + ALARM_GRACE)
 
 
-def _item(item: Record | Refusal) -> tuple[bool, list[tuple[str, ...]], tuple[Any, ...]]:
-    """Whether it is a record, its findings, and the rest of it."""
+def _item(item: Record | Refusal, whole: bytes | None) -> tuple[bool, list[tuple[str, ...]], tuple[Any, ...]]:
+    """Whether it is a record, its findings, and the rest of it. The parent has the original of a refusal of the
+    `whole` submission: it is left out, and not counted as output."""
     if isinstance(item, Record):
         return (
             True,
             [tuple(found) for found in item.warnings],
             tuple(item._replace(fields=dict(item.fields), warnings=())),
         )
-    return False, [tuple(found) for found in item.findings], tuple(item._replace(findings=()))
+    original = None if item.original == whole else item.original
+    return False, [tuple(found) for found in item.findings], (original, item.content_type, item.canonical)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ class Failed(Exception):
 class Answer:
     """What the process has said in one try."""
 
+    whole: bytes = b""
+    """The submission's value."""
     expected: tuple[str, int] | None = None
     """Content type and count, where they are known."""
     opened: tuple[str, int, dict[str, int]] | None = None
@@ -66,7 +68,7 @@ class Answer:
         elif kind == parser_child.BYTES:
             self.alone = value
         elif kind == parser_child.READ:
-            self.items = list(map(_item, value))
+            self.items = [_item(item, self.whole) for item in value]
         return kind, value
 
 
@@ -114,13 +116,13 @@ class Sliced:
         self._items = [self._unread(index)] if self._broken >= MOST_BROKEN else self._read(index)
 
     def _read(self, index: int) -> list[Item]:
-        found = Answer(self._known)
+        found = self._answer()
         try:
             self._ask(index, 1 if index < self._careful else SLICE_RECORDS, True, found)
         except Failed as first:
             log.warning("parser process replaced", why=str(first), record=index)
             self._careful = index + SLICE_RECORDS
-            found = Answer(self._known)
+            found = self._answer()
             try:
                 self._ask(index, 1, True, found)
             except Failed as failed:
@@ -132,9 +134,8 @@ class Sliced:
             self.content_type, self.count, self.notes = found.opened
         return found.items
 
-    @property
-    def _known(self) -> tuple[str, int] | None:
-        return (self.content_type, self.count) if self.count else None
+    def _answer(self) -> Answer:
+        return Answer(self._submission.value or b"", (self.content_type, self.count) if self.count else None)
 
     def _unopened(self, failed: Failed) -> Exception:
         if not self.count:
@@ -143,9 +144,9 @@ class Sliced:
         return Abortable(f"the reader {failed} where it opened a submission again")
 
     def _unread(self, index: int) -> Item:
-        found = Answer(self._known)
+        found = self._answer()
         for last in () if self._lost else (False, True):
-            found = Answer(self._known)
+            found = self._answer()
             try:
                 self._ask(index, 1, False, found)
                 break
@@ -183,8 +184,11 @@ def _plain(data: bytes) -> Any:
     return _Plain(io.BytesIO(data)).load()
 
 
-def _item(data: bytes) -> Item:
+def _item(data: bytes, whole: bytes) -> Item:
     """The reverse of what `parser_child` does."""
     valid, findings, body = _plain(data)
     found = tuple(Finding(*one) for one in findings)
-    return Record(*body)._replace(warnings=found) if valid else Refusal(*body)._replace(findings=found)
+    if valid:
+        return Record(*body)._replace(warnings=found)
+    original, content_type, canonical = body
+    return Refusal(found, whole if original is None else original, content_type, canonical)

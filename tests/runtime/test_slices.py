@@ -82,11 +82,15 @@ def test_va3_a_document_of_events_comes_in_slices_too() -> None:
     build = partial(load_pack, "epcis", {}, "strict")
     value = b"".join(one_document("xml-1.2", 140_000))  # more than is read at once
     value = value.replace(b"<action>", b"<action>no such ", 1)
+    cut = Submission(value[:-30] + b"<")
     parser = ParserProcess(build, LIMITS)
     try:
         found = list(parser.unpack(Submission(value)).records())
+        (refusal,) = parser.unpack(cut).records()
     finally:
         parser.close()
+    assert len(cut.value or b"") > LIMITS.output, "its own bytes are no part of what the reader gives"
+    assert [refusal] == list(build().unpack(cut).records())
     assert found == list(build().unpack(Submission(value)).records())
     assert [isinstance(item, Refusal) for item in found].count(True) == 1
 

@@ -83,7 +83,7 @@ class ValidateStage:
         self._claim, self._inline = claim, inline
         self._limits = Limits(pipeline, clock)
         self._progress: dict[int, Progress] = {}
-        self._spanning = Spanning(pack.heavy)
+        self._spanning = Spanning(pack.heavy, clock)
         self._schema_version, self._raw_topic = pack.version, pipeline.raw_topic
         header = codec.header("validated")
         if header is None:
@@ -140,6 +140,7 @@ class ValidateStage:
                     at += self._submission(work, progress, run[at], chunk)
             if at < len(run):
                 work.resume[partition] = run[at].offset
+                self._spanning.queue(run[at])  # also where the chunk is full before it
             if begun > first:
                 covered[partition] = covered.get(partition, (run[first].offset,))[0], run[begun - 1].offset
         for partition, offsets in covered.items():

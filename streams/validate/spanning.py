@@ -1,11 +1,13 @@
 """Owns the submissions that span chunks: what is open of each, and which large one has the parser process.
 
 Two large ones would take it from each other in every chunk, and be opened anew in every chunk: the other waits, and its
-partition with it.
+partition with it. First come, first served: a partition with many of them behind each other has one, and then the next
+partition has its turn.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
@@ -14,6 +16,10 @@ from streams.runtime.log import LogError
 from streams.runtime.parser_child import LARGE_SUBMISSION
 from streams.stage import Message
 from streams.validate.headers import NO_HEADERS, read_headers
+
+TURN_SECONDS = 30.0
+"""For which others wait for the partition whose turn it is: its broker may be away, or the worker have much to do. Then
+its turn has passed, and it queues again when its submission comes."""
 
 
 class Unpack(Protocol):
@@ -34,15 +40,19 @@ class _Open(NamedTuple):
 class Spanning:
     """Open submissions by partition."""
 
-    def __init__(self, heavy: Callable[[Submission], bool]) -> None:
-        self._heavy = heavy
+    def __init__(self, heavy: Callable[[Submission], bool], clock: Callable[[], float] = time.monotonic) -> None:
+        self._heavy, self._clock = heavy, clock
         self._open: dict[int, _Open] = {}
-        self._waiting: set[int] = set()
+        self._queue: dict[int, None] = {}
+        """Partitions whose next submission waits, the longest first."""
+        self._called: tuple[int, float] | None = None
+        """Whose turn it is, and since when."""
 
     @property
     def room(self) -> Mapping[int, int] | None:
-        """See `streams.stage.Stage`: partitions whose next submission waits."""
-        return dict.fromkeys(self._waiting, 0) if self._waiting else None
+        """See `streams.stage.Stage`: partitions whose next submission waits, but for the one whose turn it is."""
+        turn = self._turn()
+        return dict.fromkeys((partition for partition in self._queue if partition != turn), 0) or None
 
     def at(self, partition: int, offset: int) -> Unpacked | None:
         """What is open there."""
@@ -50,14 +60,24 @@ class Spanning:
         return found.unpacked if found is not None and found.offset == offset else None
 
     def waits(self, message: Message) -> bool:
-        """Whether the next submission of a partition has to wait for one of another."""
+        """Whether the next submission of a partition has to wait for one of another; else it is to be worked now."""
+        if not self.queue(message):
+            return False
+        if self._turn() != message.partition:
+            return True
+        self._leave(message.partition)
+        return False
+
+    def queue(self, message: Message) -> bool:
+        """Whether the next submission of a partition needs a turn. It queues for one from now on."""
         partition = message.partition
-        if partition in self._open or not any(one.alone for one in self._open.values()):
+        if partition in self._open or not (self._queue or self._taken):
             return False
         content_type, *_ = read_headers(message.headers) if message.headers else NO_HEADERS
         if not self._alone(Submission(message.value, content_type)):
+            self._leave(partition)
             return False
-        self._waiting.add(partition)
+        self._queue.setdefault(partition)
         return True
 
     def keep(self, partition: int, offset: int, submission: Submission, unpacked: Unpacked) -> None:
@@ -66,13 +86,33 @@ class Spanning:
 
     def end(self, partition: int) -> None:
         """Nothing of the partition is open any more."""
-        if self._open.pop(partition, None) is not None:
-            self._waiting.clear()
+        self._open.pop(partition, None)
 
     def forget(self, partition: int) -> None:
         """Nor does it wait."""
-        self._waiting.discard(partition)
+        self._leave(partition)
         self.end(partition)
+
+    @property
+    def _taken(self) -> bool:
+        return any(one.alone for one in self._open.values())
+
+    def _turn(self) -> int | None:
+        """Whose turn it is, where no large one is open."""
+        if self._taken or not self._queue:
+            return None
+        first, now = next(iter(self._queue)), self._clock()
+        if self._called is None:
+            self._called = first, now
+        elif now - self._called[1] > TURN_SECONDS:
+            self._leave(first)
+            return self._turn()
+        return first
+
+    def _leave(self, partition: int) -> None:
+        self._queue.pop(partition, None)
+        if self._called is not None and self._called[0] == partition:
+            self._called = None
 
     def _alone(self, submission: Submission) -> bool:
         return len(submission.value or b"") > LARGE_SUBMISSION and self._heavy(submission)

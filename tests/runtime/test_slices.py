@@ -19,9 +19,10 @@ from schemas.packs.epcis.sample import one_document
 from streams.runtime import parser_child, slices
 from streams.runtime.log import Abortable, Fetched
 from streams.runtime.parser import ParserProcess
-from streams.runtime.parser_child import Ask, Reader
+from streams.runtime.parser_child import LARGE_SUBMISSION, Ask, Reader
 from streams.runtime.slices import Answer, Failed
-from streams.validate.spanning import Rest
+from streams.stage import Message
+from streams.validate.spanning import TURN_SECONDS, Rest, Spanning
 from tests.streams.line_pack import HeavyPack, Lines
 from tests.streams.toy_pack import Toy, line_pipeline
 from topology.model import Parsing
@@ -269,6 +270,86 @@ def test_va3_two_large_submissions_do_not_take_the_process_from_each_other(monke
         assert not done[0] or not done[1] or done[0] > 19 or done[1] > 19
     assert {0} in held or {1} in held
     assert toy.stage.room is None
+
+
+def large(name: str) -> str:
+    """A submission that takes several chunks."""
+    return "%" + "\n".join(f"{name}.{n} g {n}" for n in range(20))
+
+
+def queueing(monkeypatch: pytest.MonkeyPatch, partitions: int) -> Toy:
+    """One worker of partitions in which large submissions are too many."""
+    monkeypatch.setattr("streams.validate.spanning.LARGE_SUBMISSION", 100)
+    pipeline = line_pipeline(partitions=partitions, chunk={"bytes": 1024})
+    return Toy(pipeline, unpack=lambda submission, start=0: HeavyPack().unpack(submission), pack=HeavyPack())
+
+
+def order_of_ends(toy: Toy, submissions: dict[int, int]) -> list[int]:
+    """Partitions in the order in which their large submissions, so many of each, are worked to their end."""
+    order: list[int] = []
+    for _ in range(500):
+        toy.runner.step(timeout=0)
+        for partition, most in submissions.items():
+            ended = min(toy.runner.positions.get(partition, 0), most)
+            order += [partition] * (ended - order.count(partition))
+        if len(order) == sum(submissions.values()):
+            break
+    return order
+
+
+def test_va3_of_partitions_with_large_submissions_each_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """First come, first served: who has many more behind the one that ends waits for those that came meanwhile."""
+    toy = queueing(monkeypatch, 3)
+    toy.publish(*(large(f"a{n}") for n in range(5)), "c g 1", partition=0)
+    for partition in (1, 2):
+        toy.publish(*(large(f"b{partition}{n}") for n in range(2)), f"c{partition} g 1", partition=partition)
+    assert order_of_ends(toy, {0: 5, 1: 2, 2: 2}) == [0, 1, 2, 0, 1, 2, 0, 0, 0]
+    toy.run()
+    assert len(toy.answers()) == 9 * 20 + 3
+    assert toy.stage.room is None
+
+
+def test_va3_a_partition_that_waits_and_goes_away_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = queueing(monkeypatch, 3)
+    for partition in range(3):
+        toy.publish(*(large(f"k{partition}{n}") for n in range(2)), partition=partition)
+    toy.runner.step(timeout=0)
+    toy.runner.step(timeout=0)
+    assert toy.stage.room == {1: 0, 2: 0}
+    toy.runner._forget(1)
+    assert order_of_ends(toy, {0: 2, 2: 2}) == [0, 2, 0, 2]
+    assert toy.stage.room is None
+
+
+def test_va3_a_partition_whose_turn_it_is_does_not_keep_others_waiting_for_ever() -> None:
+    """Its broker may be away, so that its submission never comes; when it comes, it queues again."""
+    now = 0.0
+    spanning = Spanning(HeavyPack().heavy, lambda: now)
+
+    def held() -> set[int]:
+        return set(spanning.room or ())
+
+    submission = Submission(b"%" + b"x" * LARGE_SUBMISSION)
+    away, other = (Message(partition, 0, 0, None, submission.value) for partition in (1, 2))
+    spanning.keep(0, 0, submission, Away())
+    assert spanning.waits(away)
+    assert spanning.waits(other)
+    assert held() == {1, 2}
+    spanning.end(0)
+    assert held() == {2}
+    now += TURN_SECONDS
+    assert held() == {2}
+    now += 1
+    assert not held()
+    assert spanning.waits(away)
+    assert held() == {1}
+    assert not spanning.waits(other)
+    spanning.keep(2, 0, submission, Away())
+    now += 2 * TURN_SECONDS
+    assert held() == {1}, "nobody's turn passes while another is being read"
+    spanning.end(2)
+    assert not held()
+    assert not spanning.waits(away)
 
 
 # ---- inside the process -----------------------------------------------------------------------------

@@ -151,10 +151,11 @@ def test_va3_the_process_does_not_outlive_a_worker_that_was_killed(tmp_path: Pat
         "from schemas.pack import Submission\n"
         "from tests.runtime.test_parser import SHORT, pid_of\n"
         "from streams.runtime.parser import ParserProcess\n"
+        "from streams.runtime.parser_child import Ask\n"
         "from tests.streams.line_pack import HeavyPack\n"
         "parser = ParserProcess(HeavyPack, SHORT)\n"
         "print(pid_of(parser), flush=True)\n"
-        "parser._child.pipe.send_bytes(__import__('pickle').dumps(tuple(Submission(sys.argv[1].encode()))))\n"
+        "parser._send(parser._child, Ask(99, 0, 1, True, None), Submission(sys.argv[1].encode()))\n"
         "print('sent', flush=True)\n"
         "sys.stdin.read()\n"
     )

@@ -68,6 +68,8 @@ class Answer:
         elif kind == parser_child.BYTES:
             self.alone = value
         elif kind == parser_child.READ:
+            if not self.count:
+                raise ValueError("records of a submission that was not opened")
             self.items = [_item(item, self.whole) for item in value]
         return kind, value
 

@@ -414,3 +414,9 @@ def test_a_pack_that_counts_wrong_has_crashed(monkeypatch: pytest.MonkeyPatch, c
     inside = Inside()
     inside.ask(0, 100, "%")
     assert inside.said[-1] == ("raised", "ValueError") or inside.ask(2, 100) == ["raised"]
+
+
+def test_records_of_a_submission_that_was_not_opened_are_believed_of_nobody() -> None:
+    """Its count would be 0, and the submission end without an answer."""
+    with pytest.raises(ValueError, match="not opened"):
+        Answer().take(pickle.dumps((parser_child.READ, [])))

@@ -53,8 +53,6 @@ class _Place:
     """It stands still: it is not on its way."""
     estate: _Estate
     """What it is about, and what those were that went and that it stood behind."""
-    parted: set[bytes] = field(default_factory=set)
-    """Of those, some of which it is the first of one of several chains: all of these."""
     line: _Line = field(init=False)
     next: _Place | None = None
     """The first that stands behind it."""
@@ -77,6 +75,8 @@ class Precedence:
         self._first: dict[bytes, list[_Estate]] = {}
         """By thing, the first of each chain about it, by their estates: those of records that went lead to their heirs.
         There are several where a record that waits brings the thing into being."""
+        self._parted: set[bytes] = set()
+        """The things of several chains: whoever comes to be about one may come behind the first of another."""
 
     def before(self, things: Iterable[bytes], at: int) -> list[int]:
         """Whom a record at a place, about things that it does not bring into being, would stand behind: of each line
@@ -131,7 +131,7 @@ class Precedence:
         fewer, more = sorted((heir.estate, place.estate), key=lambda estate: len(estate.things))
         fewer.join(more)
         more.place, heir.estate = heir, more
-        self._stand(heir, held | place.parted)
+        self._stand(heir, held | (heir.estate.things & self._parted))
         return heir.at
 
     # ---- how -------------------------------------------------------------------------------------
@@ -141,8 +141,19 @@ class Precedence:
         if there is None:
             return []
         found = list(dict.fromkeys(_living(estate).place for estate in there))
-        self._first[thing] = [first.estate for first in found]
+        self._begin(thing, found)
         return found
+
+    def _begin(self, thing: bytes, firsts: list[_Place]) -> None:
+        """With whom the chains about a thing begin."""
+        if firsts:
+            self._first[thing] = [first.estate for first in firsts]
+        else:
+            self._first.pop(thing, None)
+        if len(firsts) > 1:
+            self._parted.add(thing)
+        else:
+            self._parted.discard(thing)
 
     def _stand(self, place: _Place, things: Iterable[bytes]) -> None:
         """A record stands behind those before it that are about these things, and those after it behind it."""
@@ -162,10 +173,7 @@ class Precedence:
             if makes or not any(first.at < place.at for first in firsts):
                 after.append(place)
             if place in after:
-                self._first[thing] = [first.estate for first in after]
-                if len(after) > 1:
-                    for first in after:
-                        first.parted.add(thing)
+                self._begin(thing, after)
         for one in lower:
             _link(one, place)
         for one in upper:
@@ -174,11 +182,7 @@ class Precedence:
     def _forget(self, place: _Place, below: list[_Place]) -> None:
         """The last of a line went. Those that stood only before it are lines of their own."""
         for thing in place.estate.things:
-            there = [first.estate for first in self._firsts(thing) if first is not place]
-            if there:
-                self._first[thing] = there
-            else:
-                self._first.pop(thing, None)
+            self._begin(thing, [first for first in self._firsts(thing) if first is not place])
         if len(below) == 1:
             _line(place).last = below[0]
             return

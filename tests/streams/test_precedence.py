@@ -186,6 +186,26 @@ def test_an_heir_is_about_what_it_makes_like_who_went_also_after_a_restart() -> 
     assert line.restored().held(second)
 
 
+def test_an_heir_behind_who_makes_a_thing_of_who_went_stands_behind_it_as_after_a_restart() -> None:
+    """Who went came before that one, and was not the first about the thing."""
+    line, work = Line(0), Work()
+    for at, things, brings in (
+        (1, {b"made--00"}, set()),
+        (2, {b"made--00", b"thing-00"}, set()),
+        (3, {b"made--00"}, {b"made--00"}),
+        (4, {b"thing-00"}, set()),
+    ):
+        line.told[at] = frozenset(things), frozenset(brings)
+        line.enter(work, at)
+    first, second, _, heir = line.waiting
+    for wait in first, second:
+        line.waiting.called(work, wait)
+    line.waiting.leave(work, second, 5)
+    line.rows.apply([(o.key or b"", o.value) for o in work.outputs], 6)
+    assert line.waiting.held(heir)
+    assert line.restored().held(heir)
+
+
 def places() -> int:
     """Places that lie in memory."""
     collect()

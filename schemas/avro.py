@@ -66,3 +66,15 @@ def text(value: str) -> bytes:
 def optional_text(value: str | None) -> bytes:
     """Avro union of null and string."""
     return b"\0" if value is None else b"\2" + text(value)
+
+
+def digest(value: bytes) -> bytes:
+    """Avro fixed of 32 bytes: a SHA-256, or an id that is one. Raises ValueError for another length."""
+    if len(value) != 32:
+        raise ValueError(f"a digest has 32 bytes, not {len(value)}")
+    return value
+
+
+def optional_digest(value: bytes | None) -> bytes:
+    """Avro union of null and 32 bytes. Raises ValueError for another length."""
+    return b"\0" if value is None else b"\2" + digest(value)

@@ -5,7 +5,7 @@ The bytes are fastavro's own (a property test holds both equal).
 
 from __future__ import annotations
 
-from schemas.avro import long, optional_text, text
+from schemas.avro import digest, long, optional_digest, optional_text, text
 from schemas.codec import WireError
 from schemas.members import passport_field
 from schemas.messages import DeliveryState, PassportPart
@@ -29,12 +29,10 @@ def encode_delivery(header: bytes, row: Fields) -> bytes:
         spared, spared_since, excerpt, answer_digest, first, begun_at,
     ) = row  # fmt: skip
     try:
-        if len(batch_id) != 32:
-            raise ValueError("a batch id has 32 bytes")
         return b"".join(
             (
                 header,
-                batch_id,
+                digest(batch_id),
                 long(partition),
                 long(offset),
                 text(partner),
@@ -44,7 +42,7 @@ def encode_delivery(header: bytes, row: Fields) -> bytes:
                 long(life),
                 long(attempt),
                 b"\1" if unknown else b"\0",
-                _digest(body_digest),
+                optional_digest(body_digest),
                 long(render_version),
                 long(budget_used),
                 long(not_before),
@@ -53,24 +51,15 @@ def encode_delivery(header: bytes, row: Fields) -> bytes:
                 optional_text(answer),
                 b"\1" if retained else b"\0",
                 long(recorded_at),
-                _digest(parent),
+                optional_digest(parent),
                 passport_field(passport),
                 long(spared),
                 long(spared_since),
                 optional_text(excerpt),
-                _digest(answer_digest),
+                optional_digest(answer_digest),
                 long(first),
                 long(begun_at),
             )
         )
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise WireError(f"message does not fit schema delivery: {error}") from error
-
-
-def _digest(value: bytes | None) -> bytes:
-    """Union of null and 32 bytes."""
-    if value is None:
-        return b"\0"
-    if len(value) != 32:
-        raise ValueError(f"a digest has 32 bytes, not {len(value)}")
-    return b"\2" + value

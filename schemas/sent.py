@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from schemas.avro import long, optional_text, text
+from schemas.avro import digest, long, optional_text, text
 from schemas.codec import WireError
 from schemas.members import Member, passport_field
 from schemas.messages import PassportPart
@@ -48,7 +48,7 @@ def encode_delivered_whole(
 ) -> bytes:
     """The one ack of a delivered batch (`acks: batch`). Raises WireError for what does not fit the schema."""
     try:
-        front = (header, _id(batch_id), text(partner), optional_text(answer), long(topology_version))
+        front = (header, digest(batch_id), text(partner), optional_text(answer), long(topology_version))
         pieces = [*front, long(len(members))] if members else [*front]
         for member in members:
             pieces += (member.place, member.digest, member.warnings)
@@ -60,13 +60,7 @@ def encode_delivered_whole(
 def _delivery(batch_id: bytes, partner: str, answer: str | None) -> bytes:
     """The fields from `outcome` to `answer`."""
     try:
-        fields = b"\2", _id(batch_id), optional_text(partner), optional_text(answer)
+        fields = b"\2", digest(batch_id), optional_text(partner), optional_text(answer)
         return b"".join((DELIVERED, NO_DUPLICATE, *fields))
     except (ValueError, TypeError, AttributeError) as error:
         raise WireError(f"message does not fit schema sent: {error}") from error
-
-
-def _id(batch_id: bytes) -> bytes:
-    if len(batch_id) != 32:
-        raise ValueError("a batch id has 32 bytes")
-    return batch_id

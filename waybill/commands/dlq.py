@@ -106,13 +106,11 @@ def show(
     if original and json:
         raise Fault("--original gives the record's own bytes; --json has them as a field")
     pipeline, id = pipeline_and_id(words, pipeline)
-    found = False
-    last: dict[str, Any] = {}
+    last: dict[str, Any] | None = None
     for one, message, letter in letters(find_brokers(brokers), pipeline, folder):
         summary = row(one, message, letter)
         if id not in (summary["id"], summary["position"]):
             continue
-        found = True
         last = letter
         if original:
             continue
@@ -121,7 +119,7 @@ def show(
             emit(whole)
         else:
             print_letter(whole)
-    if not found:
+    if last is None:
         raise Fault(f"no dead letter {id!r}: `waybill dlq ls` lists them", Code.FOUND)
     if original:
         if last["original"] is None:

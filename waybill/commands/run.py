@@ -75,7 +75,8 @@ def worker(
         check_topics(bootstrap, one)
     if web_port:
         require_free(web_bind, web_port)
-    structlog.get_logger("waybill").info("starting", software=software())
+    said = software()
+    structlog.get_logger("waybill").info("starting", software=said)
     settings = WorkerSettings(
         bootstrap=bootstrap,
         home=home(),
@@ -84,7 +85,7 @@ def worker(
         web_bind=web_bind,
         web_port=web_port or free_port(),
         drain_seconds=drain,
-        software=software(),
+        software=said,
         session_seconds=session,
         until_end=until_end,
     )

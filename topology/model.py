@@ -105,7 +105,7 @@ class Topic(Settings):
     timestamps: Literal["log-append", "create"] = Field(
         "log-append",
         description="whose time counts: the broker's, or with `create` the publisher's, at most `max_ahead` ahead "
-        "(message.timestamp.type of raw; VA5)",
+        "(message.timestamp.type of raw)",
     )
     max_ahead: Number = Field(60.0, ge=0, description="seconds a create-time stamp may lie ahead of the worker's clock")
     retention: Number | None = Field(None, gt=0, description="seconds raw is kept; none: for ever")
@@ -174,7 +174,7 @@ class Retry(Settings):
         description="waits between attempts: `documents` 2, 4, 8 s, then 10, each up to half a second longer; "
         "`inventory` 2, 4, 8, … s; `packets` at random between 1 s and 2, 4, 8, … up to 30 s",
     )
-    attempts: Whole = Field(3, ge=1, le=100, description="attempts with a known failure before a dead letter (RTY-01)")
+    attempts: Whole = Field(3, ge=1, le=100, description="attempts with a known failure before a dead letter")
     unknown_attempts: Whole = Field(
         10,
         ge=1,

@@ -192,7 +192,7 @@ class ObjectStorePartner(Settings):
     timeout: Number = Field(30.0, gt=0, description="seconds for one attempt, after which its outcome is unknown")
     key_retention: Number | None = Field(None, gt=0, description="seconds; none: an object name is remembered for ever")
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
-    rate: Rate | None = Field(None, description="attempts per time (RTY-09); none: as many as there are")
+    rate: Rate | None = Field(None, description="attempts per time; none: as many as there are")
     deadline: Number | None = Field(None, gt=0, le=LONGEST, description=DEADLINE)
     _in_time = model_validator(mode="after")(in_time)
 
@@ -266,7 +266,7 @@ class HttpPartner(Settings):
     idempotency_header: str = Field(
         "Idempotency-Key", pattern=HEADER, description="header that carries the idempotency key, the batch's id"
     )
-    timeout: Number = Field(30.0, gt=0, description="seconds for one attempt (DEL-02), then its outcome is unknown")
+    timeout: Number = Field(30.0, gt=0, description="seconds for one attempt, then its outcome is unknown")
     connect_timeout: Number | None = Field(
         None, gt=0, description="seconds to get a connection, then the attempt is a known failure; none: `timeout`"
     )
@@ -275,7 +275,7 @@ class HttpPartner(Settings):
     )
     connections: Whole = Field(8, ge=1, le=1000, description="pooled connections of the one client")
     adaptive: Adaptive | None = Field(
-        None, description="batches grow and shrink with what it takes (BAT-07); none: they do not"
+        None, description="batches grow and shrink with what it takes; none: they do not"
     )
     max_records: Whole | None = Field(
         None, ge=1, description="records in one request; a batch of more goes on in halves; none: all it has"
@@ -299,7 +299,7 @@ class HttpPartner(Settings):
         None, description="what `waybill partner test` asks, with our credentials; none: `HEAD` of `url`"
     )
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
-    rate: Rate | None = Field(None, description="attempts per time (RTY-09); none: as many as there are")
+    rate: Rate | None = Field(None, description="attempts per time; none: as many as there are")
     deadline: Number | None = Field(None, gt=0, le=LONGEST, description=DEADLINE)
     _in_time = model_validator(mode="after")(in_time)
 
@@ -330,7 +330,7 @@ class KafkaPartner(Settings):
         7 * 86_400.0, gt=0, description="seconds back in which a worker looks for a batch that is there already"
     )
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
-    rate: Rate | None = Field(None, description="attempts per time (RTY-09); none: as many as there are")
+    rate: Rate | None = Field(None, description="attempts per time; none: as many as there are")
     deadline: Number | None = Field(None, gt=0, le=LONGEST, description=DEADLINE)
     _in_time = model_validator(mode="after")(in_time)
 
@@ -361,7 +361,7 @@ class PostgresPartner(Settings):
         None, gt=0, description="seconds after which rows may have been deleted from the table; none: never"
     )
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
-    rate: Rate | None = Field(None, description="attempts per time (RTY-09); none: as many as there are")
+    rate: Rate | None = Field(None, description="attempts per time; none: as many as there are")
     deadline: Number | None = Field(None, gt=0, le=LONGEST, description=DEADLINE)
     _in_time = model_validator(mode="after")(in_time)
 
@@ -390,7 +390,7 @@ class SftpPartner(Settings):
         None, gt=0, description="seconds after which files may have been taken out of the folder; none: never"
     )
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
-    rate: Rate | None = Field(None, description="attempts per time (RTY-09); none: as many as there are")
+    rate: Rate | None = Field(None, description="attempts per time; none: as many as there are")
     deadline: Number | None = Field(None, gt=0, le=LONGEST, description=DEADLINE)
     _in_time = model_validator(mode="after")(in_time)
 

@@ -122,7 +122,7 @@ RAW_RULES: list[Rule] = [
     ("cleanup.policy", _equal, "compaction would drop submissions before they have an answer (law 1)"),
     ("max.message.bytes", _at_least, "a submission within the pipeline's limit would be refused (VA4)"),
 ]
-BROKER_TIME: Rule = ("message.timestamp.type", _equal, "recorded time must be the broker's (VA5)")
+BROKER_TIME: Rule = ("message.timestamp.type", _equal, "recorded time must be the broker's")
 EVENT_RULES: list[Rule] = [
     ("cleanup.policy", _equal, "compaction would drop answers and records (law 1)"),
     ("max.message.bytes", _at_least, "a dead letter or a batch would not fit (VA4)"),

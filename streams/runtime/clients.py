@@ -70,13 +70,13 @@ def client_settings(
 ) -> ClientSettings:
     """Settings for a stage. Raises ValueError where an override would break a guarantee."""
     if fixed := sorted(FIXED & overrides.keys()):
-        raise ValueError(f"client settings {', '.join(fixed)} cannot be changed: exactly-once rests on them (TX1-TX3)")
+        raise ValueError(f"client settings {', '.join(fixed)} cannot be changed: exactly-once rests on them")
     session = int(overrides.get("session.timeout.ms", SESSION_MS))
     transaction = int(overrides.get("transaction.timeout.ms", session * 4 // 5))
     if transaction >= session:
         raise ValueError(
             f"transaction.timeout.ms ({transaction}) must be below session.timeout.ms ({session}): "
-            "else a new owner waits for its predecessor's transaction longer than for its session (TX2)"
+            "else a new owner waits for its predecessor's transaction longer than for its session"
         )
     group, who = pipeline.group_id(stage), pipeline.transactional_id(stage, slot, thread)
     everywhere = {k: v for k, v in overrides.items() if k not in CONSUMER_ONLY | PRODUCER_ONLY}

@@ -54,7 +54,7 @@ class ControlWatch(threading.Thread):
             if self._wrong is not None:
                 raise self._wrong
             if time.monotonic() > deadline:
-                raise Fatal(f"{CONTROL_TOPIC} could not be read to its end in {READ_SECONDS:g} s (DI5)")
+                raise Fatal(f"{CONTROL_TOPIC} could not be read to its end in {READ_SECONDS:g} s")
 
     def run(self) -> None:
         try:

@@ -165,7 +165,7 @@ class KafkaLog:
         wrong = {name: found.get(name, 0) for name in self._topics.values() if found.get(name, 0) != wanted}
         if wrong:
             counts = ", ".join(f"{name} has {n}" for name, n in sorted(wrong.items()))
-            raise Fatal(f"every topic of {self._pipeline.pipeline} needs {wanted} partitions (TX2), but {counts}")
+            raise Fatal(f"every topic of {self._pipeline.pipeline} needs {wanted} partitions, but {counts}")
 
     # ---- reading -----------------------------------------------------------------------------------
 
@@ -226,7 +226,7 @@ class KafkaLog:
             if error is not None and error.code() in PASSED:
                 raise LogGap(
                     f"{self._input}[{message.partition()}]: offset {message.offset()} is not in the log: retention "
-                    f"has passed it, or the topic was cut or recreated (TX3): {error.str()}"
+                    f"has passed it, or the topic was cut or recreated: {error.str()}"
                 )
             if error is not None:
                 refuse(message)
@@ -314,7 +314,7 @@ class KafkaLog:
                 raise Fatal(
                     f"{self._input}[{partition}]: no stable committed offset of {self._settings.consumer['group.id']} "
                     f"in {self._settings.patience:g} s: the broker is out of reach, or another producer's transaction "
-                    f"has been open for longer than its time-out (TX1): {error}"
+                    f"has been open for longer than its time-out: {error}"
                 )
 
     def bounds(self, partition: int) -> tuple[int, int]:
@@ -342,7 +342,7 @@ class KafkaLog:
         failpoints.hit(f"{self._stage}:after-process")
         metadata = check_token(token)
         if not offsets:
-            raise ValueError("a transaction without offsets is not bound to the generation it was read in (DI1)")
+            raise ValueError("a transaction without offsets is not bound to the generation it was read in")
         return self._transactor.run(outputs, offsets_of(self._input, offsets), metadata)
 
     def follow(self, table: str, partition: int, store: TableStore, rows: Sequence[Row], position: int | None) -> None:

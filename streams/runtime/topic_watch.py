@@ -80,6 +80,6 @@ class TopicWatch(threading.Thread):
             if partitions != self._topics[name]:
                 return Fatal(
                     f"{name} has {partitions} partitions: the pipeline needs {self._topics[name]} partitions, "
-                    "because stages and tables are joined by partition number (TX2)"
+                    "because stages and tables are joined by partition number"
                 )
         return None

@@ -68,7 +68,7 @@ class Watchdog:
                     self._changed.wait(left)
                     continue
                 step, self._step = self._step, None
-                self._overrun(f"{self._name}: transaction step {step} overran its deadline; ending the process (TX7)")
+                self._overrun(f"{self._name}: transaction step {step} overran its deadline; ending the process")
 
     def close(self) -> None:
         """Ends the thread; idempotent."""

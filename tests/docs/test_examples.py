@@ -35,6 +35,10 @@ PATH = re.compile(
     r"`((?:schemas|topology|streams|audit|waybill|tests|bench|docs)/[\w./-]+|[\w-]+\.(?:md|toml|lock|yml)|\.ci/run)`"
 )
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
+ANCHOR = re.compile(r"\]\((?!https?:)([^)#]*\.md)?#([^)]+)\)")
+RULE = re.compile(r"\b(?:VA|BA|DI|TX)\d\b")
+REQUIREMENT = re.compile(r"\b(?:AUD|BAT|DEL|DLQ|DRL|FSM|IDM|ING|OBS|REC|RTY|VAL)-\d\d\b")
+PACKAGES = ("accelerate", "audit", "bench", "chaos", "schemas", "streams", "topology", "waybill")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -128,6 +132,41 @@ def test_files_and_links_exist(page: Path) -> None:
     missing = [name for name in PATH.findall(prose) if not (ROOT / name).exists() and not (page.parent / name).exists()]
     missing += [name for name in LINK.findall(prose) if not (page.parent / name).exists()]
     assert not missing
+
+
+@each_page
+def test_links_lead_to_headings_that_exist(page: Path) -> None:
+    prose = BLOCK.sub("", page.read_text("utf-8"))
+    aims = [(page.parent / name if name else page, anchor) for name, anchor in ANCHOR.findall(prose)]
+    missing = [f"{aim.name}#{anchor}" for aim, anchor in aims if anchor not in anchors(aim)]
+    assert not missing
+
+
+def anchors(page: Path) -> set[str]:
+    """What the headings of a page are called in links."""
+    headings = re.findall(r"^#+ (.*)$", BLOCK.sub("", page.read_text("utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_numbers_of_rules_are_explained_and_keep_out_of_the_users_pages() -> None:
+    explained = ROOT / "docs" / "architecture.md"
+    section = explained.read_text("utf-8").partition("## The numbered rules")[2]
+    known = set(re.findall(r"^\| ([A-Z]{2}\d) \|", section, re.MULTILINE))
+    sources = [path for folder in PACKAGES for path in (ROOT / folder).rglob("*.py")]
+    named = {
+        rule
+        for path in [*sources, *(ROOT / "docs" / "adr").glob("*.md")]
+        for rule in RULE.findall(path.read_text("utf-8"))
+    }
+    assert named <= known
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "packs").glob("*.md")]
+    unexplained = {
+        f"{page.name}: {number}"
+        for page in pages
+        if page != explained
+        for number in [*RULE.findall(page.read_text("utf-8")), *REQUIREMENT.findall(page.read_text("utf-8"))]
+    }
+    assert not unexplained
 
 
 def codes_under(text: str, heading: str) -> set[int]:

@@ -227,7 +227,7 @@ def test_tx2_every_topic_has_the_pipelines_partitions(world: World) -> None:
     more = world.pipeline.model_copy(update={"partitions": 3})
     log = KafkaLog(world.bootstrap, more, "batch", 0)
     world.logs.append(log)
-    with pytest.raises(Fatal, match=r"needs 3 partitions \(TX2\), but .* has 2"):
+    with pytest.raises(Fatal, match=r"needs 3 partitions, but .* has 2"):
         joined(log)
 
 

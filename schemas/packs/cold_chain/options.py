@@ -43,7 +43,7 @@ class Product(Settings):
     allowed_high: Celsius | None = Field(None, description="°C; excursions up to here may be tolerated")
     mkt_limit: Celsius | None = Field(None, description="°C; the mean kinetic temperature may not exceed it")
     bounds: tuple[Celsius, Celsius] = Field(
-        (Decimal(-100), Decimal(100)), description="°C; a reading outside is refused as implausible (VAL-06)"
+        (Decimal(-100), Decimal(100)), description="°C; a reading outside is refused as implausible"
     )
     alarms: tuple[Alarm, ...] = ()
 

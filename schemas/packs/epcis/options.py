@@ -53,12 +53,12 @@ class Options(Settings):
     """The pack's part of a pipeline file."""
 
     partners: tuple[str, ...] = Field(
-        (), description="GLNs of the known trading partners; none: every sender and receiver is taken (VAL-17)"
+        (), description="GLNs of the known trading partners; none: every sender and receiver is taken"
     )
     jurisdictions: tuple[Jurisdiction, ...] = Field((), description="the first that matches is used; else `none`")
     product_data: bool = Field(
         True,
-        description="whether commissioning names lot and expiry, and shipping both parties and a transaction (VAL-16)",
+        description="whether commissioning names lot and expiry, and shipping both parties and a transaction",
     )
     dscsa: bool = Field(
         False,

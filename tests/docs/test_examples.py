@@ -169,6 +169,16 @@ def test_numbers_of_rules_are_explained_and_keep_out_of_the_users_pages() -> Non
     assert not unexplained
 
 
+def test_operating_names_every_variable_of_the_shipped_pipelines_and_of_the_program() -> None:
+    section = (ROOT / "docs" / "operating.md").read_text("utf-8").partition("## Environment variables\n")[2]
+    listed = set(re.findall(r"^\| `(\w+)`", section.partition("\n## ")[0], re.MULTILINE))
+    shipped = [path.read_text("utf-8") for path in (ROOT / "topology").rglob("*.yaml")]
+    named = {name for text in shipped for name in re.findall(r"\$\{(WAYBILL_\w+)", text)}
+    program = [path.read_text("utf-8") for folder in ("topology", "waybill") for path in (ROOT / folder).rglob("*.py")]
+    named |= {name for text in program for name in re.findall(r'"(WAYBILL_\w+)"', text)}
+    assert listed == named
+
+
 def codes_under(text: str, heading: str) -> set[int]:
     """The numbers in the first column of a section's table."""
     section = text.partition(f"## {heading}\n")[2].partition("\n## ")[0]

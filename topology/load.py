@@ -26,6 +26,7 @@ __all__ = [
     "TopologyError",
     "find_pipeline",
     "load_all",
+    "load_partners",
     "load_pipeline",
     "load_source",
     "load_sources",
@@ -36,6 +37,7 @@ __all__ = [
 PACKAGED = Path(__file__).parent / "pipelines"
 PARTNERS = "partners.yaml"
 SOURCES = "sources.yaml"
+NO_NAME = "is no name; allowed: small letters, digits and ._-"
 PARTNER: TypeAdapter[Partner] = TypeAdapter(Partner)
 
 
@@ -131,6 +133,28 @@ def load_pipeline(name_or_path: str, *, folder: Path | None = None) -> Pipeline:
     return pipeline
 
 
+def load_partners(folder: Path | None = None) -> tuple[Path | None, dict[str, Partner]]:
+    """Every partner that a folder's pipelines may name, whether one does or not, by name, and the file that declares
+    them; None where there is no such file. Raises TopologyError with the mistakes of all of them."""
+    file = _partners_file(folder or topology_folder())
+    if file is None:
+        return None, {}
+    declared = read_yaml(file)
+    partners: dict[str, Partner] = {}
+    mistakes: list[Mistake] = []
+    for name in declared.data:
+        if not is_name(name):
+            mistakes.append(declared.mistake((name,), NO_NAME))
+            continue
+        partner, wrong = _partner(declared, name)
+        mistakes += wrong
+        if partner is not None:
+            partners[name] = partner
+    if mistakes:
+        raise TopologyError(mistakes)
+    return file, partners
+
+
 def load_source(name: str, folder: Path | None = None) -> Source:
     """One source of the folder's `sources.yaml`. Raises TopologyError with every mistake in it; other sources are not
     looked at: their variables may not be set here."""
@@ -142,7 +166,7 @@ def _source(declared: YamlFile, name: str) -> Source:
         what = f"source {name!r} is not declared{did_you_mean(name, sorted(declared.data))}"
         raise TopologyError([declared.mistake((), what)])
     if not is_name(name):
-        raise TopologyError([declared.mistake((name,), "is no name; allowed: small letters, digits and ._-")])
+        raise TopologyError([declared.mistake((name,), NO_NAME)])
     value, mistakes = expand(declared.data[name], (name,), declared, os.environ)
     kind = value.get("kind") if isinstance(value, dict) else None
     model = SOURCE_KINDS.get(str(kind))
@@ -202,10 +226,10 @@ def _partners(source: YamlFile, data: Mapping[str, Any], beside: Path) -> tuple[
     uses = list(_partner_uses(data))
     if not uses:
         return {}, []
-    places = [beside / PARTNERS, beside.parent / PARTNERS]
-    file = next((place for place in places if place.is_file()), None)
+    file = _partners_file(beside)
     if file is None:
-        return {}, [source.mistake(uses[0][0], f"no {PARTNERS} found; allowed: {' or '.join(map(str, places))}")]
+        allowed = " or ".join(map(str, _partners_places(beside)))
+        return {}, [source.mistake(uses[0][0], f"no {PARTNERS} found; allowed: {allowed}")]
     try:
         declared = read_yaml(file)
     except TopologyError as error:
@@ -217,14 +241,29 @@ def _partners(source: YamlFile, data: Mapping[str, Any], beside: Path) -> tuple[
             what = f"partner {name!r} is not declared in {file}{did_you_mean(name, sorted(declared.data))}"
             mistakes.append(mistake(source, at, what))
         elif name not in partners:
-            value, wrong = expand(declared.data[name], (name,), declared, os.environ)
+            partner, wrong = _partner(declared, name)
             mistakes += wrong
-            try:
-                partners[name] = PARTNER.validate_python(value)
-            except ValidationError as error:
-                kind = value.get("kind") if isinstance(value, dict) else None
-                mistakes += explain(error, declared, PARTNER_KINDS.get(str(kind)), (name,))
+            if partner is not None:
+                partners[name] = partner
     return partners, mistakes
+
+
+def _partners_places(beside: Path) -> list[Path]:
+    return [beside / PARTNERS, beside.parent / PARTNERS]
+
+
+def _partners_file(beside: Path) -> Path | None:
+    """Where the partners of a folder's pipelines are declared."""
+    return next((place for place in _partners_places(beside) if place.is_file()), None)
+
+
+def _partner(declared: YamlFile, name: str) -> tuple[Partner | None, list[Mistake]]:
+    value, mistakes = expand(declared.data[name], (name,), declared, os.environ)
+    try:
+        return PARTNER.validate_python(value), mistakes
+    except ValidationError as error:
+        kind = value.get("kind") if isinstance(value, dict) else None
+        return None, mistakes + explain(error, declared, PARTNER_KINDS.get(str(kind)), (name,))
 
 
 def _pack_mistakes(source: YamlFile, data: Mapping[str, Any]) -> list[Mistake]:

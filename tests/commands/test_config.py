@@ -128,6 +128,26 @@ def test_topology_check_of_a_whole_folder_reads_its_sources_too(cli: Cli, folder
     assert cli("topology", "check", "demo", "--folder", folder).code == 0, "one pipeline was asked about"
 
 
+def test_topology_check_of_a_whole_folder_reads_partners_that_no_pipeline_names(cli: Cli, folder: Path) -> None:
+    partners = folder / "partners.yaml"
+    partners.write_text(PARTNERS + "spare: {kind: htp, url: 'http://127.0.0.1:1/x'}\nBad Name: {kind: http}\n")
+    ran = cli("topology", "check", "--folder", folder)
+    assert ran.code == 1
+    assert f"{partners}:5: spare: `kind: htp` is not known; did you mean `http`?" in ran.out
+    assert f"{partners}:6: Bad Name: is no name" in ran.out
+    assert cli("topology", "check", "demo", "--folder", folder).code == 0, "one pipeline was asked about"
+
+    partners.write_text(PARTNERS.replace("127.0.0.1:1/x", "127.0.0.1:1/x\n  tiemout: 3"))
+    assert cli("topology", "check", "--folder", folder).out.count("tiemout") == 1, "said once, named or not"
+
+    partners.write_text(PARTNERS + "spare: {kind: http, url: 'http://127.0.0.1:1/x'}\n")
+    ran = cli("topology", "check", "--folder", folder)
+    assert (ran.code, ran.out) == (0, "demo: ok\nspare (partners.yaml): ok, and no pipeline names it\n")
+    assert {"kind": "partner", "partner": "spare", "ok": True, "file": str(partners)} in cli(
+        "topology", "check", "--folder", folder, "--json"
+    ).rows
+
+
 def test_topology_describe_draws_the_pipeline(cli: Cli, folder: Path) -> None:
     ran = cli("topology", "describe", "demo", "--folder", folder)
     assert ran.code == 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -17,6 +20,10 @@ from waybill.context import (
     require_cluster,
 )
 from waybill.output import Code, count, emit, finish, line, safe, say
+
+if TYPE_CHECKING:
+    from topology.model import Pipeline
+    from topology.yaml_file import Mistake
 
 
 def register(app: typer.Typer) -> None:
@@ -34,25 +41,17 @@ def check(
     cluster: Annotated[bool, typer.Option("--cluster", help="compare with the cluster too, wherever it is")] = False,
     json: Json = False,
 ) -> None:
-    """Check the YAML of a pipeline, or of all of them and of their sources; with --brokers or --cluster, the topics of
+    """Check the YAML of a pipeline, or of all of them, their partners and sources; with --brokers or --cluster, the topics of
     that cluster too.
 
     Exit 1: mistakes are named with file, line, field and what is allowed.
     """
-    from topology.load import SOURCES, TopologyError, load_sources, topology_folder
+    from topology.load import SOURCES, topology_folder
 
-    try:
-        found = load_with_files(name, folder)
-        sources = {} if name is not None else load_sources(folder)
-    except TopologyError as wrong:
-        for mistake in wrong.mistakes:
-            if json:
-                emit({"kind": "mistake", **mistake._asdict()})
-            else:
-                line(safe(str(mistake)))
-        unreadable = all(not mistake.line and not mistake.field for mistake in wrong.mistakes)
-        say(count(len(wrong.mistakes), "mistake"))
-        finish(Code.USAGE if unreadable else Code.FOUND)
+    read = _read(name, folder)
+    if read.mistakes:
+        _tell(read.mistakes, json)
+    found = read.pipelines
     problems: list[dict[str, Any]] = []
     if brokers or cluster:
         problems = _compare(find_brokers(brokers), [pipeline for _, pipeline in found])
@@ -68,12 +67,65 @@ def check(
             line(f"{pipeline.pipeline}{called}: {'ok' if not wrong_here else count(len(wrong_here), 'problem')}")
             for problem in wrong_here:
                 line(f"  {safe(problem['what'])}")
-    for source in sources:
+    for partner in read.unused:
+        if json:
+            emit({"kind": "partner", "partner": partner, "ok": True, "file": str(read.partners_file)})
+        else:
+            line(f"{safe(partner)} (partners.yaml): ok, and no pipeline names it")
+    for source in read.sources:
         if json:
             emit({"kind": "source", "source": source, "ok": True, "file": str((folder or topology_folder()) / SOURCES)})
         else:
             line(f"{source} ({SOURCES}): ok")
     finish(Code.FOUND if problems else Code.FINE)
+
+
+@dataclass
+class _Read:
+    """What the files of a folder say, and what is wrong in them."""
+
+    pipelines: list[tuple[Path, Pipeline]] = field(default_factory=list)
+    partners_file: Path | None = None
+    unused: list[str] = field(default_factory=list)
+    """Partners that no pipeline names."""
+    sources: Sequence[str] = ()
+    mistakes: list[Mistake] = field(default_factory=list)
+
+
+def _read(name: str | None, folder: Path | None) -> _Read:
+    """One pipeline and the partners it names, or all of a folder."""
+    from topology.load import TopologyError, load_partners, load_sources
+
+    read = _Read()
+    try:
+        read.pipelines = load_with_files(name, folder)
+    except TopologyError as wrong:
+        read.mistakes += wrong.mistakes
+    if name is not None:
+        return read
+    try:
+        read.partners_file, partners = load_partners(folder)
+        named = {partner for _, pipeline in read.pipelines for partner in pipeline.partners}
+        read.unused = [partner for partner in partners if partner not in named]
+    except TopologyError as wrong:
+        read.mistakes += [mistake for mistake in wrong.mistakes if mistake not in read.mistakes]
+    if read.pipelines:  # else sources would say again what is wrong with them
+        try:
+            read.sources = list(load_sources(folder))
+        except TopologyError as wrong:
+            read.mistakes += wrong.mistakes
+    return read
+
+
+def _tell(mistakes: Sequence[Mistake], json: bool) -> NoReturn:
+    for mistake in mistakes:
+        if json:
+            emit({"kind": "mistake", **mistake._asdict()})
+        else:
+            line(safe(str(mistake)))
+    unreadable = all(not mistake.line and not mistake.field for mistake in mistakes)
+    say(count(len(mistakes), "mistake"))
+    finish(Code.USAGE if unreadable else Code.FOUND)
 
 
 def _compare(brokers: str, pipelines: list[Any]) -> list[dict[str, Any]]:

@@ -165,7 +165,7 @@ STORED_OBJECT_DIFFERS = register(
 BODY_DIGEST_CHANGED = register(
     "BODY_DIGEST_CHANGED",
     BLOCK,
-    "a retry would not send the bytes of the first attempt (DI3)",
+    "a retry would not send the bytes of the first attempt",
     Reason.CONFLICT,
 )
 CLAIM_LOST = register(

@@ -273,14 +273,14 @@ class Pipeline(Settings):
         """Rules between fields; each names the law or rule it keeps."""
         wrong: list[tuple[tuple[str | int, ...], str]] = []
         if stray := [f for f in self.partition_by if f not in self.idempotency]:
-            wrong.append((("partition_by",), f"{stray} must be among idempotency {self.idempotency} (BA1)"))
+            wrong.append((("partition_by",), f"{stray} must be among idempotency {self.idempotency}"))
         if self.on_conflict == "supersede":
             if stray := [f for f in self.group_by if f not in self.idempotency]:
-                wrong.append((("group_by",), f"{stray} must be among idempotency with on_conflict: supersede (BA6)"))
+                wrong.append((("group_by",), f"{stray} must be among idempotency with on_conflict: supersede"))
             if self.ordering != "group":
-                wrong.append((("ordering",), "must be `group` with on_conflict: supersede (BA6)"))
+                wrong.append((("ordering",), "must be `group` with on_conflict: supersede"))
             if self.ordering_by is None:
-                wrong.append((("ordering_by",), "required with on_conflict: supersede (BA2)"))
+                wrong.append((("ordering_by",), "required with on_conflict: supersede"))
         wrong += self._item_rules()
         if isinstance(self.partner, PartnerRule) and self.partner.by not in self.group_by:
             what = f"{self.partner.by!r} must be among group_by, so that a batch has one partner"
@@ -294,12 +294,12 @@ class Pipeline(Settings):
                 wrong.append((("partitions",), "deterministic needs 1 (law 6)"))
         if self.keep <= 2 * self.batching.linger:
             what = f"must be more than twice batching.linger ({self.batching.linger:g} s), or open windows could expire"
-            wrong.append((("keep",), f"{what} (BA9)"))
+            wrong.append((("keep",), what))
         longest_chunk = self.chunk.seconds + 2 * (self.parser.seconds + PARSER_START_SECONDS)
         if longest_chunk > HAND_OVER_SECONDS:
             what = (
                 f"with twice parser.seconds ({self.parser.seconds:g} s) must be at most "
-                f"{HAND_OVER_SECONDS - 2 * PARSER_START_SECONDS:g} s, or a slow parser would end the worker (VA3)"
+                f"{HAND_OVER_SECONDS - 2 * PARSER_START_SECONDS:g} s, or a slow parser would end the worker"
             )
             wrong.append((("chunk", "seconds"), what))
         for name, partner in self.partners.items():

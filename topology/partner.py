@@ -274,9 +274,7 @@ class HttpPartner(Settings):
         None, gt=0, description="seconds in which nothing comes back, then the outcome is unknown; none: `timeout`"
     )
     connections: Whole = Field(8, ge=1, le=1000, description="pooled connections of the one client")
-    adaptive: Adaptive | None = Field(
-        None, description="batches grow and shrink with what it takes; none: they do not"
-    )
+    adaptive: Adaptive | None = Field(None, description="batches grow and shrink with what it takes; none: they do not")
     max_records: Whole | None = Field(
         None, ge=1, description="records in one request; a batch of more goes on in halves; none: all it has"
     )

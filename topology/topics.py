@@ -120,20 +120,20 @@ def _at_least(actual: str, expected: str) -> bool:
 
 RAW_RULES: list[Rule] = [
     ("cleanup.policy", _equal, "compaction would drop submissions before they have an answer (law 1)"),
-    ("max.message.bytes", _at_least, "a submission within the pipeline's limit would be refused (VA4)"),
+    ("max.message.bytes", _at_least, "a submission within the pipeline's limit would be refused"),
 ]
 BROKER_TIME: Rule = ("message.timestamp.type", _equal, "recorded time must be the broker's")
 EVENT_RULES: list[Rule] = [
     ("cleanup.policy", _equal, "compaction would drop answers and records (law 1)"),
-    ("max.message.bytes", _at_least, "a dead letter or a batch would not fit (VA4)"),
+    ("max.message.bytes", _at_least, "a dead letter or a batch would not fit"),
 ]
 LASTING_RULES: list[Rule] = [
     ("retention.ms", _equal, "records still needed would be deleted by age (law 1)"),
     ("retention.bytes", _equal, "records still needed would be deleted by size (law 1)"),
 ]
 TABLE_RULES: list[Rule] = [
-    ("cleanup.policy", _equal, "rows still needed would be deleted, or none ever (TX4)"),
-    ("delete.retention.ms", _at_least, "a store that was away would miss tombstones (TX4)"),
+    ("cleanup.policy", _equal, "rows still needed would be deleted, or none ever"),
+    ("delete.retention.ms", _at_least, "a store that was away would miss tombstones"),
 ]
 
 
@@ -158,7 +158,7 @@ def check_cluster(specs: Iterable[TopicSpec], actual: Mapping[str, TopicState]) 
             problems.append(Problem(spec.name, "topic", "there", "missing", "`waybill up` creates its topics"))
             continue
         if state.partitions != spec.partitions:
-            why = "stages and tables are joined by partition number (TX2); declare that count, or use new topics"
+            why = "stages and tables are joined by partition number; declare that count, or use new topics"
             problems.append(Problem(spec.name, "partitions", str(spec.partitions), str(state.partitions), why))
         for setting, holds, why in _rules(spec):
             expected, value = spec.config[setting], state.config.get(setting)

@@ -41,8 +41,8 @@ def check(
     cluster: Annotated[bool, typer.Option("--cluster", help="compare with the cluster too, wherever it is")] = False,
     json: Json = False,
 ) -> None:
-    """Check the YAML of a pipeline, or of all of them, their partners and sources; with --brokers or --cluster, the topics of
-    that cluster too.
+    """Check the YAML of a pipeline, or of all of them, their partners and sources; with --brokers or --cluster, the
+    topics of that cluster too.
 
     Exit 1: mistakes are named with file, line, field and what is allowed.
     """

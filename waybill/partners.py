@@ -11,6 +11,7 @@ from streams.dispatch.allowance import Allowance
 from streams.dispatch.attempts import UNSETTLED, Row, Terms, deadline, taken_over
 from streams.dispatch.gate import Gate
 from streams.dispatch.orders import Orders, decode
+from topology.lanes import lanes_of
 from topology.model import CONTROL_TOPIC
 from waybill.life import transmission
 from waybill.output import utc
@@ -33,6 +34,42 @@ def read_orders(reader: Reader) -> Orders:
         if order is not None:
             orders.learn(order)
     return orders
+
+
+def read_standings(reader: Reader, pipelines: Iterable[Pipeline], now: int) -> list[dict[str, Any]]:
+    """Every partner of some pipelines, lane by lane, as `standings` tells it. now: ms since epoch."""
+    from waybill.reader import Decoder
+
+    orders = read_orders(reader)
+    found = []
+    for pipeline in pipelines:
+        for lane in lanes_of(pipeline).values():
+            rows = Decoder(lane).delivery(reader.table(lane.topic("delivery")).values())
+            told = standings(pipeline, rows.batches, rows.partners, orders, now)
+            found += [{**row, "pipeline": lane.pipeline} for row in told]
+    return found
+
+
+def held_up(row: Mapping[str, Any]) -> str | None:
+    """Why a partner's batches wait, in words; None where none does, or nothing but their turn is waited for. row: of
+    `standings`."""
+    if not row["queue"]:
+        return None
+    if row["paused"]:
+        return f"paused by command: {ordered(row)}"
+    why = {
+        "open": f"its breaker is open until {row['until']}",
+        "half-open": "its breaker is half-open: the next attempt decides",
+        "paused": f"it asked to be left alone until {row['until']}",
+        "stopped": f"it does not let us in; asked again at {row['until']}",
+    }.get(row["state"])
+    return why and (f"{why}; last answer: {row['last_answer']}" if row["last_answer"] else why)
+
+
+def ordered(row: Mapping[str, Any]) -> str:
+    """Since when a paused partner is, by whom, and why. row: of `standings`."""
+    order = row["order"]
+    return f"since {order['at']} by {order['by']}: {order['reason']}"
 
 
 def by_partner(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:

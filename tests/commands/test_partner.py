@@ -15,10 +15,11 @@ from tests.commands.conftest import Ask, Cli
 from tests.delivery.worlds import canned_port, closed_port
 from tests.streams.dispatch_desk import START, Desk
 from topology.partner import HttpPartner
+from waybill.books import Tally
 from waybill.commands.trace import show
 from waybill.life import Life
 from waybill.output import utc
-from waybill.partners import read_orders, standings
+from waybill.partners import held_up, read_orders, standings
 from waybill.reader import Decoder, Reader
 
 PIPELINE = """\
@@ -101,6 +102,28 @@ def test_ls_and_trace_tell_when_a_batch_is_given_up(capsys: pytest.CaptureFixtur
     assert first() is None
 
 
+ALONE = {"queue": 2, "paused": False, "state": "closed", "until": "2026-01-05T08:00:00.000Z", "last_answer": "503"}
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({}, None),
+        ({"state": "open"}, "its breaker is open until 2026-01-05T08:00:00.000Z; last answer: 503"),
+        ({"state": "open", "queue": 0}, None),
+        ({"state": "half-open", "last_answer": None}, "its breaker is half-open: the next attempt decides"),
+        ({"state": "paused"}, "it asked to be left alone until 2026-01-05T08:00:00.000Z; last answer: 503"),
+        ({"state": "stopped"}, "it does not let us in; asked again at 2026-01-05T08:00:00.000Z; last answer: 503"),
+        (
+            {"state": "open", "paused": True, "order": {"at": "then", "by": "ann", "reason": "they move"}},
+            "paused by command: since then by ann: they move",
+        ),
+    ],
+)
+def test_the_books_say_why_a_partners_batches_wait(row: dict[str, object], says: str | None) -> None:
+    assert held_up({**ALONE, **row}) == says
+
+
 @pytest.mark.kafka
 def test_a_pause_is_ordered_once_kept_with_its_reason_and_taken_back(ask: Ask, bench: Bench) -> None:
     ran = ask("partner", "ls", "demo", "--json")
@@ -121,6 +144,7 @@ def test_a_pause_is_ordered_once_kept_with_its_reason_and_taken_back(ask: Ask, b
     assert "they move house" in ask("partner", "ls", "demo").out
     (row,) = ask("partner", "ls", "demo", "--json").rows
     assert (row["paused"], row["order"]["by"], row["order"]["reason"]) == (True, "ann", "they move house")
+    assert ask("reconcile", "demo").out.splitlines() == [str(Tally(""))], "nothing is held up by it"
     assert ask("partner", "resume", "demo", "lake", "--reason", "moved", "--by", "bob").code == 0
     (row,) = ask("partner", "ls", "demo", "--json").rows
     assert (row["paused"], row["order"]["by"]) == (False, "bob")
@@ -150,3 +174,9 @@ def test_ls_shows_a_partner_that_is_down_with_what_waits_for_it(ask: Ask, bench:
     (then,) = standings(bench.pipeline, rows.batches, rows.partners, Orders(), at)
     assert then["state"] == "open"
     assert "connection refused" in ask("partner", "ls", "demo").out
+    assert "partner  lake  1 batch of demo waiting: its breaker is " in ask("reconcile", "demo").out
+    assert ask("partner", "pause", "demo", "lake", "--reason", "they move house", "--by", "ann").code == 0
+    ran = ask("reconcile", "demo", "--json")
+    (told,) = [row for row in ran.rows if row["kind"] == "partner"]
+    assert (ran.code, told["partner"], told["queue"], told["paused"]) == (3, "lake", 1, True)
+    assert told["what"].endswith(" by ann: they move house")

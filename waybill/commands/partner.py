@@ -43,21 +43,14 @@ def register(app: typer.Typer) -> None:
 def ls(name: MaybePipeline = None, brokers: Brokers = None, folder: Folder = None, json: Json = False) -> None:
     """List partners: state of the breaker, batches that wait, age of the oldest, when the first is given up
     (`deadline`), records a batch may have (`adaptive`), last answer, and whether paused."""
-    from topology.lanes import lanes_of
     from waybill.commands.reconcile import present
-    from waybill.partners import read_orders, standings
-    from waybill.reader import Decoder, Reader
+    from waybill.partners import ordered, read_standings
+    from waybill.reader import Reader
 
     cluster = find_brokers(brokers)
-    found = []
     with Reader(cluster) as reader:
         pipelines = present(cluster, load_some(name, folder), named=name is not None)
-        orders = read_orders(reader)
-        for pipeline in pipelines:
-            for lane in lanes_of(pipeline).values():
-                decoded = Decoder(lane).delivery(reader.table(lane.topic("delivery")).values())
-                told = standings(pipeline, decoded.batches, decoded.partners, orders, int(time.time() * 1000))
-                found += [{**row, "pipeline": lane.pipeline} for row in told]
+        found = read_standings(reader, pipelines, int(time.time() * 1000))
     if json:
         for row in found:
             emit(row)
@@ -67,17 +60,17 @@ def ls(name: MaybePipeline = None, brokers: Brokers = None, folder: Folder = Non
             "paused",
         )  # fmt: skip
         less = ("last attempt", "oldest", "cap", "deadline")
-        table(columns, map(_cells, found), wrap=("last answer", "paused"), less=less)
+        rows = [(*_cells(row), ordered(row) if row["paused"] else None) for row in found]
+        table(columns, rows, wrap=("last answer", "paused"), less=less)
     say(count(len(found), "partner"))
     finish(Code.FINE)
 
 
 def _cells(row: dict[str, Any]) -> tuple[object, ...]:
-    age, order = row["oldest_age_s"], row["order"]
+    age = row["oldest_age_s"]
     return (
         row["pipeline"], row["partner"], row["state"], row["queue"], None if age is None else f"{age:,.0f} s",
         row["first_deadline"], row["cap"], row["last_answer"], row["last_attempt_at"],
-        f"since {order['at']} by {order['by']}: {order['reason']}" if row["paused"] else None,
     )  # fmt: skip
 
 

@@ -46,7 +46,8 @@ def reconcile(
 ) -> None:
     """Check that every record received has exactly one answer, or can be named as still in flight.
 
-    With --window the answers of its records count wherever they lie; FROM is in the window, TO is not.
+    With --window the answers of its records count wherever they lie; FROM is in the window, TO is not. Partners that
+    are paused or down while batches wait for them are named.
 
     Exit 1: a record is lost, has two answers, or has an answer and was never received; 3: records are in flight.
     """
@@ -61,6 +62,7 @@ def reconcile(
     tallies = [answered(cluster, pipeline, within, deadline) for pipeline in pipelines]
     for result in tallies:
         report(result, json, within)
+    held_up(cluster, [one for one, result in zip(pipelines, tallies, strict=True) if result.in_flight], json)
     if not json:
         sum_ = total(tallies)
         if within is not None:
@@ -131,6 +133,26 @@ def report(result: Tally, json: bool, window: Window | None = None) -> None:
     _list(result.flying, "in flight")
     if not result.holds and not result.problems:
         say(f"{result.pipeline}: BROKEN: the sum does not hold")
+
+
+def held_up(brokers: str, pipelines: list[Pipeline], json: bool) -> None:
+    """Says which partners hold up what is in flight, a line for each."""
+    from waybill import partners
+    from waybill.reader import Reader
+
+    if not pipelines:
+        return
+    with Reader(brokers) as reader:
+        rows = partners.read_standings(reader, pipelines, int(time.time() * 1000))
+    for row in rows:
+        if (why := partners.held_up(row)) is None:
+            continue
+        if json:
+            names = ("pipeline", "partner", "state", "paused", "until", "queue")
+            emit({"kind": "partner", **{name: row[name] for name in names}, "what": why})
+        else:
+            waits = f"{count(row['queue'], 'batch')} of {row['pipeline']} waiting"
+            line(f"partner  {safe(row['partner'])}  {waits}: {safe(why)}")
 
 
 def _list(items: list[Named], word: str) -> None:

@@ -18,6 +18,7 @@ import typer
 
 from streams.accelerated import Stale, compiled
 from streams.runtime.garbage import STARTING
+from waybill.listing import Listed
 from waybill.output import Code, Fault, safe, say
 
 NOUNS = (
@@ -43,6 +44,7 @@ def build(only: str = "") -> typer.Typer:
     take 0.1 s of processor time."""
     app = typer.Typer(
         name="waybill",
+        cls=Listed,
         help="Kafka stream processing for regulated records: every record gets exactly one final answer.",
         no_args_is_help=True,
         add_completion=False,

@@ -104,6 +104,19 @@ def test_help_does_not_load_kafka_or_the_models() -> None:
         assert noun in done.stdout
 
 
+def test_help_cuts_no_line_and_fits_a_terminal_of_80_columns(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    whole: Any = get_command(build())
+    nouns = [[name] for name, command in whole.commands.items() if hasattr(command, "commands")]
+    assert len(nouns) > 5
+    for words in [[], *nouns]:
+        ran = cli(*words, "--help")
+        listed = ran.out.partition("Commands:")[2]
+        assert listed.strip()
+        assert "..." not in listed
+        assert max(map(len, ran.out.splitlines())) <= 80
+
+
 def test_a_command_line_built_for_one_command_has_it_as_the_whole_one_does() -> None:
     whole: Any = get_command(build())
     assert whole.commands.keys() == MODULES.keys()

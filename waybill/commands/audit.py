@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from waybill.context import Brokers, Folder, Json, PipelineName, find_brokers, load, require_topics
+from waybill.listing import noun
 from waybill.output import emit, finish, line, safe
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ INPUTS = {"validate": "raw", "batch": "validated", "dispatch": "batched"}
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    group = typer.Typer(help="The audit ledger.", no_args_is_help=True, rich_markup_mode=None)
+    group = noun("The audit ledger.")
     group.callback()(lambda: None)  # keeps `verify` a word of its own while it is the only command
     group.command("verify")(verify)
     app.add_typer(group, name="audit")

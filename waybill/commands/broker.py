@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from waybill.context import Json, local_broker
+from waybill.listing import noun
 from waybill.output import Code, emit, finish, line, say
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    group = typer.Typer(help="The local Apache Kafka.", no_args_is_help=True, rich_markup_mode=None)
+    group = noun("The local Apache Kafka.")
     group.command("start")(start)
     group.command("stop")(stop)
     group.command("status")(status)

@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 def check(
     name: PipelineName,
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="PATH…", help="files, folders (recursively), `-` for stdin")
+        list[str] | None, typer.Argument(metavar="PATH", help="files, folders (recursively), `-` for stdin")
     ] = None,
     json: Json = False,
     fail: Annotated[bool, typer.Option("--fail", help="exit 1 if any record is refused")] = False,

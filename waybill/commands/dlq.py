@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from waybill.context import Brokers, Folder, Json, MaybePipeline, find_brokers, load_some, pipeline_and_id
+from waybill.listing import noun
 from waybill.output import Code, Fault, count, emit, finding_text, finish, key_text, line, safe, say, utc
 from waybill.tables import table
 
@@ -29,7 +30,7 @@ SHOWN_BYTES = 1024
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    group = typer.Typer(help="Dead letters.", no_args_is_help=True, rich_markup_mode=None)
+    group = noun("Dead letters.")
     group.command("ls")(ls)
     group.command("stats")(stats)
     group.command("show")(show)

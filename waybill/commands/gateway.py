@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
 
 def gateway(
     pipelines: Annotated[
-        list[str] | None, typer.Argument(metavar="[PIPELINE…]", help="by name or file; default: every one declared")
+        list[str] | None, typer.Argument(metavar="PIPELINE", help="by name or file; default: every one declared")
     ] = None,
     bind: Annotated[
         str, typer.Option(help="address to listen on; another than this machine's own needs --tokens")

@@ -12,6 +12,7 @@ import typer
 
 from waybill.context import Brokers, Json, find_brokers, who
 from waybill.control_topic import write_control
+from waybill.listing import noun
 from waybill.output import Code, Fault, count, emit, finish, line, say, utc
 from waybill.tables import table
 
@@ -32,7 +33,7 @@ Until = Annotated[str | None, typer.Option(help="last day of the licence; `ever`
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    group = typer.Typer(help="Authorised trading partners.", no_args_is_help=True, rich_markup_mode=None)
+    group = noun("Authorised trading partners.")
     group.command("ls")(ls)
     group.command("set")(set_)
     group.command("rm")(rm)

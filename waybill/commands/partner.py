@@ -11,6 +11,7 @@ import typer
 from waybill.context import Brokers, Folder, Json, MaybePipeline, find_brokers, load_some, who
 from waybill.context import pipeline_and_id as pipeline_and_partner
 from waybill.control_topic import write_control
+from waybill.listing import noun
 from waybill.output import Code, Fault, count, emit, finish, line, safe, say
 from waybill.tables import table
 
@@ -32,7 +33,7 @@ Actor = Annotated[str | None, typer.Option("--by", help="who orders it; default:
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    group = typer.Typer(help="Partners: state, pause, probe.", no_args_is_help=True, rich_markup_mode=None)
+    group = noun("Partners: state, pause, probe.")
     group.command("ls")(ls)
     group.command("pause")(pause)
     group.command("resume")(resume)

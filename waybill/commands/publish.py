@@ -46,7 +46,7 @@ def register(app: typer.Typer) -> None:
 
 def publish(
     name: PipelineName,
-    paths: Annotated[list[str], typer.Argument(metavar="PATH…", help="files, folders (recursively), `-` for stdin")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="files, folders (recursively), `-` for stdin")],
     key: Annotated[str | None, typer.Option(help="message key of every submission; default: the file's name")] = None,
     header: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="a header, may be repeated")] = None,
     lane: Annotated[str | None, typer.Option(help="priority lane, if the pipeline has some; default: standard")] = None,

@@ -119,7 +119,9 @@ def software() -> str:
 
 
 def up(
-    pipelines: Annotated[list[str] | None, typer.Argument(help="by name or file; default: every shipped one")] = None,
+    pipelines: Annotated[
+        list[str] | None, typer.Argument(metavar="PIPELINE", help="by name or file; default: every shipped one")
+    ] = None,
     brokers: Brokers = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="worker processes, each with all stages")] = 1,
     web_port: WebPort = 6066,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from waybill.context import Brokers, Folder, Json, find_brokers, lane_of, load, require_topics
+from waybill.listing import noun
 from waybill.output import Code, Fault, emit, finish, flush, line, safe, say
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ SourceName = Annotated[str, typer.Argument(metavar="NAME", help="of a source in 
 
 def register(app: typer.Typer) -> None:
     """Adds the noun."""
-    noun = typer.Typer(no_args_is_help=True, help="What fetches submissions that nobody publishes.")
-    noun.command()(run)
-    app.add_typer(noun, name="source")
+    group = noun("What fetches submissions that nobody publishes.")
+    group.command()(run)
+    app.add_typer(group, name="source")
 
 
 def run(

@@ -19,6 +19,7 @@ from waybill.context import (
     load_some,
     require_topics,
 )
+from waybill.listing import noun
 from waybill.output import Code, Fault, count, emit, finish, key_text, line, safe, say, utc
 from waybill.tables import table
 
@@ -43,7 +44,7 @@ TableName = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    group = typer.Typer(help="The compacted tables.", no_args_is_help=True, rich_markup_mode=None)
+    group = noun("The compacted tables.")
     group.command("ls")(ls)
     group.command("show")(show)
     group.command("rebuild")(rebuild)

@@ -19,6 +19,7 @@ from waybill.context import (
     load_with_files,
     require_cluster,
 )
+from waybill.listing import noun
 from waybill.output import Code, count, emit, finish, line, safe, say
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    group = typer.Typer(help="Pipelines as they are declared.", no_args_is_help=True, rich_markup_mode=None)
+    group = noun("Pipelines as they are declared.")
     group.command("check")(check)
     group.command("describe")(describe)
     app.add_typer(group, name="topology")

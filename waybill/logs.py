@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 import sys
 import threading
 import time
@@ -17,6 +18,16 @@ from typing import NamedTuple
 import structlog
 
 REPEAT_SECONDS = 10.0
+CLIENT_FORM = "%s [%s] %s"
+"""How librdkafka's lines come from its Python client: facility, client, text."""
+EXPECTED = re.compile(
+    r"GroupCoordinatorNotAvailable|^Marking the coordinator dead \(node"
+    r"|Failed to acquire transactional PID .* Coordinator (load in progress|not available): retrying"
+)
+"""What clients say of a broker that makes or loads its books of offsets and transactions, as a new one does when it is
+first asked. They ask again by themselves."""
+EXPECTED_SECONDS = 30.0
+"""So long what is expected is not shown. If it goes on, it is the broker's fault, and is."""
 KEYS = 5000
 """Different lines remembered at a time; the oldest is forgotten first."""
 MEASURES = ("_ms", "_s")
@@ -48,6 +59,8 @@ class Collapse(logging.Filter):
         self._lock = threading.Lock()
         self._seen: dict[Key, Seen] = {}
         """The oldest first."""
+        self._expected: dict[Key, tuple[float, float]] = {}
+        """When each line that is expected began to come, and when it came last."""
 
     @property
     def remembered(self) -> int:
@@ -55,8 +68,8 @@ class Collapse(logging.Filter):
         return len(self._seen)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.name.startswith("aiokafka") and "GroupCoordinatorNotAvailable" in record.getMessage():
-            return False  # a new broker is still making its offsets topic; it is asked again
+        if self._is_expected(record):
+            return False
         if record.levelno < logging.INFO or getattr(record, "was_held", False):
             return True
         with self._lock:
@@ -65,6 +78,17 @@ class Collapse(logging.Filter):
         for one in late:
             logging.getLogger(one.name).handle(one)
         return shown
+
+    def _is_expected(self, record: logging.LogRecord) -> bool:
+        """Whether a line is one of EXPECTED, and began to come less than EXPECTED_SECONDS ago."""
+        if not record.name.startswith(("aiokafka", "kafka.client")) or not EXPECTED.search(record.getMessage()):
+            return False
+        key, now = _key(record), self._clock()
+        with self._lock:
+            self._expected = {k: times for k, times in self._expected.items() if now - times[1] < EXPECTED_SECONDS}
+            began, _ = self._expected.get(key, (now, now))
+            self._expected[key] = began, now
+        return now - began < EXPECTED_SECONDS
 
     def _judge(self, record: logging.LogRecord) -> bool:
         """Whether a line is shown now."""
@@ -97,7 +121,10 @@ class Collapse(logging.Filter):
 
 
 def _key(record: logging.LogRecord) -> Key:
-    """What makes two lines the same: the format string of a library, the fields of a line of ours without its times."""
+    """What makes two lines the same: the format string of a library (facility and client, where it is librdkafka), the
+    fields of a line of ours without its times."""
+    if record.msg == CLIENT_FORM and isinstance(record.args, tuple):
+        return record.name, record.levelno, str(record.args[:2])
     if not isinstance(record.msg, dict):
         return record.name, record.levelno, str(record.msg)
     fields = {name: value for name, value in record.msg.items() if not name.endswith(MEASURES)}

@@ -10,10 +10,16 @@ import pytest
 import structlog
 
 from tests.commands.conftest import Clock, Lines, Setup, Terminal
-from waybill.logs import KEYS, REPEAT_SECONDS, Collapse
+from waybill.logs import EXPECTED_SECONDS, KEYS, REPEAT_SECONDS, Collapse
 
 ours: Any = structlog.get_logger("waybill")
 library = logging.getLogger("aiokafka.client")
+client = logging.getLogger("kafka.client")
+FORM = "%s [%s] %s"
+LOADING = (
+    "[thrd:main]: Failed to acquire transactional PID from broker TxnCoordinator/1: "
+    "Broker: Coordinator load in progress: retrying"
+)
 
 
 def test_a_line_that_a_library_repeats_is_held_back_for_ten_seconds_and_counted(lines: Lines, clock: Clock) -> None:
@@ -83,6 +89,39 @@ def test_the_first_line_after_the_machine_has_started_is_no_repetition(lines: Li
     clock.now = 1.0
     library.error("Unable connect to node")
     assert len(lines()) == 1
+
+
+def test_what_a_new_broker_makes_clients_say_is_shown_once_it_goes_on(lines: Lines, clock: Clock) -> None:
+    def say() -> None:
+        library.warning("Marking the coordinator dead (node %s)for group %s.", 1, "demo.frame")
+        client.warning(FORM, "GETPID", "demo.validate.0.0#producer-4", LOADING)
+
+    for second in (0.0, 1.0, EXPECTED_SECONDS - 1):
+        clock.now = second
+        say()
+    assert lines() == []
+    clock.now = EXPECTED_SECONDS
+    say()
+    assert [line["event"][:6] for line in lines()] == ["Markin", "GETPID"], "by now it is the broker's fault"
+    clock.now = 3 * EXPECTED_SECONDS
+    say()
+    assert lines() == [], "another time"
+    for later in (EXPECTED_SECONDS - 1, EXPECTED_SECONDS + 1):
+        clock.now = 3 * EXPECTED_SECONDS + later
+        client.warning(FORM, "GETPID", "demo.batch.0.0#producer-5", LOADING)
+    assert lines() == [], "another client"
+    client.warning(
+        FORM, "GETPID", "demo.validate.0.0#producer-4", "Failed to acquire transactional PID: not authorized"
+    )
+    assert len(lines()) == 1, "what is not expected is shown at once"
+
+
+def test_a_line_of_one_client_does_not_hold_back_anothers(lines: Lines) -> None:
+    client.warning(FORM, "REQTMOUT", "demo.validate.0.0#producer-4", "Timed out")
+    client.warning(FORM, "REQTMOUT", "demo.batch.0.0#producer-5", "Timed out")
+    client.warning(FORM, "FAIL", "demo.batch.0.0#producer-5", "Disconnected")
+    client.warning(FORM, "FAIL", "demo.batch.0.0#producer-5", "Disconnected again")
+    assert len(lines()) == 3
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.01])

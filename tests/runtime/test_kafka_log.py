@@ -123,7 +123,7 @@ def test_an_aborted_transaction_is_invisible_and_done_again(world: World, log: K
 
 def test_a_transaction_without_offsets_is_refused(log: KafkaLog) -> None:
     token = started(log).token
-    with pytest.raises(ValueError, match="DI1"):
+    with pytest.raises(ValueError, match="without offsets"):
         log.transact([out(b"A")], {}, token)
 
 

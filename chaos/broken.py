@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from schemas.delivery import Row
 from schemas.errors import OUTCOME_UNKNOWN
 from streams.delivery.protocol import Outcome, OutcomeKind
 from streams.dispatch import attempts, deliveries
-from streams.dispatch.attempts import Row, Settled, dead
+from streams.dispatch.attempts import Settled, dead
 from streams.runtime.kafka import KafkaLog
 from streams.runtime.runner import Runner, Step
 from streams.runtime.transaction import offsets_of

@@ -1,4 +1,5 @@
-"""The wire messages as types: one TypedDict per schema of `schemas/wire/`, and their shared parts.
+"""The wire messages as types: one TypedDict per schema of `schemas/wire/`, and their shared parts. A row of `delivery`
+is a `schemas.delivery.Row`.
 
 Only for the type checker; `schemas.codec` judges values. Times are ms since epoch, digests 32 bytes, raw positions
 the five `raw_*` fields of `schemas.canonical.RawPosition`. A test holds keys and types equal to the .avsc files.
@@ -324,38 +325,6 @@ class Head(TypedDict):
     committed: int
     tables: list[TablePart]
     caps: list[CapInForce]
-
-
-class Delivery(TypedDict):
-    """Retry state of one batch."""
-
-    batch_id: bytes
-    batched_partition: int
-    batched_offset: int
-    partner: str
-    group: str
-    count: int
-    state: DeliveryState
-    life: int
-    attempt: int
-    unknown: bool
-    body_digest: bytes | None
-    render_version: int
-    budget_used: int
-    not_before: int
-    first_attempt_at: int
-    last_attempt_at: int
-    answer: str | None
-    retained: bool
-    recorded_at: int
-    parent: bytes | None
-    passport: PassportPart | None
-    spared: int
-    spared_since: int
-    excerpt: str | None
-    answer_digest: bytes | None
-    first: int
-    begun_at: int
 
 
 class SizingPart(TypedDict):

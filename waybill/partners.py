@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from schemas.codec import SingleObjectCodec, WireError
+from schemas.delivery import UNSETTLED, Row
 from streams.dispatch.allowance import Allowance
-from streams.dispatch.attempts import UNSETTLED, Row, Terms, deadline, taken_over
+from streams.dispatch.attempts import Terms, deadline, taken_over
 from streams.dispatch.gate import Gate
 from streams.dispatch.orders import Orders, decode
 from topology.lanes import lanes_of

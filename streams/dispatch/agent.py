@@ -19,13 +19,13 @@ from random import Random
 from typing import Any, NamedTuple
 
 from schemas.codec import Codec, WireError
-from schemas.delivery import encode_delivery
+from schemas.delivery import Row, encode_delivery
 from schemas.errors import UNPROCESSABLE, Finding
 from schemas.pack import Pack
 from streams.claims import NO_CLAIMS, Claims, ClaimsAway
 from streams.deadletter import DeadLetters
 from streams.dispatch.allowance import Allowances
-from streams.dispatch.attempts import Row, Terms, attempts_left, deadline, taken_over
+from streams.dispatch.attempts import Terms, attempts_left, deadline, taken_over
 from streams.dispatch.bodies import Bodies, Body, Fault, Fetch
 from streams.dispatch.changes import Broken, Changes, Event, Later, Prepared, What
 from streams.dispatch.deliveries import Deliveries

@@ -1,4 +1,4 @@
-"""Owns the life of one batch: its row in the `delivery` table and every step from one row to the next.
+"""Owns the life of one batch: every step from one row of the `delivery` table to the next.
 
 Pure functions of a row, an answer and the time passed in; who is next, and when, is decided in `deliveries.py`.
 
@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from schemas.delivery import Row
 from schemas.errors import (
     DEADLINE_EXCEEDED,
     OUTCOME_UNKNOWN,
@@ -23,7 +24,7 @@ from schemas.errors import (
     RETRIES_EXHAUSTED,
     STORED_OBJECT_DIFFERS,
 )
-from schemas.messages import DeliveryState, PassportPart
+from schemas.messages import PassportPart
 from streams.delivery.backoff import delay
 from streams.delivery.breaker import OFF, BreakerTerms
 from streams.delivery.bucket import FREE, RateTerms
@@ -39,61 +40,6 @@ DEFAULT_PAUSE = 5_000
 """Milliseconds of a pause that does not say how long."""
 OBJECT_STORE_CONNECTIONS = 8
 """Writes at a time to one object store, which names no limit of its own."""
-
-UNSETTLED = ("pending", "in_flight")
-
-
-class Row(NamedTuple):
-    """One row of the `delivery` table; the fields of `schemas/wire/delivery.avsc` in their order."""
-
-    batch_id: bytes
-    batched_partition: int
-    batched_offset: int
-    """Where the frozen body lies, also for a later life and for a part of it."""
-    partner: str
-    group: str
-    count: int  # type: ignore[assignment]  # the field hides tuple.count, as in the schema
-    state: DeliveryState
-    life: int
-    attempt: int
-    """Attempts used in this life. An attempt that the partner put off (PAUSED, STOPPED) is given back."""
-    unknown: bool
-    """Some attempt of any life may have taken effect (DI2)."""
-    body_digest: bytes | None
-    render_version: int
-    budget_used: int
-    """Attempts of this life known to have failed; those neither among them nor `spared` ended unknown."""
-    not_before: int
-    first_attempt_at: int
-    """Start of the first attempt that may have taken effect: since then the partner may hold the key (DI3)."""
-    last_attempt_at: int
-    answer: str | None
-    retained: bool
-    recorded_at: int
-    """First recorded time in the batch: its oldest version's age counts from there (BA9)."""
-    parent: bytes | None
-    """The batch that this one is a half of (DI4)."""
-    passport: PassportPart | None = None
-    spared: int = 0
-    """Attempts of this life that failed or ended unknown because the partner as a whole was down."""
-    spared_since: int = 0
-    """Start of the first of them."""
-    excerpt: str | None = None
-    """Beginning of the last answer's body; not of the one that delivered."""
-    answer_digest: bytes | None = None
-    first: int = 0
-    """Index of its first record in the frozen batch."""
-    begun_at: int = 0
-    """When dispatch began this life; of a half, that of its parent. 0: the row is older than this field."""
-
-    @property
-    def settled(self) -> bool:
-        """Nothing more happens in this life."""
-        return self.state not in UNSETTLED
-
-    def message(self) -> dict[str, Any]:
-        """The row as its wire message."""
-        return self._asdict()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from schemas.canonical import RawPosition, record_id, sha256
 from schemas.codec import Codec, WireError
+from schemas.delivery import Row
 from schemas.errors import CLAIM_LOST, UNPROCESSABLE
 from schemas.members import Member, member_of, read_members
 from schemas.pack import Pack
@@ -20,7 +21,6 @@ from streams.claims import NO_CLAIMS, ClaimLost, Claims, ClaimsAway
 from streams.delivery.object_store import object_path
 from streams.delivery.protocol import Envelope
 from streams.delivery.render import CONTENT_TYPES, FORMS, SUFFIXES, render
-from streams.dispatch.attempts import Row
 from streams.dispatch.parts import Part, find_part, part_id
 from streams.runtime.log import LogError, LogGap
 from streams.stage import Message

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from schemas.delivery import Row
 from schemas.messages import CapReason, PartnerState
 from streams.delivery.protocol import NONE_REFUSED
-from streams.dispatch.attempts import Row
 
 
 class What(StrEnum):

@@ -16,13 +16,13 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from random import Random
 
+from schemas.delivery import Row
 from schemas.errors import BODY_DIGEST_CHANGED
 from schemas.messages import PartnerState, PassportPart
 from streams.delivery.protocol import Outcome
 from streams.dispatch.allowance import Allowances
 from streams.dispatch.attempts import (
     Name,
-    Row,
     Settled,
     Terms,
     dead,

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
 
+from schemas.delivery import Row
 from schemas.messages import CapReason, PartnerStanding, PartnerState
 from streams.delivery.breaker import Breaker
 from streams.delivery.protocol import Outcome, OutcomeKind
 from streams.dispatch.allowance import Allowance
-from streams.dispatch.attempts import PartnerTerms, Row, put_off
+from streams.dispatch.attempts import PartnerTerms, put_off
 from streams.dispatch.sizing import Sent, Size, heard, restored, too_large
 from topology.model import STANDARD, Lane
 

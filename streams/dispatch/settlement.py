@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from schemas.codec import Codec
+from schemas.delivery import Row
 from schemas.errors import (
     DEADLINE_EXCEEDED,
     OUTCOME_UNKNOWN,
@@ -20,7 +21,6 @@ from schemas.members import Member
 from schemas.messages import RawPositionPart, position_part
 from schemas.sent import encode_delivered, encode_delivered_whole
 from streams.deadletter import DeadLetters
-from streams.dispatch.attempts import Row
 from streams.dispatch.bodies import Frozen
 from streams.progress import Progress
 from streams.stage import Output

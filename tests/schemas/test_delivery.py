@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 
 from schemas.codec import SingleObjectCodec, WireError
-from schemas.delivery import encode_delivery
-from streams.dispatch.attempts import Row
+from schemas.delivery import Row, encode_delivery
 from tests.schemas.samples import example, messages
 
 CODEC = SingleObjectCodec()

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from schemas.delivery import Row
 from schemas.messages import PassportPart, position_of
 from streams.batch.identity import Version, encode_version
 from streams.batch.lot import Lot
 from streams.batch.versions import Versions
 from streams.batch.window import Windows
 from streams.dispatch import attempts, deliveries
-from streams.dispatch.attempts import Row, Terms
+from streams.dispatch.attempts import Terms
 from streams.dispatch.bodies import Frozen
 from streams.dispatch.changes import Changes
 from streams.dispatch.deliveries import Deliveries

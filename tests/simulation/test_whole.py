@@ -17,11 +17,12 @@ from unittest.mock import patch
 
 import pytest
 
+from schemas.delivery import Row
 from schemas.errors import DEADLINE_EXCEEDED
 from streams.batch.lot import Lot
 from streams.delivery.protocol import Outcome, OutcomeKind
 from streams.dispatch import attempts, deliveries
-from streams.dispatch.attempts import Row, Settled
+from streams.dispatch.attempts import Settled
 from streams.runtime.runner import Runner, Step
 from streams.stage import Message, Output, Work
 from streams.tables import table_rows

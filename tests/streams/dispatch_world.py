@@ -14,11 +14,12 @@ from functools import partial
 from random import Random
 from typing import Any, NamedTuple, Protocol
 
+from schemas.delivery import Row
 from streams.delivery.breaker import OFF, BreakerTerms
 from streams.delivery.bucket import FREE, RateTerms
 from streams.delivery.protocol import Outcome, OutcomeKind
 from streams.dispatch.agent import PARTNER_KEY
-from streams.dispatch.attempts import PartnerTerms, Row, Terms
+from streams.dispatch.attempts import PartnerTerms, Terms
 from streams.dispatch.changes import Changes, Prepared, What
 from streams.dispatch.deliveries import Deliveries
 

@@ -12,11 +12,12 @@ from unittest.mock import patch
 
 import pytest
 
+from schemas.delivery import Row
 from schemas.messages import PartnerState, PassportPart
 from streams.delivery.protocol import Outcome, OutcomeKind
 from streams.dispatch import attempts
 from streams.dispatch.agent import DispatchStage
-from streams.dispatch.attempts import Name, Row, Settled, Terms
+from streams.dispatch.attempts import Name, Settled, Terms
 from streams.dispatch.changes import Changes, Event, What
 from streams.dispatch.deliveries import Deliveries
 from streams.dispatch.gate import Batch

@@ -23,8 +23,8 @@ from bench.peers.job import PARTITIONS, create_topics
 from bench.process import Measurement, Report, last_line, run
 from bench.sink import Sink
 from bench.world import fill, messages, read
-from schemas.codec import codec_for
 from schemas.packs import load_pack
+from schemas.registry import codec_for
 from streams.dispatch.agent import new_row
 from streams.dispatch.bodies import Bodies, Fault
 from streams.runtime.kafka import INPUTS

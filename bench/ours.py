@@ -20,8 +20,8 @@ from typing import Any
 
 from bench.process import Meter, tell
 from bench.world import delivering, pipeline
-from schemas.codec import codec_for
 from schemas.packs import load_pack
+from schemas.registry import codec_for
 from streams.delivery.engine import DeliveryEngine
 from streams.delivery.exchange import EngineExchange
 from streams.pipeline import Parts

@@ -113,12 +113,3 @@ class SingleObjectCodec:
         if source.tell() != len(data):
             raise WireError(f"{name} message has {len(data) - source.tell()} bytes behind its end")
         return name, message
-
-
-def codec_for(registry: str | None) -> Codec:
-    """The codec of a pipeline: its `registry:` setting, else Avro single-object encoding."""
-    if registry is None:
-        return SingleObjectCodec()
-    from schemas.registry import RegistryCodec  # its client's imports are a quarter of a worker's start
-
-    return RegistryCodec(registry)

@@ -1,4 +1,5 @@
-"""The Confluent wire format: a zero byte, a schema registry's id (4 bytes, big-endian), then the Avro body.
+"""The codec of a pipeline; for one with a schema registry it is the Confluent wire format: a zero byte, the registry's
+id of a schema (4 bytes, big-endian), then the Avro body.
 
 Every wire schema is registered when the codec is made, so a registry that is away or refuses a schema stops the
 program at its start and not in the middle of a chunk. Afterwards the registry is asked only for ids it has not told.
@@ -10,12 +11,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
-
 from schemas.codec import (
     MARKER,
     NAMES,
     OLDER,
+    Codec,
     SingleObjectCodec,
     WireError,
     schema_fingerprint,
@@ -28,6 +28,11 @@ SUBJECTS = "waybill.wire."
 """One subject per kind of message, not per topic: several kinds share a topic."""
 
 
+def codec_for(registry: str | None) -> Codec:
+    """The codec of a pipeline: its `registry:` setting, else Avro single-object encoding."""
+    return SingleObjectCodec() if registry is None else RegistryCodec(registry)
+
+
 class RegistryCodec:
     """Codec for deployments with a schema registry; `mock://NAME` is a registry inside the process.
 
@@ -35,6 +40,9 @@ class RegistryCodec:
     """
 
     def __init__(self, url: str, prefix: str = SUBJECTS) -> None:
+        # here, because these imports are a quarter of a worker's start, and few have a registry
+        from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+
         self._client = SchemaRegistryClient.new_client({"url": url})
         self._inner = SingleObjectCodec()
         self._fingerprints = {schema_fingerprint(name) for name in (*NAMES, *OLDER)}
@@ -61,6 +69,8 @@ class RegistryCodec:
     def _fingerprint(self, number: int) -> bytes:
         """The schema an id stands for; another subject may hold our schema under another id."""
         if number not in self._known:
+            from confluent_kafka.schema_registry import SchemaRegistryError
+
             try:
                 text = self._client.get_schema(number).schema_str
             except SchemaRegistryError as error:

@@ -246,7 +246,7 @@ class Decoder:
     """Messages of a pipeline's topics as (kind, fields). The audit block is one of the kinds."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        from schemas.codec import codec_for
+        from schemas.registry import codec_for
 
         self.codec = codec_for(pipeline.registry)
 

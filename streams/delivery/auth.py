@@ -8,29 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from streams.delivery.protocol import Outcome
 from streams.delivery.secrets import SecretMissing, Secrets
 from topology.partner import BasicAuth, BearerAuth, OAuth2Auth
 
 if TYPE_CHECKING:
     from authlib.oauth2.rfc6749 import OAuth2Token
 
+    from streams.delivery.tokens import Post
+
 LEEWAY = 30
 """Seconds before its expiry in which a token is not used any more: it must also arrive in time."""
-
-Post = Callable[[str, dict[str, str], str], Awaitable[tuple[int, bytes]]]
-"""Sends a form to a URL with headers; gives back status and body. Raises what its client raises."""
-
-
-class NotAllowed(Exception):
-    """There is no Authorization for this attempt; `outcome` is what the attempt came to."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(outcome.answer)
-        self.outcome = outcome
 
 
 class Authorization:

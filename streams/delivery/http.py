@@ -22,10 +22,10 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from streams.delivery import answers
-from streams.delivery.auth import Authorization, NotAllowed
+from streams.delivery.auth import Authorization
 from streams.delivery.connector import Connector, Handler, watched
 from streams.delivery.per_record import RecordReader
-from streams.delivery.protocol import Envelope, Outcome, OutcomeKind, Probed
+from streams.delivery.protocol import Envelope, NotAllowed, Outcome, OutcomeKind, Probed
 from streams.delivery.secrets import SecretMissing, Secrets
 from streams.delivery.tls import CertificateMissing, TlsContext
 from topology.partner import HttpPartner, Secret

@@ -88,6 +88,14 @@ class Outcome(NamedTuple):
     """From when the attempt was begun to its end, as the engine measured it; None: nobody did."""
 
 
+class NotAllowed(Exception):
+    """There is no Authorization for this attempt; `outcome` is what the attempt came to."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.answer)
+        self.outcome = outcome
+
+
 class Probed(NamedTuple):
     """What came back from a probe, by which nothing is delivered."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -15,12 +16,14 @@ from authlib.oauth2.auth import ClientAuth
 from authlib.oauth2.rfc6749 import OAuth2Token
 from yarl import URL
 
-from streams.delivery.auth import NotAllowed, Post
-from streams.delivery.protocol import Outcome, OutcomeKind
+from streams.delivery.protocol import NotAllowed, Outcome, OutcomeKind
 from streams.delivery.secrets import Secrets
 from topology.partner import OAuth2Auth
 
 FORM = "application/x-www-form-urlencoded"
+
+Post = Callable[[str, dict[str, str], str], Awaitable[tuple[int, bytes]]]
+"""Sends a form to a URL with headers; gives back status and body. Raises what its client raises."""
 
 
 class TokenEndpoint:

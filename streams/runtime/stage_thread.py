@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 import structlog
 
-from schemas.codec import codec_for
+from schemas.registry import codec_for
 from streams.delivery.engine import DeliveryEngine
 from streams.delivery.exchange import EngineExchange
 from streams.dispatch.allowance import Allowances

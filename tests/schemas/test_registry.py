@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from confluent_kafka.schema_registry import Schema, SchemaRegistryError
 
-from schemas.codec import NAMES, OLDER, Codec, SingleObjectCodec, WireError, codec_for, schema_text
-from schemas.registry import RegistryCodec
+from schemas.codec import NAMES, OLDER, Codec, SingleObjectCodec, WireError, schema_text
+from schemas.registry import RegistryCodec, codec_for
 
 from .record import RECORDED
 from .samples import example

@@ -12,13 +12,10 @@ import json
 import re
 import socket
 import struct
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NamedTuple, Protocol
 
 from aiohttp import web
-
-if TYPE_CHECKING:
-    from waybill.partner_sim.partner import Partner
 
 NO_FAULT = "none"
 """Stands for a request without a fault."""
@@ -29,7 +26,20 @@ SECONDS = r"\d+(\.\d+)?"
 STEP = 0.05
 """Seconds between two bytes of a slow answer."""
 
-Play = Callable[["Partner", web.Request, bytes, str], Awaitable[web.StreamResponse]]
+
+class Partner(Protocol):
+    """What a fault needs of the one that has it. See partner.Partner."""
+
+    def take(self, request: web.Request, body: bytes) -> tuple[int, dict[str, Any]]: ...
+
+    def take_some(self, request: web.Request, body: bytes, count: int | None) -> tuple[int, dict[str, Any]]: ...
+
+    def take_but(self, request: web.Request, body: bytes, count: int) -> tuple[int, dict[str, Any]]: ...
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None: ...
+
+
+Play = Callable[[Partner, web.Request, bytes, str], Awaitable[web.StreamResponse]]
 
 
 class Fault(NamedTuple):

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 import aiohttp
 
 from streams.delivery import answers
-from streams.delivery.auth import Authorization, NotAllowed
+from streams.delivery.auth import Authorization
+from streams.delivery.protocol import NotAllowed
 from streams.delivery.secrets import SecretMissing, Secrets
 from streams.delivery.tls import CertificateMissing, TlsContext
 from topology.source import QuerySource

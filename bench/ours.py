@@ -33,7 +33,8 @@ from streams.runtime.observe import Metrics, Observer
 from streams.runtime.runner import Runner, Step
 from streams.runtime.stores import with_stores
 from streams.stage import Chunk, Work
-from topology.model import Batching, Pipeline
+from topology.model import Pipeline
+from topology.sections import Batching
 from waybill.commands.run import free_port
 from waybill.logs import configure
 

@@ -16,8 +16,9 @@ from pydantic import TypeAdapter
 from schemas.packs.cold_chain.sample import sample
 from streams.runtime.admin import Cluster
 from topology.load import load_pipeline
-from topology.model import Batching, Pipeline, Topic, partition_for
+from topology.model import Pipeline, partition_for
 from topology.partner import ObjectStorePartner, Partner
+from topology.sections import Batching, Topic
 from topology.topics import topic_specs
 from waybill.broker import Broker
 

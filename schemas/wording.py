@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+BrokenRule = tuple[tuple[str | int, ...], str]
+"""Where it is broken (keys and list indexes from the model on), and which rule."""
+
 
 class RulesBroken(ValueError):
-    """Rules between fields that settings break: where (keys and list indexes from the model on), and which rule."""
+    """Rules between fields that settings break."""
 
-    def __init__(self, rules: list[tuple[tuple[str | int, ...], str]]) -> None:
+    def __init__(self, rules: list[BrokenRule]) -> None:
         self.rules = rules
         super().__init__("; ".join(f"{'.'.join(map(str, at))}: {what}" for at, what in rules))
 

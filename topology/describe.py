@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from topology.lanes import lanes_of
-from topology.model import EVENT_TOPICS, STANDARD, Batching, PartnerRule, Pipeline
+from topology.model import EVENT_TOPICS, STANDARD, Pipeline
 from topology.partner import KafkaPartner, ObjectStorePartner, Partner, PostgresPartner, SftpPartner
+from topology.sections import Batching, PartnerRule
 
 WIDTH = 100
 

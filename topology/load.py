@@ -16,8 +16,9 @@ from schemas.state import state_rules
 from schemas.wording import did_you_mean
 from topology.explain import PARTNER_KINDS, explain, mistake
 from topology.lanes import lane_named, lanes_of
-from topology.model import Pipeline, Profile, is_name
+from topology.model import Pipeline, Profile
 from topology.partner import DOCUMENT_FORMS, Partner
+from topology.sections import is_name
 from topology.source import SOURCE_KINDS, Source
 from topology.yaml_file import Location, Mistake, TopologyError, YamlFile, expand, read_yaml
 

@@ -1,4 +1,4 @@
-"""The frozen models behind a pipeline's YAML. Every field says what it is, in which unit, and why it exists.
+"""The frozen model behind a pipeline's YAML: its sections together, the rules between them, and the names that follow.
 
 Three words that must not be mixed: `product` is a set of temperature limits (an option of the cold-chain pack),
 `batching` says when a batch is full, `profile` says how strict validation is.
@@ -6,156 +6,29 @@ Three words that must not be mixed: `product` is a set of temperature limits (an
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from schemas.settings import Number, Settings, Whole
-from schemas.wording import RulesBroken
-from topology.bucket import Encryption, check_bucket
+from schemas.wording import BrokenRule, RulesBroken
 from topology.partner import HttpPartner, Partner
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
-
-
-HAND_OVER_SECONDS = 60.0
-"""Within which a stage answers for a chunk: longer means that it hangs, and nobody may touch its state. Far below
-max.poll.interval.ms (300 s)."""
-PARSER_START_SECONDS = 10.0
-"""For a new parser process to load its pack, on a busy machine; usually it takes a fraction of a second."""
-
-
-class Batching(Settings):
-    """When a window is sealed (BA5). The named presets are the two profiles of trap T9."""
-
-    max_records: Whole = Field(5000, ge=1, le=100_000, description="records in a batch; cut exactly here")
-    max_bytes: Whole = Field(
-        8 * 2**20,
-        ge=1024,
-        le=24 * 2**20,
-        description="bytes of the members' messages, and of payloads kept by claim check",
-    )
-    linger: Number = Field(
-        10.0,
-        gt=0,
-        le=86_400,
-        description="seconds of stream time from a window's first record to its sealing",
-    )
-    idle: Number | None = Field(
-        None, gt=0, description="seconds of wall clock after which an idle window closes; default 2 x linger"
-    )
-    max_open_bytes: Whole = Field(
-        256 * 2**20,
-        ge=2**20,
-        description="bytes held in all open windows of a worker before the oldest is sealed",
-    )
-    max_reread: Whole | None = Field(
-        None,
-        ge=1,
-        description="records between the oldest open one and the newest; required with deterministic",
-    )
-    max_reread_bytes: Whole = Field(
-        256 * 2**20,
-        ge=2**20,
-        description="bytes of messages between them; in force with max_reread",
-    )
-
-
-BATCHING_PRESETS = {
-    "telemetry-default": Batching(max_records=5000, linger=10.0),
-    "telemetry-run": Batching(max_records=2000, linger=15.0),
-}
-
-
-class Chunking(Settings):
-    """What a stage takes from Kafka in one go and commits in one transaction."""
-
-    records: Whole = Field(20_000, ge=1, description="messages in a chunk at most")
-    bytes: Whole = Field(32 * 2**20, ge=1024, description="message bytes in a chunk at most, checked between slices")
-    linger: Number = Field(0.01, ge=0, le=5, description="seconds to wait for more once a first message is there")
-    seconds: Number = Field(5.0, gt=0, le=60, description="work on one chunk is cut here; the rest opens the next")
-
-
-class Parsing(Settings):
-    """Limits of the process that reads heavy submissions (VA3). What breaks one twice, the second time in a fresh
-    process, is a dead letter: a submission where it is opened, a record where it is read."""
-
-    seconds: Number = Field(
-        10.0,
-        gt=0,
-        le=20,
-        description="to open one submission and read a record, and again for each other record that is waited for; by "
-        "the clock and of processor time",
-    )
-    memory: Whole = Field(
-        2**30, ge=2**27, description="bytes of address space of the parser process, its own code included"
-    )
-    output: Whole = Field(
-        64 * 2**20, ge=1024, description="bytes of one record, in the form in which it is handed over"
-    )
-
-
-class Topic(Settings):
-    """Settings of the pipeline's input topic."""
-
-    topic: Name | None = Field(None, description="name of the raw topic; default <pipeline>.raw")
-    timestamps: Literal["log-append", "create"] = Field(
-        "log-append",
-        description="whose time counts: the broker's, or with `create` the publisher's, at most `max_ahead` ahead "
-        "(message.timestamp.type of raw)",
-    )
-    max_ahead: Number = Field(60.0, ge=0, description="seconds a create-time stamp may lie ahead of the worker's clock")
-    retention: Number | None = Field(None, gt=0, description="seconds raw is kept; none: for ever")
-    max_message_bytes: Whole = Field(32 * 2**20, ge=1024, le=256 * 2**20, description="largest submission")
-
-
-class PartnerRule(Settings):
-    """Chooses the partner from one field of the record; fields listed here must be among group_by."""
-
-    by: str = Field(description="the field to look at")
-    map: dict[str, Name] = Field(description="value -> partner")
-    default: Name = Field(description="partner of every other value")
-
-
-class ClaimStore(Settings):
-    """Where payloads and originals are kept that are too large for a topic (VA4), by content."""
-
-    url: str | None = Field(
-        None,
-        pattern=r"^[a-z][a-z0-9]*:.+$",
-        description="folder or bucket, like that of an object-store partner, that every worker of the pipeline can "
-        "reach; none: the folder `claims` in each worker's home",
-    )
-    options: dict[str, str] = Field(
-        default_factory=dict, description="obstore settings; ${ENV} is taken from the environment"
-    )
-    encryption: Encryption | None = Field(None, description="how S3 encrypts them; none: as the bucket says")
-    timeout: Number = Field(15.0, gt=0, le=20, description="seconds for one request")
-
-    @model_validator(mode="after")
-    def _of_s3(self) -> ClaimStore:
-        check_bucket(self.url, self.options, encryption=self.encryption)
-        return self
-
-
-class ItemHistory(Settings):
-    """State rules: a record passes only where the pack's rules let it follow those before it about the same things."""
-
-    domain: str | None = Field(
-        None,
-        description="field whose values have each a history of their own, and which must be the one in `partition_by`; "
-        "none: the whole pipeline has one, and one partition",
-    )
-    wait: Number = Field(
-        0,
-        ge=0,
-        description="seconds that a record waits for what must come before it, in the time of the records; by the "
-        "wall clock after twice as long; 0: it is refused at once",
-    )
-
+from topology.sections import (
+    HAND_OVER_SECONDS,
+    PARSER_START_SECONDS,
+    Batching,
+    Chunking,
+    ClaimStore,
+    ItemHistory,
+    Name,
+    Parsing,
+    PartnerRule,
+    Retry,
+    Topic,
+    with_preset,
+)
 
 Profile = Literal["strict", "lenient", "schema"]
 Lane = Literal["high", "standard", "low"]
@@ -163,31 +36,6 @@ LANES: tuple[Lane, ...] = get_args(Lane)
 """The highest first."""
 STANDARD: Lane = "standard"
 """The lane of what names none; it bears the pipeline's own names."""
-BackoffPreset = Literal["documents", "inventory", "packets"]
-
-
-class Retry(Settings):
-    """Attempts and waits of deliveries."""
-
-    backoff: BackoffPreset = Field(
-        "packets",
-        description="waits between attempts: `documents` 2, 4, 8 s, then 10, each up to half a second longer; "
-        "`inventory` 2, 4, 8, … s; `packets` at random between 1 s and 2, 4, 8, … up to 30 s",
-    )
-    attempts: Whole = Field(3, ge=1, le=100, description="attempts with a known failure before a dead letter")
-    unknown_attempts: Whole = Field(
-        10,
-        ge=1,
-        le=1000,
-        description="further attempts while the outcome is unknown, before dying as outcome_unknown",
-    )
-    outage: Number = Field(
-        7 * 86_400.0,
-        gt=0,
-        description="seconds for which a batch waits for a partner that is down as a whole without using up attempts; "
-        "then they count again",
-    )
-    seed: Whole | None = Field(None, description="seed of the jitter; none: from the system")
 
 
 class Pipeline(Settings):
@@ -252,82 +100,38 @@ class Pipeline(Settings):
     @model_validator(mode="before")
     @classmethod
     def _presets(cls, data: Any) -> Any:
-        """`batching: telemetry-run` is short for that preset; `batching: {base: telemetry-run, linger: 5}` edits it."""
         if isinstance(data, dict) and "batching" in data:
-            batching = data["batching"]
-            at: tuple[str, ...] = ("batching",)
-            if isinstance(batching, dict) and "base" in batching:
-                at, base = (*at, "base"), batching["base"]
-                changes = {key: value for key, value in batching.items() if key != "base"}
-            elif isinstance(batching, str):
-                base, changes = batching, {}
-            else:
-                return data
-            if not isinstance(base, str) or base not in BATCHING_PRESETS:
-                raise RulesBroken([(at, f"{base!r} is no preset; allowed: {', '.join(BATCHING_PRESETS)}")])
-            data = {**data, "batching": {**BATCHING_PRESETS[base].model_dump(), **changes}}
+            return {**data, "batching": with_preset(data["batching"])}
         return data
 
     @model_validator(mode="after")
     def _rules(self) -> Pipeline:
         """Rules between fields; each names the law or rule it keeps."""
-        wrong: list[tuple[tuple[str | int, ...], str]] = []
-        if stray := [f for f in self.partition_by if f not in self.idempotency]:
-            wrong.append((("partition_by",), f"{stray} must be among idempotency {self.idempotency}"))
-        if self.on_conflict == "supersede":
-            if stray := [f for f in self.group_by if f not in self.idempotency]:
-                wrong.append((("group_by",), f"{stray} must be among idempotency with on_conflict: supersede"))
-            if self.ordering != "group":
-                wrong.append((("ordering",), "must be `group` with on_conflict: supersede"))
-            if self.ordering_by is None:
-                wrong.append((("ordering_by",), "required with on_conflict: supersede"))
-        wrong += self._item_rules()
-        if isinstance(self.partner, PartnerRule) and self.partner.by not in self.group_by:
-            what = f"{self.partner.by!r} must be among group_by, so that a batch has one partner"
-            wrong.append((("partner", "by"), what))
-        if self.deterministic:
-            if self.raw.timestamps != "log-append":
-                wrong.append((("raw", "timestamps"), "deterministic needs log-append (law 6)"))
-            if self.batching.max_reread is None:
-                wrong.append((("batching", "max_reread"), "required with deterministic (law 6)"))
-            if self.partitions != 1:
-                wrong.append((("partitions",), "deterministic needs 1 (law 6)"))
-        if self.keep <= 2 * self.batching.linger:
-            what = f"must be more than twice batching.linger ({self.batching.linger:g} s), or open windows could expire"
-            wrong.append((("keep",), what))
-        longest_chunk = self.chunk.seconds + 2 * (self.parser.seconds + PARSER_START_SECONDS)
-        if longest_chunk > HAND_OVER_SECONDS:
-            what = (
-                f"with twice parser.seconds ({self.parser.seconds:g} s) must be at most "
-                f"{HAND_OVER_SECONDS - 2 * PARSER_START_SECONDS:g} s, or a slow parser would end the worker"
-            )
-            wrong.append((("chunk", "seconds"), what))
-        for name, partner in self.partners.items():
-            if partner.body == "record" and self.batching.max_records != 1:
-                what = f"must be 1: partner {name} takes one record at a time (`body: record`)"
-                wrong.append((("batching", "max_records"), what))
-            if isinstance(partner, HttpPartner) and partner.adaptive is not None:
-                least, most = partner.adaptive.min_records, self._most_records(partner)
-                if least > most:
-                    what = f"a batch for partner {name} has {most} records at most; its adaptive.min_records is {least}"
-                    wrong.append((("batching", "max_records"), f"{what}: lower it to {most} or less"))
-        if STANDARD not in self.lanes or len(set(self.lanes)) < len(self.lanes):
-            wrong.append((("lanes",), f"must name each lane once and hold `{STANDARD}`, the lane of what names none"))
-        own = [self.topic(short) for short in ANY_NAMES]
-        if self.raw_topic in [*own, CONTROL_TOPIC]:
-            wrong.append(
-                (("raw", "topic"), f"{self.raw_topic!r} is written by the pipeline itself; it would read its own")
-            )
-        longest = max([*own, self.raw_topic], key=len)
-        if len(self.lanes) > 1:
-            longest += f".{max(self.lanes, key=len)}"  # see topology/lanes.py
-        if len(longest) > 249:
-            wrong.append((("pipeline",), f"topic {longest} has {len(longest)} characters; Kafka allows 249"))
+        wrong = [
+            *self._version_rules(),
+            *self._item_rules(),
+            *self._batch_rules(),
+            *self._time_rules(),
+            *self._partner_rules(),
+            *self._name_rules(),
+        ]
         if wrong:
             raise RulesBroken(wrong)
         return self
 
-    def _item_rules(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    def _version_rules(self) -> Iterator[BrokenRule]:
+        """All versions of a key must be in one partition, and where they replace each other in one group."""
+        if stray := [f for f in self.partition_by if f not in self.idempotency]:
+            yield ("partition_by",), f"{stray} must be among idempotency {self.idempotency}"
+        if self.on_conflict == "supersede":
+            if stray := [f for f in self.group_by if f not in self.idempotency]:
+                yield ("group_by",), f"{stray} must be among idempotency with on_conflict: supersede"
+            if self.ordering != "group":
+                yield ("ordering",), "must be `group` with on_conflict: supersede"
+            if self.ordering_by is None:
+                yield ("ordering_by",), "required with on_conflict: supersede"
+
+    def _item_rules(self) -> Iterator[BrokenRule]:
         """All records about a thing must be in one partition, in one order (ADR 22)."""
         if self.items is None:
             return
@@ -349,6 +153,56 @@ class Pipeline(Settings):
             yield ("partitions",), "must be 1 with items of no domain: a thing's records lie in one partition"
         if domain is not None and self.partition_by != [domain]:
             yield ("partition_by",), f"must be [{domain}], the domain of items: a thing's records lie in one partition"
+
+    def _batch_rules(self) -> Iterator[BrokenRule]:
+        """A batch has one partner; with `deterministic` it depends on content and recorded time alone."""
+        if isinstance(self.partner, PartnerRule) and self.partner.by not in self.group_by:
+            yield ("partner", "by"), f"{self.partner.by!r} must be among group_by, so that a batch has one partner"
+        if self.deterministic:
+            if self.raw.timestamps != "log-append":
+                yield ("raw", "timestamps"), "deterministic needs log-append (law 6)"
+            if self.batching.max_reread is None:
+                yield ("batching", "max_reread"), "required with deterministic (law 6)"
+            if self.partitions != 1:
+                yield ("partitions",), "deterministic needs 1 (law 6)"
+
+    def _time_rules(self) -> Iterator[BrokenRule]:
+        """Times that must fit each other."""
+        if self.keep <= 2 * self.batching.linger:
+            what = f"must be more than twice batching.linger ({self.batching.linger:g} s), or open windows could expire"
+            yield ("keep",), what
+        longest_chunk = self.chunk.seconds + 2 * (self.parser.seconds + PARSER_START_SECONDS)
+        if longest_chunk > HAND_OVER_SECONDS:
+            what = (
+                f"with twice parser.seconds ({self.parser.seconds:g} s) must be at most "
+                f"{HAND_OVER_SECONDS - 2 * PARSER_START_SECONDS:g} s, or a slow parser would end the worker"
+            )
+            yield ("chunk", "seconds"), what
+
+    def _partner_rules(self) -> Iterator[BrokenRule]:
+        """Batches must have sizes that their partners take."""
+        for name, partner in self.partners.items():
+            if partner.body == "record" and self.batching.max_records != 1:
+                what = f"must be 1: partner {name} takes one record at a time (`body: record`)"
+                yield ("batching", "max_records"), what
+            if isinstance(partner, HttpPartner) and partner.adaptive is not None:
+                least, most = partner.adaptive.min_records, self._most_records(partner)
+                if least > most:
+                    what = f"a batch for partner {name} has {most} records at most; its adaptive.min_records is {least}"
+                    yield ("batching", "max_records"), f"{what}: lower it to {most} or less"
+
+    def _name_rules(self) -> Iterator[BrokenRule]:
+        """Topics must be apart from each other, and have names that Kafka takes."""
+        if STANDARD not in self.lanes or len(set(self.lanes)) < len(self.lanes):
+            yield ("lanes",), f"must name each lane once and hold `{STANDARD}`, the lane of what names none"
+        own = [self.topic(short) for short in ANY_NAMES]
+        if self.raw_topic in [*own, CONTROL_TOPIC]:
+            yield ("raw", "topic"), f"{self.raw_topic!r} is written by the pipeline itself; it would read its own"
+        longest = max([*own, self.raw_topic], key=len)
+        if len(self.lanes) > 1:
+            longest += f".{max(self.lanes, key=len)}"  # see topology/lanes.py
+        if len(longest) > 249:
+            yield ("pipeline",), f"topic {longest} has {len(longest)} characters; Kafka allows 249"
 
     # Names. One place, so that no two parts of the program spell a topic differently.
 
@@ -443,8 +297,3 @@ def partition_for(key: str, partitions: int) -> int:
 def partition_of(key: bytes, partitions: int) -> int:
     """The same of a key's bytes."""
     return zlib.crc32(key) % partitions
-
-
-def is_name(text: str) -> bool:
-    """Whether a text may name a pipeline or partner."""
-    return re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,99}", text) is not None

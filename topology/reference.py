@@ -14,7 +14,21 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from topology.bucket import Encryption, ObjectLock
-from topology.model import (
+from topology.credentials import BasicAuth, BearerAuth, OAuth2Auth, Secret, Tls
+from topology.model import Pipeline
+from topology.partner import (
+    Adaptive,
+    BreakerSettings,
+    HttpPartner,
+    KafkaPartner,
+    ObjectStorePartner,
+    PostgresPartner,
+    Probe,
+    Rate,
+    RecordAnswers,
+    SftpPartner,
+)
+from topology.sections import (
     BATCHING_PRESETS,
     Batching,
     Chunking,
@@ -22,26 +36,8 @@ from topology.model import (
     ItemHistory,
     Parsing,
     PartnerRule,
-    Pipeline,
     Retry,
     Topic,
-)
-from topology.partner import (
-    Adaptive,
-    BasicAuth,
-    BearerAuth,
-    BreakerSettings,
-    HttpPartner,
-    KafkaPartner,
-    OAuth2Auth,
-    ObjectStorePartner,
-    PostgresPartner,
-    Probe,
-    Rate,
-    RecordAnswers,
-    Secret,
-    SftpPartner,
-    Tls,
 )
 
 SECTIONS: Mapping[str, type[BaseModel]] = {

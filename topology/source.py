@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from schemas.settings import Number, Settings, Whole
-from topology.model import Lane, Name
-from topology.partner import Auth, HeaderText, Secret, Tls, one_way_in
+from topology.credentials import Auth, Secret, Tls
+from topology.model import Lane
+from topology.partner import HeaderText, one_way_in
+from topology.sections import Name
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """No record time is earlier."""

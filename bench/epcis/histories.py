@@ -24,7 +24,8 @@ from streams.runtime.memory import MemoryBroker, MemoryLog
 from streams.runtime.runner import Runner
 from streams.stage import Chunk, Stage, Work
 from topology.load import load_pipeline
-from topology.model import ItemHistory, Pipeline
+from topology.model import Pipeline
+from topology.sections import ItemHistory
 
 NOW = 1_767_225_600_000
 LEAST = 2

@@ -11,7 +11,7 @@ import base64
 from typing import TYPE_CHECKING
 
 from streams.delivery.secrets import SecretMissing, Secrets
-from topology.partner import BasicAuth, BearerAuth, OAuth2Auth
+from topology.credentials import BasicAuth, BearerAuth, OAuth2Auth
 
 if TYPE_CHECKING:
     from authlib.oauth2.rfc6749 import OAuth2Token

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from topology.model import BackoffPreset
+from topology.sections import BackoffPreset
 
 
 def delay(preset: BackoffPreset, failures: int, random: Random) -> float:

@@ -28,7 +28,8 @@ from streams.delivery.per_record import RecordReader
 from streams.delivery.protocol import Envelope, NotAllowed, Outcome, OutcomeKind, Probed
 from streams.delivery.secrets import SecretMissing, Secrets
 from streams.delivery.tls import CertificateMissing, TlsContext
-from topology.partner import HttpPartner, Secret
+from topology.credentials import Secret
+from topology.partner import HttpPartner
 
 MAX_ANSWER = 64 * 1024
 """Bytes of an answer that are read; a longer answer counts as incomplete."""

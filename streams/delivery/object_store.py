@@ -27,8 +27,8 @@ from streams.delivery import answers
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind, Probed
 from streams.delivery.rounds import Rounds
 from streams.delivery.secrets import SHORTEST
-from topology.model import ClaimStore
 from topology.partner import ObjectStorePartner
+from topology.sections import ClaimStore
 
 OBJECT_STORE_SLOTS = 8
 """Open writes to one object store at a time."""

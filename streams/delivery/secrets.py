@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
-from topology.partner import Secret
+from topology.credentials import Secret
 
 MOST_BYTES = 64 * 1024
 """Of a secret in a file."""

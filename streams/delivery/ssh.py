@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import asyncssh
 
 from streams.delivery.secrets import SecretMissing, Secrets
-from topology.partner import Secret
+from topology.credentials import Secret
 
 KEEP_ALIVE_SECONDS = 15
 """An idle connection that a firewall forgot is noticed within a minute."""

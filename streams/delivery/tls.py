@@ -6,7 +6,7 @@ import ssl
 from pathlib import Path
 
 from streams.delivery.secrets import Secrets
-from topology.partner import Tls
+from topology.credentials import Tls
 
 
 class CertificateMissing(Exception):

@@ -18,7 +18,7 @@ from yarl import URL
 
 from streams.delivery.protocol import NotAllowed, Outcome, OutcomeKind
 from streams.delivery.secrets import Secrets
-from topology.partner import OAuth2Auth
+from topology.credentials import OAuth2Auth
 
 FORM = "application/x-www-form-urlencoded"
 

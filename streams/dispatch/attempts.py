@@ -31,8 +31,9 @@ from streams.delivery.bucket import FREE, RateTerms
 from streams.delivery.protocol import NONE_REFUSED, Outcome, OutcomeKind
 from streams.dispatch import parts
 from streams.dispatch.sizing import SizeTerms
-from topology.model import BackoffPreset, Pipeline
+from topology.model import Pipeline
 from topology.partner import HttpPartner, ObjectStorePartner, Partner
+from topology.sections import BackoffPreset
 
 STOP_WAIT = 60_000
 """Milliseconds before a partner that refused us (401, 403) is asked again: credentials take people to repair."""

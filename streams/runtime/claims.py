@@ -15,7 +15,7 @@ from schemas.canonical import sha256
 from streams.claims import ClaimLost, ClaimsAway
 from streams.delivery.answers import excerpt
 from streams.delivery.object_store import cause_of, folder_of, open_bucket, secrets_of
-from topology.model import ClaimStore
+from topology.sections import ClaimStore
 
 PAUSE = 1.0
 """Seconds before a chunk is redone because of a store that is away: redoing it at once would not help the store."""

@@ -21,7 +21,8 @@ from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
 from streams.runtime.log import Fatal
 from streams.stage import Chunk, Work
-from topology.model import CONTROL_TOPIC, HAND_OVER_SECONDS
+from topology.model import CONTROL_TOPIC
+from topology.sections import HAND_OVER_SECONDS
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from schemas.pack import Pack, Submission, Unpacked
 from streams.runtime import parser_child, slices
 from streams.runtime.log import Abortable, Fatal
 from streams.runtime.slices import Answer, Failed
-from topology.model import PARSER_START_SECONDS, Parsing
+from topology.sections import PARSER_START_SECONDS, Parsing
 
 FRAME_BYTES = 4096
 """Of an answer around its records."""

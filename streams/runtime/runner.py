@@ -25,7 +25,7 @@ from streams.runtime.log import (
 from streams.runtime.turns import NoTurns, Turns
 from streams.stage import Chunk, Message, Stage, TableStore, Work
 from streams.tables import table_rows
-from topology.model import Chunking
+from topology.sections import Chunking
 
 CONDEMNED_IN_A_ROW = 100
 """So many messages that each fail alone mean that the stage is broken, not the messages: stop (compare DlqLimit of

@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from streams.delivery.backoff import delay
-from topology.model import BackoffPreset
+from topology.sections import BackoffPreset
 
 
 def test_documents_wait_min_2_to_the_n_or_10_plus_half_a_second_of_jitter() -> None:

@@ -13,7 +13,8 @@ from streams.delivery.protocol import OutcomeKind as Kind
 from tests.delivery.servers import PASSWORD, Postgres, Sftp
 from tests.delivery.worlds import batches_on, envelope, kafka_topic, postgres, run, sftp, table_of_the_page
 from tests.support import Names, make_topic
-from topology.partner import Partner, Secret
+from topology.credentials import Secret
+from topology.partner import Partner
 
 
 def send(partner: Partner, *envelopes: Envelope) -> list[Outcome]:

@@ -18,7 +18,8 @@ from moto.server import ThreadedMotoServer
 
 from streams.delivery.object_store import object_path
 from streams.delivery.protocol import Envelope
-from topology.partner import HttpPartner, KafkaPartner, ObjectStorePartner, PostgresPartner, Secret, SftpPartner
+from topology.credentials import Secret
+from topology.partner import HttpPartner, KafkaPartner, ObjectStorePartner, PostgresPartner, SftpPartner
 
 if TYPE_CHECKING:
     from tests.delivery.servers import Postgres, Sftp

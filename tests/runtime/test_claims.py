@@ -14,7 +14,7 @@ from streams.claims import ClaimLost, Claims, ClaimsAway
 from streams.runtime import claims
 from streams.runtime.claims import ObjectClaims
 from tests.delivery.worlds import BUCKET, s3, s3_server
-from topology.model import ClaimStore
+from topology.sections import ClaimStore
 
 DATA = b"payload" * 1000
 NAME = sha256(DATA).hex()

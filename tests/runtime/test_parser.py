@@ -21,7 +21,7 @@ from streams.runtime.slices import Answer
 from tests.streams.line_pack import HeavyPack
 from tests.streams.toy_pack import Toy, line_pipeline
 from tests.support import wait_for
-from topology.model import Parsing
+from topology.sections import Parsing
 
 LIMITS = Parsing(seconds=20, memory=2**28, output=100_000)
 SHORT = LIMITS.model_copy(update={"seconds": 2.0})

@@ -25,7 +25,7 @@ from streams.stage import Message
 from streams.validate.spanning import TURN_SECONDS, Rest, Spanning
 from tests.streams.line_pack import HeavyPack, Lines
 from tests.streams.toy_pack import Toy, line_pipeline
-from topology.model import Parsing
+from topology.sections import Parsing
 
 LIMITS = Parsing(seconds=20, memory=2**28, output=100_000)
 LONG = "%" + "\n".join("!bad" if n % 4 == 3 else f"k{n} g {n}" for n in range(23))

@@ -14,7 +14,8 @@ from streams.runtime.kafka import KafkaLog
 from streams.runtime.log import Fetched
 from streams.stage import Message, Output
 from tests.support import wait_for
-from topology.model import Pipeline, Topic
+from topology.model import Pipeline
+from topology.sections import Topic
 from topology.topics import topic_specs
 
 LONG = {"session.timeout.ms": "60000", "transaction.timeout.ms": "50000"}

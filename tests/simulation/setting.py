@@ -5,8 +5,9 @@ from __future__ import annotations
 from random import Random
 from typing import Any, NamedTuple
 
-from topology.model import Batching, Chunking, PartnerRule, Pipeline, Retry, Topic
+from topology.model import Pipeline
 from topology.partner import Adaptive, HttpPartner, ObjectStorePartner, Partner
+from topology.sections import Batching, Chunking, PartnerRule, Retry, Topic
 
 PARTNERS = ("clinic", "lake")
 TIMEOUT = 30.0

@@ -16,7 +16,8 @@ from streams.progress import Identity
 from streams.runtime.memory import MemoryBroker
 from streams.runtime.runner import Runner
 from tests.streams.batch_world import CODEC, ChosenLog, Published, replay_of, validated
-from topology.model import Batching, Chunking, Pipeline
+from topology.model import Pipeline
+from topology.sections import Batching, Chunking
 
 S = 1000
 """Milliseconds of a second."""

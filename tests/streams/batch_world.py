@@ -27,8 +27,9 @@ from streams.runtime.log import Fetched
 from streams.runtime.memory import MemoryBroker, MemoryLog
 from streams.runtime.runner import Runner
 from tests.streams.batch_oracle import Said, decisions
-from topology.model import Batching, Chunking, Pipeline, partition_for
+from topology.model import Pipeline, partition_for
 from topology.partner import Adaptive, HttpPartner
+from topology.sections import Batching, Chunking
 
 CAP, LINGER, KEEP = 3, 8, 40
 """Records, seconds, seconds: small, so that every rule has its moment within forty actions."""

@@ -15,8 +15,9 @@ from streams.dispatch.agent import DispatchStage
 from streams.progress import Identity
 from streams.stage import Chunk, Message, Output, Work
 from streams.tables import MemoryRows
-from topology.model import Pipeline, Retry
+from topology.model import Pipeline
 from topology.partner import BreakerSettings, HttpPartner, ObjectStorePartner, Partner
+from topology.sections import Retry
 
 CODEC = SingleObjectCodec()
 START = 1_700_000_000_000

@@ -17,8 +17,8 @@ from streams.stage import Chunk, Message
 from streams.tables import MemoryRows
 from tests.streams.dispatch_desk import CODEC, START, TOPIC_ID, PlainPack, batched, batched_again, pipeline, record
 from tests.streams.dispatch_world import TIMEOUT, Bad, Entry, Launched, Record, Setting, Told, Turn, Unit
-from topology.model import Retry
 from topology.partner import BreakerSettings, HttpPartner, Rate
+from topology.sections import Retry
 
 
 class StageMember:

@@ -10,8 +10,9 @@ import pytest
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
 from streams.driver import AcceptingPartner, TopologyDriver
 from tests.streams.line_pack import LinePack
-from topology.model import Batching, Pipeline
+from topology.model import Pipeline
 from topology.partner import Adaptive, HttpPartner
+from topology.sections import Batching
 
 PUBLISHED = 120
 """Records a round, on three partitions."""

@@ -13,8 +13,8 @@ from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
 from streams.driver import AcceptingPartner, TopologyDriver
 from tests.streams.line_pack import LinePack
 from tests.streams.toy_pack import line_pipeline
-from topology.model import Batching
 from topology.partner import HttpPartner
+from topology.sections import Batching
 from topology.topics import message_limit
 
 ROOM = 2000

@@ -8,8 +8,8 @@ from typing import Any
 from streams.dispatch.agent import PARTNER_KEY
 from streams.dispatch.sizing import CALM, HOLD
 from tests.streams.dispatch_desk import CODEC, NO_BREAKER, Desk, outcome, said
-from topology.model import Batching
 from topology.partner import Adaptive, HttpPartner
+from topology.sections import Batching
 
 
 def desk(most: int = 8, **bounds: Any) -> Desk:

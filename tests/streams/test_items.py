@@ -35,7 +35,8 @@ from tests.streams.batch_world import (
     validated,
 )
 from tests.streams.things_world import OnDisk, SaidThings, ThingsWorld
-from topology.model import Chunking, ItemHistory, Pipeline
+from topology.model import Pipeline
+from topology.sections import Chunking, ItemHistory
 
 WORDS = ("make", "make", "use", "use", "end")
 

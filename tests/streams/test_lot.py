@@ -19,7 +19,8 @@ from streams.progress import Identity
 from streams.stage import Chunk, Message, Output
 from streams.tables import table_rows
 from tests.schemas.samples import example
-from topology.model import Batching, Pipeline
+from topology.model import Pipeline
+from topology.sections import Batching
 
 AVRO = SingleObjectCodec()
 

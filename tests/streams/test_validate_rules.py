@@ -15,7 +15,8 @@ from schemas.pack import Record, Refusal, Submission
 from streams.stage import Chunk, Work
 from tests.streams.line_pack import LinePack, Lines
 from tests.streams.toy_pack import CODEC, Toy, create_time, line_pipeline, small_chunks
-from topology.model import Chunking, Pipeline
+from topology.model import Pipeline
+from topology.sections import Chunking
 
 SPAN = "\n".join(f"k{i} g {i}" for i in range(8))
 """A submission of eight records, which spans chunks of three."""

@@ -19,7 +19,8 @@ from streams.stage import Chunk, Header, Message, Work
 from streams.tables import MemoryRows
 from streams.validate.agent import ValidateStage
 from topology.load import load_pipeline
-from topology.model import Chunking, Pipeline
+from topology.model import Pipeline
+from topology.sections import Chunking
 
 CODEC = SingleObjectCodec()
 SHIPPED = load_pipeline("cold-chain")

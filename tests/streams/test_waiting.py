@@ -21,7 +21,7 @@ from streams.stage import Message, Output, Work
 from tests.streams.batch_world import CODEC, GARBLED, failures
 from tests.streams.things_world import OnDisk
 from tests.streams.waiting_world import WaitingDesk, WaitingWorld
-from topology.model import ItemHistory
+from topology.sections import ItemHistory
 
 HISTORIES = 250
 

@@ -17,7 +17,7 @@ from streams.runtime.stores import RocksRowStore
 from streams.stage import TableStore
 from streams.tables import MemoryRows
 from tests.streams.batch_world import CODEC, Published, Worker, World, validated
-from topology.model import Chunking
+from topology.sections import Chunking
 
 
 class ThingsWorld(World):

@@ -17,7 +17,8 @@ from streams.validate.agent import ValidateStage
 from streams.validate.spanning import Unpack
 from tests.streams.batch_world import audit_entries
 from tests.streams.line_pack import LinePack
-from topology.model import Chunking, Pipeline, Topic
+from topology.model import Pipeline
+from topology.sections import Chunking, Topic
 from topology.topics import LEAST_INLINE
 
 CODEC = SingleObjectCodec()

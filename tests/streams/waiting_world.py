@@ -26,7 +26,8 @@ from tests.streams.batch_desk import Desk, S
 from tests.streams.batch_oracle import each_decision
 from tests.streams.batch_world import CODEC, KEEP, LawBroken, Published, validated
 from tests.streams.things_world import SaidThings, ThingsWorld
-from topology.model import Chunking, ItemHistory, Pipeline
+from topology.model import Pipeline
+from topology.sections import Chunking, ItemHistory
 
 ABSENT = Finding(OUT_OF_RANGE, "", "it is not there")
 ENDED = Finding(OUT_OF_RANGE, "", "it was made already, or ended")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from topology.model import PartnerRule, Pipeline
+from topology.model import Pipeline
+from topology.sections import PartnerRule
 
 VALUES = st.lists(st.text("a|\\", min_size=1, max_size=4), min_size=2, max_size=2)
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from topology.credentials import Secret
 from topology.load import TopologyError, load_pipeline
 from topology.model import Pipeline
-from topology.partner import HttpPartner, ObjectStorePartner, Secret
+from topology.partner import HttpPartner, ObjectStorePartner
 
 PIPELINE = """\
 pipeline: demo

@@ -12,20 +12,20 @@ import pytest
 from pydantic import BaseModel
 
 from schemas.packs.cold_chain.options import Alarm, Options, Product, Source
+from topology.credentials import OAuth2Auth, Tls
 from topology.load import TopologyError, load_pipeline
-from topology.model import Batching, Chunking, ClaimStore, Parsing, PartnerRule, Pipeline, Retry, Topic
+from topology.model import Pipeline
 from topology.partner import (
     BreakerSettings,
     HttpPartner,
     KafkaPartner,
-    OAuth2Auth,
     ObjectStorePartner,
     PostgresPartner,
     Rate,
     RecordAnswers,
     SftpPartner,
-    Tls,
 )
+from topology.sections import Batching, Chunking, ClaimStore, Parsing, PartnerRule, Retry, Topic
 
 PIPELINE = """\
 pipeline: demo

@@ -139,7 +139,7 @@ def pack_settings(values: Mapping[str, Any], path: Path) -> Iterator[Setting]:
 
 def presets() -> dict[str, dict[str, Any]]:
     """The batching presets (BAT-02)."""
-    from topology.model import BATCHING_PRESETS
+    from topology.sections import BATCHING_PRESETS
 
     return {name: preset.model_dump(mode="json") for name, preset in BATCHING_PRESETS.items()}
 

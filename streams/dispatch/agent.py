@@ -68,7 +68,7 @@ class DispatchStage:
 
     name = "dispatch"
     input = "batched"
-    tables = ("heads", "delivery")
+    tables: tuple[str, ...] = ("heads", "delivery")
 
     def __init__(
         self,

@@ -38,6 +38,9 @@ class MemoryBroker:
         """Asked at each commit with the stage's name: ok, abort, lost-yes (committed, answer lost), lost-no."""
         self.now = 0
         """Broker time, ms; stamps messages without a time of their own (LogAppendTime)."""
+        self.first_offset = 0
+        """Of each partition that nothing has been written to. Above 0, what lies below are offsets without a message,
+        as markers are."""
 
     def partitions(self, topic: str) -> list[list[Message]]:
         """The partitions of a topic by short name."""
@@ -47,7 +50,7 @@ class MemoryBroker:
 
     def end(self, topic: str, partition: int) -> int:
         """High watermark: the next offset to be written."""
-        return self._ends.get((topic, partition), 0)
+        return self._ends.get((topic, partition), self.first_offset)
 
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None,

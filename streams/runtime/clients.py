@@ -1,4 +1,4 @@
-"""Settings of every Kafka client of a stage, and the form of a consumer's group metadata. Pure: makes no client.
+"""Settings of every Kafka client of a worker, and the form of a consumer's group metadata. Pure: makes no client.
 
 Sources: DESIGN.md rules TX1 to TX6. What a guarantee rests on cannot be overridden.
 """
@@ -24,6 +24,9 @@ SESSION_MS = 10_000
 FETCH_WAIT_MS = 500
 """How long a broker keeps a group's fetch that finds nothing; it answers at once when a message is committed. It is
 also how late a partition is read again that was paused, or read from elsewhere, while the broker's others are quiet."""
+LONG_FETCH_MS = 5_000
+"""How long a broker keeps a fetch of the control topic that finds nothing: a message ends the wait at once, and
+following a topic in which nothing happens costs next to nothing."""
 BROKER_CLEANUP_SECONDS = 10.0
 """Default of transaction.abort.timed.out.transaction.cleanup.interval.ms: how much later than its time-out an
 abandoned transaction may end."""
@@ -116,6 +119,20 @@ def client_settings(
     consumer |= {k: v for k, v in overrides.items() if k in CONSUMER_ONLY}
     producer |= {k: v for k, v in overrides.items() if k in PRODUCER_ONLY}
     return ClientSettings(common, consumer, producer, reader, transaction / 1000)
+
+
+def control_reader(bootstrap: str) -> Settings:
+    """Settings of a consumer without a group that reads the control topic from its beginning."""
+    return {
+        "bootstrap.servers": bootstrap,
+        "group.id": "waybill.control.reader",  # asked for by the client; nothing is ever committed
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+        "enable.partition.eof": True,
+        "isolation.level": "read_committed",
+        "fetch.wait.max.ms": LONG_FETCH_MS,
+        "log_level": 0,
+    }
 
 
 def whole_ms(seconds: float) -> float:

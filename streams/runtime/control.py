@@ -14,14 +14,12 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from schemas.codec import SingleObjectCodec, WireError
 from streams.dispatch.agent import DispatchStage
 from streams.dispatch.orders import Order, Orders, decode
+from streams.runtime.clients import control_reader
 from streams.runtime.log import Fatal, LogError
 from topology.model import CONTROL_TOPIC, Pipeline
 
 READ_SECONDS = 60.0
 """For the topic as it was at the start; a worker that cannot read it must not send (DI5)."""
-LONG_FETCH = 5_000
-"""Milliseconds for which the broker holds a fetch that finds nothing: an order ends the wait at once, and following a
-topic in which nothing happens costs next to nothing."""
 LOOK_SECONDS = 1.0
 """Between two looks at whether to stop."""
 RETRY_SECONDS = 0.2
@@ -64,18 +62,7 @@ class ControlWatch(threading.Thread):
             self._tell(self._wrong)
 
     def _follow(self) -> None:
-        consumer: Any = Consumer(
-            {
-                "bootstrap.servers": self._brokers,
-                "group.id": "waybill.control.reader",  # asked for by the client; nothing is ever committed
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-                "enable.partition.eof": True,
-                "isolation.level": "read_committed",
-                "fetch.wait.max.ms": LONG_FETCH,
-                "log_level": 0,
-            }
-        )
+        consumer: Any = Consumer(control_reader(self._brokers))
         try:
             end = self._end(consumer)
             consumer.assign([TopicPartition(CONTROL_TOPIC, 0, 0)])

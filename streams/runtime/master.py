@@ -13,14 +13,13 @@ import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from schemas.codec import SingleObjectCodec, WireError
+from streams.runtime.clients import control_reader
 from streams.runtime.log import Abortable
 from streams.validate.authorised import TradingPartners, decode
 from topology.model import CONTROL_TOPIC
 
 READ_SECONDS = 20.0
 """For the rows that are new; without them no record can be judged. Below HAND_OVER_SECONDS."""
-LONG_FETCH = 5_000
-"""Milliseconds for which the broker holds a fetch that finds nothing: a new row ends the wait at once."""
 LOOK_SECONDS = 0.5
 
 log = structlog.get_logger("waybill")
@@ -33,18 +32,7 @@ class MasterReader:
         self._partners = TradingPartners()
         self._codec = SingleObjectCodec()  # as all that stands in the control topic
         self._next = 0
-        self._consumer: Any = Consumer(
-            {
-                "bootstrap.servers": bootstrap,
-                "group.id": "waybill.control.reader",  # asked for by the client; nothing is ever committed
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-                "enable.partition.eof": True,
-                "isolation.level": "read_committed",
-                "fetch.wait.max.ms": LONG_FETCH,
-                "log_level": 0,
-            }
-        )
+        self._consumer: Any = Consumer(control_reader(bootstrap))
         self._consumer.assign([TopicPartition(CONTROL_TOPIC, 0, 0)])
 
     def current(self) -> TradingPartners:

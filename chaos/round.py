@@ -217,26 +217,10 @@ class Stage:
         return False
 
     def _facts(self, crew: Crew, drained: bool, seconds: float) -> dict[str, Any]:
-        pipeline = self.pipeline
-        stages = ("validate", "batch", "dispatch")
         return {
             "seed": self.plan.seed,
             "number": self.plan.number,
-            "application": pipeline.application,
-            "pipeline": pipeline.pipeline,
-            "raw": pipeline.raw_topic,
-            "topics": {short: pipeline.topic(short) for short in SHORT_NAMES},
-            "partitions": pipeline.partitions,
-            "groups": {stage: pipeline.group_id(stage) for stage in stages},
-            "inputs": dict(zip(stages, ("raw", "validated", "batched"), strict=True)),
-            "on_conflict": pipeline.on_conflict,
-            "acks": pipeline.acks,
-            "ordering": pipeline.ordering,
-            "partners": partners(pipeline),
-            "routing": routing(pipeline),
-            "group_by": list(pipeline.group_by),
-            "idempotency": list(pipeline.idempotency),
-            "unknown_attempts": pipeline.retry.unknown_attempts,
+            **facts_of(self.pipeline),
             "harmed": self._harmed(),
             "deadline_met": seconds <= REST_SECONDS,
             "drained": drained,
@@ -295,8 +279,29 @@ class Stage:
                 yield {"path": name, "sha256": sha256(path.read_bytes()).hexdigest(), "versions": 1, "time": written}
 
 
-def partners(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
-    """What the checker must know of each partner."""
+def facts_of(pipeline: Pipeline) -> dict[str, Any]:
+    """What the checker must know of the pipeline, see chaos.checker.evidence.Round."""
+    inputs = {"validate": "raw", "batch": "validated", "dispatch": "batched"}
+    return {
+        "application": pipeline.application,
+        "pipeline": pipeline.pipeline,
+        "raw": pipeline.raw_topic,
+        "topics": {short: pipeline.topic(short) for short in SHORT_NAMES},
+        "partitions": pipeline.partitions,
+        "groups": {stage: pipeline.group_id(stage) for stage in inputs},
+        "inputs": inputs,
+        "on_conflict": pipeline.on_conflict,
+        "acks": pipeline.acks,
+        "ordering": pipeline.ordering,
+        "partners": _partners(pipeline),
+        "routing": _routing(pipeline),
+        "group_by": list(pipeline.group_by),
+        "idempotency": list(pipeline.idempotency),
+        "unknown_attempts": pipeline.retry.unknown_attempts,
+    }
+
+
+def _partners(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for name, partner in pipeline.partners.items():
         found[name] = {"kind": partner.kind}
@@ -307,7 +312,7 @@ def partners(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
     return found
 
 
-def routing(pipeline: Pipeline) -> dict[str, Any]:
+def _routing(pipeline: Pipeline) -> dict[str, Any]:
     """Which partner a record is for, as the checker reads it."""
     rule = pipeline.partner
     return {"by": None, "map": {}, "default": rule} if isinstance(rule, str) else rule.model_dump()

@@ -11,11 +11,8 @@ from typing import Any
 from confluent_kafka import Producer
 
 from chaos.load import Load, Sent
-from chaos.round import partners, routing
+from chaos.round import facts_of
 from tests.system.plant import Plant
-from topology.model import SHORT_NAMES
-
-STAGES = {"validate": "raw", "batch": "validated", "dispatch": "batched"}
 
 
 def publish(plant: Plant, load: Iterable[Sent]) -> list[Sent]:
@@ -67,24 +64,9 @@ def run(plant: Plant, folder: Path, seed: int, supersede: bool) -> None:
 
 def write(plant: Plant, folder: Path, seed: int, sent: list[Sent]) -> None:
     """The files of the evidence, but for what is read from Kafka."""
-    pipeline = plant.pipeline
     facts = {
         "seed": seed,
-        "application": pipeline.application,
-        "pipeline": pipeline.pipeline,
-        "raw": pipeline.raw_topic,
-        "topics": {short: pipeline.topic(short) for short in SHORT_NAMES},
-        "partitions": pipeline.partitions,
-        "groups": {stage: pipeline.group_id(stage) for stage in STAGES},
-        "inputs": STAGES,
-        "on_conflict": pipeline.on_conflict,
-        "acks": pipeline.acks,
-        "ordering": pipeline.ordering,
-        "partners": partners(pipeline),
-        "routing": routing(pipeline),
-        "group_by": list(pipeline.group_by),
-        "idempotency": list(pipeline.idempotency),
-        "unknown_attempts": pipeline.retry.unknown_attempts,
+        **facts_of(plant.pipeline),
         "harmed": [],
         "deadline_met": True,
         "drained": True,

@@ -15,7 +15,7 @@ from chaos.checker.evidence import Admin, Evidence, LedgerLine, Message, Record,
 from chaos.checker.wire import shipped_schemas
 from chaos.load import Load, Sent
 from chaos.plan import CLINIC, LAKE, OTHERS, PIPELINE, SEVERAL
-from chaos.round import partners, routing
+from chaos.round import facts_of
 from streams.delivery.answers import Answer, judge
 from streams.delivery.per_record import RecordReader
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
@@ -156,11 +156,6 @@ def _submission(sent: Sent) -> Submission:
 
 def _round(pipeline: Pipeline) -> Round:
     return Round(
-        seed=3, application=pipeline.application, pipeline=pipeline.pipeline, raw=pipeline.raw_topic,
-        topics={short: pipeline.topic(short) for short in SHORT_NAMES}, partitions=pipeline.partitions,
-        groups={stage: pipeline.group_id(stage) for stage in STAGES}, inputs=STAGES,
-        on_conflict=pipeline.on_conflict, acks=pipeline.acks, ordering=pipeline.ordering,
-        partners=partners(pipeline), routing=routing(pipeline), group_by=list(pipeline.group_by),
-        idempotency=list(pipeline.idempotency), unknown_attempts=pipeline.retry.unknown_attempts, harmed=[LAKE],
-        deadline_met=True, drained=True, restarts={}, max_restarts=0, exits=[],
+        seed=3, **facts_of(pipeline), harmed=[LAKE], deadline_met=True, drained=True, restarts={}, max_restarts=0,
+        exits=[],
     )  # fmt: skip

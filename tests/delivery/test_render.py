@@ -15,31 +15,18 @@ from hypothesis import strategies as st
 
 from schemas.canonical import RawPosition, canonical_json, parse_record_id
 from schemas.members import Member, member_of
-from schemas.pack import Columns, Origin, Submission, Unpacked
 from streams.delivery.render import FORMS, render
+from tests.stub_pack import StubPack
 from topology.partner import BodyForm
 
 
-class Summing:
+class Summing(StubPack):
     """A pack that knows only to summarize: whatever it is given to say, and how many payloads it saw."""
 
-    name, version = "summing", "1"
-    fields: frozenset[str] = frozenset()
-    parties: tuple[str, ...] = ()
-    media_types: frozenset[str] = frozenset()
-    settings: Mapping[str, Any] = {}
+    name = "summing"
 
     def __init__(self, summary: Mapping[str, Any]) -> None:
         self.summary = summary
-
-    def heavy(self, submission: Submission) -> bool:
-        return False
-
-    def unpack(self, submission: Submission) -> Unpacked:
-        raise NotImplementedError
-
-    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Columns:
-        raise NotImplementedError
 
     def summarize(self, payloads: Sequence[bytes]) -> Mapping[str, Any]:
         return {**self.summary, "count": len(payloads), "seen": sha256(b"".join(payloads)).hexdigest()}

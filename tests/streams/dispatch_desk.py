@@ -8,13 +8,13 @@ from typing import Any
 
 from schemas.canonical import sha256
 from schemas.codec import SingleObjectCodec
-from schemas.pack import Columns, Origin, Submission, Unpacked
 from streams.deadletter import DeadLetters
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
 from streams.dispatch.agent import DispatchStage
 from streams.progress import Identity
 from streams.stage import Chunk, Message, Output, Work
 from streams.tables import MemoryRows
+from tests.stub_pack import StubPack
 from topology.model import Pipeline
 from topology.partner import BreakerSettings, HttpPartner, ObjectStorePartner, Partner
 from topology.sections import Retry
@@ -27,24 +27,11 @@ TOPIC_ID = "the-topic"
 PASSPORT = {"reason": "again", "approver": "a person", "attempt": 1, "original_position": "raw/0/0/0"}
 
 
-class PlainPack:
+class PlainPack(StubPack):
     """Summarizes nothing."""
 
     name = "plain"
-    version = "1"
     fields = frozenset({"key"})
-    parties: tuple[str, ...] = ()
-    media_types: frozenset[str] = frozenset()
-    settings: Mapping[str, Any] = {}
-
-    def heavy(self, submission: Submission) -> bool:
-        return False
-
-    def unpack(self, submission: Submission) -> Unpacked:
-        raise NotImplementedError
-
-    def singles(self, values: Sequence[bytes | None], origins: Sequence[Origin] | None = None) -> Columns:
-        raise NotImplementedError
 
     def summarize(self, payloads: Sequence[bytes]) -> Mapping[str, Any]:
         return {"records": len(payloads)}

@@ -48,14 +48,14 @@ class ParserProcess:
         self._closed = False
         self._number = 0
 
-    def unpack(self, submission: Submission, start: int = 0) -> Unpacked:
-        """What `Pack.unpack` gives, or one refusal; its records from `start` on are wanted. Raises Abortable where no
-        process can be started: that is no fault of the submission. It takes no longer than two processes may, and so
-        does each record of it."""
+    def unpack(self, submission: Submission, start: int = 0, broken: int = 0, /) -> Unpacked:
+        """What `Pack.unpack` gives, or one refusal; its records from `start` on are wanted, and of those before it so
+        many have broken their reader. Raises Abortable where no process can be started: that is no fault of the
+        submission. It takes no longer than two processes may, and so does each record of it."""
         if not self._pack.heavy(submission):
             return self._pack.unpack(submission)
         self._number += 1
-        return slices.unpack(partial(self._try, self._number, submission), submission, start)
+        return slices.unpack(partial(self._try, self._number, submission), submission, start, broken)
 
     def close(self) -> None:
         """Ends the process; whoever waits for its answer gets Fatal."""

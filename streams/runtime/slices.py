@@ -85,7 +85,7 @@ class Ask(Protocol):
 class Sliced:
     """An `Unpacked` of which a slice is at hand."""
 
-    def __init__(self, ask: Ask, submission: Submission) -> None:
+    def __init__(self, ask: Ask, submission: Submission, broken: int = 0) -> None:
         self.content_type, self.count = "", 0
         self.notes: Mapping[str, int] = {}
         self._ask, self._submission = ask, submission
@@ -93,7 +93,8 @@ class Sliced:
         self._items: list[Item] = []
         self._careful = 0
         """Up to here records are taken one by one."""
-        self._broken = 0
+        self.broken = broken
+        """Of its records, up to the last that was taken, those that broke their reader."""
         self._lost = False
         """Its reader broke twice on the bytes of a record: it is asked for no more of them."""
 
@@ -115,7 +116,7 @@ class Sliced:
     def _fetch(self, index: int) -> None:
         """Makes the record at `index` one of those at hand."""
         self._first, self._items = index, []  # first: a slice at a time
-        self._items = [self._unread(index)] if self._broken >= MOST_BROKEN else self._read(index)
+        self._items = [self._unread(index)] if self.broken >= MOST_BROKEN else self._read(index)
 
     def _read(self, index: int) -> list[Item]:
         found = self._answer()
@@ -130,7 +131,7 @@ class Sliced:
             except Failed as failed:
                 if found.opened is None:
                     raise self._unopened(failed) from None
-                self._broken += 1
+                self.broken += 1
                 found.items = [self._refusal(f"the reader {failed}; tried twice", found)]
         if found.opened is not None:
             self.content_type, self.count, self.notes = found.opened
@@ -166,10 +167,11 @@ class Sliced:
         return Refusal((finding,), original, content_type, canonical)
 
 
-def unpack(ask: Ask, submission: Submission, start: int) -> Unpacked:
-    """A submission, its records from `start` on wanted, or one refusal. Raises Abortable."""
+def unpack(ask: Ask, submission: Submission, start: int, broken: int = 0) -> Unpacked:
+    """A submission, its records from `start` on wanted, or one refusal; `broken`: of those before `start`, how many
+    have broken their reader. Raises Abortable."""
     try:
-        return Sliced(ask, submission).open(start)
+        return Sliced(ask, submission, broken).open(start)
     except Failed as failed:
         refusal = refuse_whole(submission, Finding(PARSER_FAILED, "", f"the reader {failed}; tried twice"))
         return Listed(refusal.content_type, [refusal])

@@ -250,7 +250,7 @@ def test_va3_two_large_submissions_do_not_take_the_process_from_each_other(monke
     """The second waits, with its partition, until the first has ended; a small one need not."""
     monkeypatch.setattr("streams.validate.spanning.LARGE_SUBMISSION", 100)
     pipeline = line_pipeline(partitions=3, chunk={"bytes": 1024})
-    toy = Toy(pipeline, unpack=lambda submission, start=0: HeavyPack().unpack(submission), pack=HeavyPack())
+    toy = Toy(pipeline, unpack=lambda submission, *_: HeavyPack().unpack(submission), pack=HeavyPack())
     in_order, sign = toy.log.fetch, cycle((1, -1))
 
     def by_turns(*asked: Any) -> Fetched:
@@ -281,7 +281,7 @@ def queueing(monkeypatch: pytest.MonkeyPatch, partitions: int) -> Toy:
     """One worker of partitions in which large submissions are too many."""
     monkeypatch.setattr("streams.validate.spanning.LARGE_SUBMISSION", 100)
     pipeline = line_pipeline(partitions=partitions, chunk={"bytes": 1024})
-    return Toy(pipeline, unpack=lambda submission, start=0: HeavyPack().unpack(submission), pack=HeavyPack())
+    return Toy(pipeline, unpack=lambda submission, *_: HeavyPack().unpack(submission), pack=HeavyPack())
 
 
 def order_of_ends(toy: Toy, submissions: dict[int, int]) -> list[int]:
@@ -324,7 +324,7 @@ def test_va3_a_partition_that_waits_and_goes_away_is_not_waited_for(monkeypatch:
 def test_va3_a_partition_whose_turn_it_is_does_not_keep_others_waiting_for_ever() -> None:
     """Its broker may be away, so that its submission never comes; when it comes, it queues again."""
     now = 0.0
-    spanning = Spanning(HeavyPack().heavy, lambda: now)
+    spanning = Spanning("raw", lambda submission, *_: Away(), HeavyPack().heavy, lambda: now)
 
     def held() -> set[int]:
         return set(spanning.room or ())

@@ -122,10 +122,11 @@ class ValidateStage:
         if self._pack.parties and chunk.messages:
             self._listed = self._authorised()
         covered: dict[int, tuple[int, int]] = {}
-        for partition, messages in groupby(chunk.messages, _partition):
+        runs = [(partition, list(messages)) for partition, messages in groupby(chunk.messages, _partition)]
+        for partition, run in sorted(runs, key=lambda run: self._spanning.spans(run[0])):  # what may take the rest last
             if partition in work.resume:
                 continue
-            progress, run, at = self._progress[partition], list(messages), 0
+            progress, at = self._progress[partition], 0
             while at < len(run) and not limits.full and run[at].offset <= progress.processed_through:
                 at += 1  # read again after a rebuild: its effects are committed
             first = begun = at
@@ -135,8 +136,12 @@ class ValidateStage:
                 if other and self._spanning.waits(run[at]):
                     break
                 if other:
+                    ended = self._submission(work, progress, run[at], chunk)
+                    if ended is None:
+                        work.opening.add(partition)
+                        break
                     begun = at + 1
-                    at += self._submission(work, progress, run[at], chunk)
+                    at += ended
             if at < len(run):
                 work.resume[partition] = run[at].offset
                 self._spanning.queue(run[at])  # also where the chunk is full before it
@@ -220,11 +225,21 @@ class ValidateStage:
         full = self._limits.took(sum(sizes), count)
         return count, not full and count < len(block)
 
-    def _submission(self, work: Work, progress: Progress, message: Message, chunk: Chunk) -> bool:
-        """Produces the records of one submission from `next_index` on; False where the chunk is full before its end."""
+    def _submission(self, work: Work, progress: Progress, message: Message, chunk: Chunk) -> bool | None:
+        """Produces the records of one submission from `next_index` on; False where the chunk is full before its end,
+        None where it is full before the submission is open."""
         partition, offset, recorded_at, _, value, headers = message
         content_type, source, site, received_at, too_long = read_headers(headers) if headers else NO_HEADERS
         condemned = chunk.condemned.get((partition, offset))
+        submission = Submission(value, content_type, source, site)
+        refusal = None
+        if condemned is not None:
+            refusal = _unprocessable(submission, condemned)
+        elif too_long is not None:
+            refusal = refuse_header(submission, too_long)
+        unpacked = self._spanning.unpacked(progress, message, submission, refusal, self._limits.look)
+        if unpacked is None:
+            return None
         if progress.begun is not None:
             recorded_at = progress.begun.recorded_at  # bounded once (VA5), whatever the clock says by now
         elif self._clamped:
@@ -234,13 +249,6 @@ class ValidateStage:
         progress.stream_time = max(progress.stream_time, recorded_at)
         if not progress.next_index:
             progress.topology_version = self.pipeline.version  # one that spans chunks keeps what it began with (VA1)
-        submission = Submission(value, content_type, source, site)
-        refusal = None
-        if condemned is not None:
-            refusal = _unprocessable(submission, condemned)
-        elif too_long is not None:
-            refusal = refuse_header(submission, too_long)
-        unpacked = self._spanning.unpacked(progress, message, submission, refusal)
         count, version, digest = unpacked.count, progress.topology_version, sha256(value or b"")
         rest = shared_rest(received_at, count, source, site, self._schema_version, version)
         common = {

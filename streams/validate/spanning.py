@@ -15,7 +15,7 @@ from schemas.pack import Listed, Record, Refusal, Submission, Unpacked
 from streams.progress import Progress
 from streams.runtime.log import Fatal, LogError
 from streams.runtime.parser_child import LARGE_SUBMISSION
-from streams.runtime.slices import Sliced
+from streams.runtime.slices import Sliced, never
 from streams.stage import Message
 from streams.validate.headers import NO_HEADERS, read_headers
 
@@ -27,9 +27,11 @@ its turn has passed, and it queues again when its submission comes."""
 class Unpack(Protocol):
     """Reads submissions in a pack's place."""
 
-    def __call__(self, submission: Submission, start: int = 0, broken: int = 0, /) -> Unpacked:
+    def __call__(
+        self, submission: Submission, start: int = 0, broken: int = 0, enough: Callable[[], bool] = never, /
+    ) -> Unpacked:
         """See `schemas.pack.Pack.unpack`; the records from `start` on are wanted, and of those before it so many have
-        broken their reader."""
+        broken their reader. Where it is `enough` before it is open, it is a `Sliced` that is `opening`."""
         ...
 
 
@@ -57,6 +59,10 @@ class Spanning:
         self._called: tuple[int, float] | None = None
         """Whose turn it is, and since when."""
 
+    def spans(self, partition: int) -> bool:
+        """Whether the next submission of a partition is open: it may need all the time that a chunk has."""
+        return partition in self._open
+
     @property
     def room(self) -> Mapping[int, int] | None:
         """See `streams.stage.Stage`: partitions whose next submission waits, but for the one whose turn it is."""
@@ -64,18 +70,32 @@ class Spanning:
         return dict.fromkeys((partition for partition in self._queue if partition != turn), 0) or None
 
     def unpacked(
-        self, progress: Progress, message: Message, submission: Submission, refusal: Refusal | None
-    ) -> Unpacked:
+        self,
+        progress: Progress,
+        message: Message,
+        submission: Submission,
+        refusal: Refusal | None,
+        enough: Callable[[], bool] = never,
+    ) -> Unpacked | None:
         """What a submission comes to, of which the records from `next_index` on are wanted; `refusal`: it cannot be
-        worked. Raises Fatal where it has become another one since its first records were committed: no answer for the
-        rest would be true."""
+        worked. None: it takes long to open, and that was `enough`; the next chunk goes on with it. Raises Fatal where
+        it has become another one since its first records were committed: no answer for the rest would be true."""
+        start, begun = progress.next_index, progress.begun
         found = self._open.get(message.partition)
         if found is not None and found.offset == message.offset:
-            return found.unpacked
-        start, begun = progress.next_index, progress.begun
-        if refusal is not None and not start:
+            sliced = _sliced(found.unpacked)
+            if sliced is not None:
+                sliced.submission = submission
+            if sliced is None or sliced.count:
+                return found.unpacked
+            unpacked = sliced.open(start)
+        elif refusal is not None and not start:
             return Listed(refusal.content_type, [refusal])
-        unpacked = self._unpack(submission, start, begun.broken if begun else 0)
+        else:
+            unpacked = self._unpack(submission, start, begun.broken if begun else 0, enough)
+        if isinstance(unpacked, Sliced) and not unpacked.count:
+            self.keep(message.partition, message.offset, submission, unpacked)
+            return None
         count = begun.count if begun else unpacked.count
         if start and not start < unpacked.count == count:
             raise Fatal(
@@ -106,7 +126,9 @@ class Spanning:
         return True
 
     def keep(self, partition: int, offset: int, submission: Submission, unpacked: Unpacked) -> None:
-        """The rest of it is for the next chunk."""
+        """The rest of it is for the next chunk, which reads it from the log again: so its bytes are not kept."""
+        if (sliced := _sliced(unpacked)) is not None:
+            sliced.submission = None
         self._open[partition] = _Open(offset, unpacked, self._alone(submission))
 
     def end(self, partition: int) -> None:
@@ -145,9 +167,14 @@ class Spanning:
 
 def broken(unpacked: Unpacked) -> int:
     """How many of the records that were taken from it have broken their reader."""
-    if isinstance(unpacked, Rest):
-        return broken(unpacked.unpacked)
-    return unpacked.broken if isinstance(unpacked, Sliced) else 0
+    sliced = _sliced(unpacked)
+    return 0 if sliced is None else sliced.broken
+
+
+def _sliced(unpacked: Unpacked) -> Sliced | None:
+    """What is read in slices, also where it is the rest of something."""
+    inner = unpacked.unpacked if isinstance(unpacked, Rest) else unpacked
+    return inner if isinstance(inner, Sliced) else None
 
 
 class Rest:
@@ -167,4 +194,6 @@ class Rest:
                 raise
             except Exception:  # noqa: BLE001 - it becomes this record's dead letter
                 item = self._refusal
+            if isinstance(self.unpacked, Sliced) and self.unpacked.opening:
+                return
             yield item

@@ -22,8 +22,8 @@ NAMES = (
 )  # fmt: skip
 """Every kind of message, with its schema in `schemas/wire/`. The audit block's schema belongs to `audit`."""
 OLDER = {
-    "validated-1": "validated", "head-1": "head", "head-2": "head", "delivery-1": "delivery", "delivery-2": "delivery",
-    "delivery-3": "delivery", "partner_state-1": "partner_state", "waiting-1": "waiting",
+    "validated-1": "validated", "head-1": "head", "head-2": "head", "head-3": "head", "delivery-1": "delivery",
+    "delivery-2": "delivery", "delivery-3": "delivery", "partner_state-1": "partner_state", "waiting-1": "waiting",
 }  # fmt: skip
 """Schemas that a kind had before: its messages are still read, and what they lack takes its default."""
 

@@ -308,6 +308,14 @@ class CapInForce(TypedDict):
     records: int
 
 
+class Begun(TypedDict):
+    """What the first chunk of a submission came to, and its chunks so far."""
+
+    recorded_at: int
+    count: int
+    broken: int
+
+
 class Head(TypedDict):
     """Progress of one stage on one partition."""
 
@@ -325,6 +333,7 @@ class Head(TypedDict):
     committed: int
     tables: list[TablePart]
     caps: list[CapInForce]
+    begun: Begun | None
 
 
 class SizingPart(TypedDict):

@@ -13,9 +13,9 @@ A pack never sees Kafka, a clock or a file. The laws it must keep are a test sui
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from schemas.errors import Finding
 
@@ -111,6 +111,30 @@ class Divided(Protocol):
     def original(self, index: int) -> tuple[bytes, str, bool]:
         """A record as a submission of its own: see `original`, `content_type` and `canonical` of `Refusal`. For one
         that breaks its reader, which no refusal of the pack can hold."""
+        ...
+
+
+T = TypeVar("T")
+Steps = Generator[None, None, T]
+"""Work that may be stopped for a while wherever it yields; what it comes to is returned at its end."""
+
+
+def finish(steps: Steps[T]) -> T:
+    """All steps in one go."""
+    try:
+        while True:
+            next(steps)
+    except StopIteration as end:
+        value: T = end.value
+        return value
+
+
+@runtime_checkable
+class Gradual(Protocol):
+    """A `Pack` of which submissions may take long to open."""
+
+    def opening(self, submission: Submission) -> Steps[Unpacked]:
+        """The same as `unpack`, in steps of which none takes long. Never raises."""
         ...
 
 

@@ -7,7 +7,7 @@ the block's observation envelope (T1).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from audit.block import TAGS, Chain, Noted, Observation, Span, write_blocks
@@ -31,6 +31,18 @@ class Identity:
     worker: str
     software: str
     schema_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What the first chunk of a submission decided for its later ones, whoever works them."""
+
+    recorded_at: int
+    """Of all its records (VA5)."""
+    count: int
+    """Of its records (VA2)."""
+    broken: int = 0
+    """Records before `next_index` that broke their reader (VA3)."""
 
 
 @dataclass(slots=True)
@@ -58,6 +70,9 @@ class Progress:
     """Kafka's topic ids of the stage's other tables, by short name."""
     caps: dict[str, int] = field(default_factory=dict)
     """Batch only: partner -> records, as the last cap message up to `processed_through` says (DI7)."""
+    begun: Begun | None = None
+    """Validate only, of the submission that `next_index` lies in; None: there is none, or the head was written before
+    it was noted."""
     entries: list[Noted] = field(default_factory=list)
     """Of this transaction, in the order of the chain."""
 
@@ -133,6 +148,7 @@ class Progress:
             "committed": self.committed,
             "tables": [{"table": table, "topic_id": topic_id} for table, topic_id in sorted(self.tables.items())],
             "caps": [{"partner": partner, "records": records} for partner, records in sorted(self.caps.items())],
+            "begun": None if self.begun is None else asdict(self.begun),
         }
 
     def restore(self, row: Mapping[str, Any]) -> None:
@@ -148,6 +164,7 @@ class Progress:
         }
         self.tables = {part["table"]: part["topic_id"] for part in row["tables"]}
         self.caps = {cap["partner"]: cap["records"] for cap in row["caps"]}
+        self.begun = None if row["begun"] is None else Begun(**row["begun"])
 
 
 class Takes(Protocol):

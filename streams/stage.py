@@ -70,6 +70,9 @@ class Work:
     resume: dict[int, int] = field(default_factory=dict)
     """Partitions to go back to: the stage was cut here (VA2) and wants this offset again in the next chunk."""
 
+    opening: set[int] = field(default_factory=set)
+    """Of these, those whose input takes several chunks to open: a step was done, and there is nothing to commit yet."""
+
     @property
     def empty(self) -> bool:
         """Nothing to commit: the chunk only rebuilt what was known."""

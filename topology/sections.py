@@ -106,8 +106,8 @@ class Parsing(Settings):
         10.0,
         gt=0,
         le=20,
-        description="to open one submission and read a record, and again for each other record that is waited for; by "
-        "the clock and of processor time",
+        description="for each step that is waited for: of opening a submission (most packs open one in a single step) "
+        "and reading a record, or reading another record; by the clock and of processor time",
     )
     memory: Whole = Field(
         2**30, ge=2**27, description="bytes of address space of the parser process, its own code included"

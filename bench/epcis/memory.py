@@ -61,7 +61,7 @@ class Home:
         (folder / "partners.yaml").write_text((topology_folder().parent / "partners.yaml").read_text())
         (folder / "sources.yaml").write_text(SOURCES.replace("path: drop", f"path: '{folder / 'drop'}'"))
         text = (topology_folder() / "epcis.yaml").read_text()
-        more = f"raw: {{max_message_bytes: {LIMIT}}}\nparser: {{seconds: 17}}"
+        more = f"raw: {{max_message_bytes: {LIMIT}}}"
         (folder / "epcis.yaml").write_text(f"{text}\n{more}\n")
 
     def document(self, syntax: Syntax, size: int) -> Path:

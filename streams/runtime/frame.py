@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from collections.abc import AsyncIterable, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,26 @@ from streams.stage import Chunk, Work
 from topology.model import CONTROL_TOPIC
 from topology.sections import HAND_OVER_SECONDS
 
+Answer = concurrent.futures.Future[Work]
 
-@dataclass(frozen=True)
+
+@dataclass(slots=True)
 class Request:
-    """A chunk on its way to an agent, and where the answer goes."""
+    """A chunk on its way to an agent, and where the answer goes. Faust remembers the last one of a stream until the
+    next comes, and a chunk may hold hundreds of megabytes: so it is emptied when it is worked."""
 
-    chunk: Chunk
-    answer: concurrent.futures.Future[Work] = field(default_factory=concurrent.futures.Future)
+    held: tuple[Chunk, Answer] | None
+
+    def work(self, process: Callable[[Chunk], Work]) -> None:
+        """Answers it, once."""
+        assert self.held is not None
+        (chunk, answer), self.held = self.held, None
+        if not answer.set_running_or_notify_cancel():
+            return  # given up before it was begun: it is aborted and done again
+        try:
+            answer.set_result(process(chunk))
+        except BaseException as error:  # noqa: BLE001 - the thread that asked gets it; none leaves an agent
+            answer.set_exception(error)
 
 
 class ChunkChannel(Channel):  # type: ignore[misc]
@@ -84,24 +97,19 @@ class Frame:
 
         async def work(stream: AsyncIterable[Request]) -> None:
             async for request in stream:
-                if not request.answer.set_running_or_notify_cancel():
-                    continue  # given up before it was begun: it is aborted and done again
-                try:
-                    request.answer.set_result(process(request.chunk))
-                except BaseException as error:  # noqa: BLE001 - the thread that asked gets it; none leaves an agent
-                    request.answer.set_exception(error)
+                request.work(process)
 
         self.app.agent(channel, name=name)(work)
 
         def hand_over(chunk: Chunk) -> Work:
             if self._loop is None:
                 raise Fatal(f"{name}: the frame is not running")
-            request = Request(chunk)
-            asyncio.run_coroutine_threadsafe(channel.put(request), self._loop)
+            answer: Answer = concurrent.futures.Future()
+            asyncio.run_coroutine_threadsafe(channel.put(Request((chunk, answer))), self._loop)
             try:
-                return request.answer.result(HAND_OVER_SECONDS)
+                return answer.result(HAND_OVER_SECONDS)
             except concurrent.futures.TimeoutError as late:
-                if not request.answer.done():
+                if not answer.done():
                     raise Fatal(f"{name}: no answer within {HAND_OVER_SECONDS:g} s") from late
                 raise
 

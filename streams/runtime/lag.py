@@ -28,7 +28,8 @@ class Reading(NamedTuple):
     position: int
     """Next offset; what lies behind it may be nothing but markers of transactions."""
     moved_at: float
-    """When something of the partition was committed last; monotonic seconds."""
+    """When something of the partition was committed last, or gone on with that takes long to open; monotonic
+    seconds."""
     held: bool
     """The stage itself holds its input up."""
 

@@ -181,7 +181,7 @@ class Observer:
         self._waits: set[int] = set()
         """Records that batches may have, as told last."""
         self.moved: dict[int, float] = {}
-        """When input of a partition was committed last, monotonic."""
+        """When input of a partition was committed last, or gone on with that takes long to open; monotonic."""
 
     def alive(self) -> None:
         """The loop turns, or what it does in this turn goes on."""
@@ -195,6 +195,8 @@ class Observer:
         metrics.transactions.labels(*labels, step.result).inc()
         if step.error is not None:
             self._log.warning("redone", result=step.result, error=f"{type(step.error).__name__}: {step.error}")
+        if step.work is not None and step.result in ("commit", "rebuilt-window"):
+            self.moved.update(dict.fromkeys(step.work.opening, self.last_turn))
         if step.result != "commit" or step.work is None:
             return
         if step.messages:

@@ -19,9 +19,9 @@ from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 from schemas.pack import Pack, Submission, Unpacked
-from streams.runtime import parser_child, slices
+from streams.runtime import parser_child
 from streams.runtime.log import Abortable, Fatal
-from streams.runtime.slices import Answer, Failed
+from streams.runtime.slices import Answer, Failed, Sliced, never
 from topology.sections import PARSER_START_SECONDS, Parsing
 
 FRAME_BYTES = 4096
@@ -48,14 +48,17 @@ class ParserProcess:
         self._closed = False
         self._number = 0
 
-    def unpack(self, submission: Submission, start: int = 0) -> Unpacked:
-        """What `Pack.unpack` gives, or one refusal; its records from `start` on are wanted. Raises Abortable where no
-        process can be started: that is no fault of the submission. It takes no longer than two processes may, and so
-        does each record of it."""
+    def unpack(
+        self, submission: Submission, start: int = 0, broken: int = 0, enough: Callable[[], bool] = never, /
+    ) -> Unpacked:
+        """What `Pack.unpack` gives, or one refusal; its records from `start` on are wanted, and of those before it so
+        many have broken their reader. Where it takes long to open and that is `enough` for now, it is a `Sliced` that
+        is `opening`. Raises Abortable where no process can be started: that is no fault of the submission. It takes no
+        longer than two processes may, and so does each step of its opening and each of its records."""
         if not self._pack.heavy(submission):
             return self._pack.unpack(submission)
         self._number += 1
-        return slices.unpack(partial(self._try, self._number, submission), submission, start)
+        return Sliced(partial(self._try, self._number), submission, broken, enough).open(start)
 
     def close(self) -> None:
         """Ends the process; whoever waits for its answer gets Fatal."""
@@ -70,7 +73,7 @@ class ParserProcess:
             self._send(child, ask, submission)
             while not found.done:
                 self._hear(child, ask, submission, until, found)
-            if start + max(1, len(found.items)) == found.count:
+            if not found.opening and start + max(1, len(found.items)) == found.count:
                 child.opened.pop(number, None)  # read through, it is closed
         except Failed:
             self._retire()
@@ -113,7 +116,8 @@ class ParserProcess:
             kind, value = found.take(data)
             if kind == parser_child.READ and not 0 < len(found.items) <= ask.most:
                 raise ValueError(f"{len(found.items)} records where 1 to {ask.most} were asked for")
-            found.done = kind == parser_child.READ or (kind == parser_child.BYTES and not ask.judged)
+            found.done = kind in (parser_child.READ, parser_child.OPENING)
+            found.done |= kind == parser_child.BYTES and not ask.judged
         except Exception:  # noqa: BLE001 - the process may have been taken over by what it read
             raise Failed(UNREADABLE) from None
         return kind, value

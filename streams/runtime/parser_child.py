@@ -19,14 +19,14 @@ from math import ceil
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
-from schemas.pack import Divided, Pack, Record, Refusal, Submission, Unpacked
+from schemas.pack import Divided, Gradual, Listed, Pack, Record, Refusal, Steps, Submission, Unpacked
 
 OUT_OF_MEMORY = 77
 """Exit code: the submission needed more memory than it may have."""
 ALARM_GRACE = 1.0
 """Seconds after which the kernel ends a process whose parent has not: the parent's clock comes first."""
 SLICE_SECONDS = 0.5
-"""A slice of records ends here, at the next record's end."""
+"""A slice of records ends here, at the next record's end, and so does a part of the opening, at its next step's end."""
 SLICE_BYTES = 2**22
 """A slice of records ends here, too."""
 ITEM_BYTES = 16
@@ -36,8 +36,9 @@ LARGE_SUBMISSION = 2**22
 MOST_OPEN = 8
 """Submissions kept open. One of each partition may be begun and not ended."""
 
-OPENED, BYTES, READ, GONE, RAISED, TOO_MUCH = "opened", "bytes", "read", "gone", "raised", "too much"
-"""Kinds of answers. OPENED and BYTES come before another."""
+OPENING, OPENED, BYTES, READ = "opening", "opened", "bytes", "read"
+GONE, RAISED, TOO_MUCH = "gone", "raised", "too much"
+"""Kinds of answers. OPENED and BYTES come before another; OPENING: it takes longer, ask again."""
 
 
 class Ask(NamedTuple):
@@ -55,14 +56,34 @@ class Ask(NamedTuple):
 
 
 class _Open:
-    """A submission that was opened, and where it is being read."""
+    """A submission that is being opened, or is open, and where it is being read."""
 
-    def __init__(self, unpacked: Unpacked, value: bytes) -> None:
-        self.unpacked, self.size = unpacked, len(value)
-        self._whole = value if unpacked.count == 1 else None
+    def __init__(self, opening: Steps[Unpacked], value: bytes) -> None:
+        self.unpacked: Unpacked = Listed("", ())
+        """Of no records until it is open."""
+        self.size = len(value)
+        self._opening: Steps[Unpacked] | None = opening
+        self._whole: bytes | None = value
         """The only record may be all of it."""
         self._next, self._held = -1, b""
         self._rest: Iterator[Record | Refusal] = iter(())
+
+    @property
+    def is_open(self) -> bool:
+        return self._opening is None
+
+    def open(self, until: float) -> bool:
+        """Goes on with it for a while, or to its end; whether it is open now."""
+        while self._opening is not None:
+            try:
+                next(self._opening)
+            except StopIteration as end:
+                self.unpacked, self._opening = end.value, None
+                if self.unpacked.count != 1:
+                    self._whole = None
+            if time.monotonic() > until:
+                break
+        return self._opening is None
 
     def _take(self, index: int) -> bytes:
         """A record in pickled form. Raises whatever the pack raises, and ValueError where its count is wrong."""
@@ -120,10 +141,12 @@ class Reader:
         until = time.monotonic() + min(SLICE_SECONDS, self._seconds / 2)
         try:
             if submission is not None:
-                self._begin(ask.number, submission)
+                self._open[ask.number] = _Open(_opening(self._pack, submission), submission.value or b"")
             opened = self._open.get(ask.number)
             if opened is None:
                 self._tell(GONE, None)
+            elif not self._is_open(opened, ask.number, until):
+                self._tell(OPENING, None)
             elif ask.judged:
                 self._slice(opened, ask, until)
             else:
@@ -134,10 +157,19 @@ class Reader:
         except Exception as error:  # noqa: BLE001 - no pack may raise; one that does has crashed on this input
             self._tell(RAISED, type(error).__name__)
 
-    def _begin(self, number: int, submission: Submission) -> None:
-        unpacked = self._pack.unpack(submission)
+    def _is_open(self, opened: _Open, number: int, until: float) -> bool:
+        """Whether it is open, at the latest now; the parent is told when it has become so."""
+        if opened.is_open:
+            return True
+        try:
+            if not opened.open(until):
+                return False
+        except Exception:
+            del self._open[number]
+            raise
+        unpacked = opened.unpacked
         self._tell(OPENED, (unpacked.content_type, unpacked.count, dict(unpacked.notes)))
-        self._open[number] = _Open(unpacked, submission.value or b"")
+        return True
 
     def _slice(self, opened: _Open, ask: Ask, until: float) -> None:
         if ask.most == 1:
@@ -203,6 +235,12 @@ def _limit(seconds: float) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (ceil(used.ru_utime + used.ru_stime + seconds + ALARM_GRACE), most))
     signal.setitimer(signal.ITIMER_REAL, seconds + ALARM_GRACE)
+
+
+def _opening(pack: Pack, submission: Submission) -> Steps[Unpacked]:
+    if isinstance(pack, Gradual):
+        return (yield from pack.opening(submission))
+    return pack.unpack(submission)
 
 
 def _item(item: Record | Refusal, whole: bytes | None) -> tuple[bool, list[tuple[str, ...]], tuple[Any, ...]]:

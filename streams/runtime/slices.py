@@ -1,6 +1,6 @@
 """Owns what is done with a submission that is read in another process (VA3): its records are taken in slices, each when
 it is wanted, so that neither process holds more than the document and a slice, and none is waited for longer than two
-tries.
+tries. What takes long to open is opened in steps, between which whoever waits may do something else.
 
 What fails is tried once more in a fresh process. A submission that fails before it is open is refused as a whole. One
 that fails later is read on record by record, and the record that fails alone is refused alone.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
@@ -26,6 +26,9 @@ SLICE_RECORDS = 256
 MOST_BROKEN = 20
 """Records of one submission that may break the reader; those behind them are refused unread. Each costs processes and
 openings: a thousand of them would hold up their partition for hours."""
+MOST_STEPS = 4096
+"""In which a submission must be open, of half a second each: the largest there may be takes 22 minutes of a millisecond
+for each event, and no process may say for ever that it is not ready yet."""
 
 log = structlog.get_logger("waybill")
 
@@ -41,7 +44,7 @@ class Answer:
     """What the process has said in one try."""
 
     whole: bytes = b""
-    """The submission's value."""
+    """The submission's value, while it is asked."""
     expected: tuple[str, int] | None = None
     """Content type and count, where they are known."""
     opened: tuple[str, int, dict[str, int]] | None = None
@@ -49,6 +52,8 @@ class Answer:
     alone: tuple[bytes, str, bool] | None = None
     """The record asked for, by itself: see `schemas.pack.Divided`."""
     items: list[Item] = field(default_factory=list)
+    opening: bool = False
+    """There is no more yet: it is to be asked again."""
     done: bool = False
 
     @property
@@ -65,6 +70,8 @@ class Answer:
             if (content_type, count) != (self.expected or (content_type, max(1, count))):
                 raise ValueError(f"{count} records, where {self.expected} were seen before")
             self.opened = content_type, count, notes
+        elif kind == parser_child.OPENING:
+            self.opening = True
         elif kind == parser_child.BYTES:
             self.alone = value
         elif kind == parser_child.READ:
@@ -77,67 +84,119 @@ class Answer:
 class Ask(Protocol):
     """One try in the process. Raises Failed, and Abortable where there is no process."""
 
-    def __call__(self, start: int, most: int, judged: bool, found: Answer) -> None:
-        """Has the records from `start` on in `found`, up to `most` and at least one; not `judged`: its bytes alone."""
+    def __call__(self, submission: Submission, start: int, most: int, judged: bool, found: Answer) -> None:
+        """Has the records from `start` on in `found`, up to `most` and at least one; not `judged`: its bytes alone.
+        Or nothing but that it is still opening."""
         ...
 
 
-class Sliced:
-    """An `Unpacked` of which a slice is at hand."""
+def never() -> bool:
+    """Whoever waits has all the time it takes."""
+    return False
 
-    def __init__(self, ask: Ask, submission: Submission) -> None:
+
+class Sliced:
+    """An `Unpacked` of which a slice is at hand. `enough` is asked between the steps of an opening: whether whoever
+    waits wants to go on later."""
+
+    submission: Submission | None
+    """None: it was taken away until it goes on, so that nobody holds a large one twice."""
+
+    def __init__(self, ask: Ask, submission: Submission, broken: int = 0, enough: Callable[[], bool] = never) -> None:
         self.content_type, self.count = "", 0
+        """0: it was not opened yet."""
         self.notes: Mapping[str, int] = {}
-        self._ask, self._submission = ask, submission
+        self._ask, self.submission, self._enough = ask, submission, enough
+        self._under_way: tuple[int, Iterator[None]] | None = None
+        """The record that is wanted, and the rest of what gets it."""
         self._first = 0
         self._items: list[Item] = []
         self._careful = 0
         """Up to here records are taken one by one."""
-        self._broken = 0
+        self.broken = broken
+        """Of its records, up to the last that was taken, those that broke their reader."""
         self._lost = False
         """Its reader broke twice on the bytes of a record: it is asked for no more of them."""
 
+    @property
+    def _own(self) -> Submission:
+        assert self.submission is not None
+        return self.submission
+
+    @property
+    def opening(self) -> bool:
+        """Whether it was enough before what is wanted was at hand: asked again, it goes on."""
+        return self._under_way is not None
+
     def records(self, start: int = 0) -> Iterator[Item]:
-        """See `schemas.pack.Unpacked`. Raises Abortable where no process can be started, or the submission not be
-        opened again."""
+        """See `schemas.pack.Unpacked`; they end early where it is `opening` again. Raises Abortable where no process
+        can be started, or the submission not be opened again."""
         for index in range(start, self.count):
-            if not 0 <= index - self._first < len(self._items):
-                self._fetch(index)
+            if not 0 <= index - self._first < len(self._items) and not self._fetch(index):
+                return
             yield self._items[index - self._first]
 
     def open(self, start: int) -> Unpacked:
-        """What it comes to. Raises Failed, Abortable."""
-        self._fetch(start)
+        """What it comes to: itself, also while it is `opening`; or its only records, or one refusal. Raises
+        Abortable."""
+        try:
+            if not self._fetch(start):
+                return self
+        except Failed as failed:
+            finding = Finding(PARSER_FAILED, "", f"the reader {failed}; tried twice")
+            refusal = refuse_whole(self._own, finding)
+            return Listed(refusal.content_type, [refusal])
         if not start and len(self._items) == self.count:
             return Listed(self.content_type, self._items, self.notes)
         return self
 
-    def _fetch(self, index: int) -> None:
-        """Makes the record at `index` one of those at hand."""
-        self._first, self._items = index, []  # first: a slice at a time
-        self._items = [self._unread(index)] if self._broken >= MOST_BROKEN else self._read(index)
+    def _fetch(self, index: int) -> bool:
+        """Makes the record at `index` one of those at hand; False: it was enough before that."""
+        if self._under_way is None or self._under_way[0] != index:
+            self._first, self._items = index, []  # first: a slice at a time
+            self._under_way = index, self._unread(index) if self.broken >= MOST_BROKEN else self._read(index)
+        over = True
+        try:
+            for _ in self._under_way[1]:
+                if self._enough():
+                    over = False
+                    break
+        finally:
+            if over:
+                self._under_way = None
+        return over
 
-    def _read(self, index: int) -> list[Item]:
+    def _try(self, index: int, most: int, judged: bool, found: Answer) -> Iterator[None]:
+        """One try, asked again as long as it opens the submission."""
+        for _ in range(MOST_STEPS):
+            found.opening = found.done = False
+            found.whole = self._own.value or b""
+            self._ask(self._own, index, most, judged, found)
+            found.whole = b""
+            if not found.opening:
+                return
+            yield
+        raise Failed(f"has not opened it in {MOST_STEPS} steps")
+
+    def _read(self, index: int) -> Iterator[None]:
         found = self._answer()
         try:
-            self._ask(index, 1 if index < self._careful else SLICE_RECORDS, True, found)
+            yield from self._try(index, 1 if index < self._careful else SLICE_RECORDS, True, found)
         except Failed as first:
             log.warning("parser process replaced", why=str(first), record=index)
             self._careful = index + SLICE_RECORDS
             found = self._answer()
             try:
-                self._ask(index, 1, True, found)
+                yield from self._try(index, 1, True, found)
             except Failed as failed:
                 if found.opened is None:
                     raise self._unopened(failed) from None
-                self._broken += 1
+                self.broken += 1
                 found.items = [self._refusal(f"the reader {failed}; tried twice", found)]
-        if found.opened is not None:
-            self.content_type, self.count, self.notes = found.opened
-        return found.items
+        self._got(found, found.items)
 
     def _answer(self) -> Answer:
-        return Answer(self._submission.value or b"", (self.content_type, self.count) if self.count else None)
+        return Answer(expected=(self.content_type, self.count) if self.count else None)
 
     def _unopened(self, failed: Failed) -> Exception:
         if not self.count:
@@ -145,34 +204,30 @@ class Sliced:
         # No record's fault: it was opened before. From the last commit on it is opened again, or ends the worker.
         return Abortable(f"the reader {failed} where it opened a submission again")
 
-    def _unread(self, index: int) -> Item:
+    def _unread(self, index: int) -> Iterator[None]:
         found = self._answer()
         for last in () if self._lost else (False, True):
             found = self._answer()
             try:
-                self._ask(index, 1, False, found)
+                yield from self._try(index, 1, False, found)
                 break
             except Failed as failed:
                 if last and found.opened is None:
                     raise self._unopened(failed) from None
                 self._lost = last
-        return self._refusal(f"not read: {MOST_BROKEN} records before it broke the reader", found)
+        self._got(found, [self._refusal(f"not read: {MOST_BROKEN} records before it broke the reader", found)])
+
+    def _got(self, found: Answer, items: list[Item]) -> None:
+        if found.opened is not None:
+            self.content_type, self.count, self.notes = found.opened
+        self._items = items
 
     def _refusal(self, message: str, found: Answer) -> Refusal:
         finding = Finding(PARSER_FAILED, "", message)
         if found.alone is None:
-            return refuse_whole(self._submission, finding)
+            return refuse_whole(self._own, finding)
         original, content_type, canonical = found.alone
         return Refusal((finding,), original, content_type, canonical)
-
-
-def unpack(ask: Ask, submission: Submission, start: int) -> Unpacked:
-    """A submission, its records from `start` on wanted, or one refusal. Raises Abortable."""
-    try:
-        return Sliced(ask, submission).open(start)
-    except Failed as failed:
-        refusal = refuse_whole(submission, Finding(PARSER_FAILED, "", f"the reader {failed}; tried twice"))
-        return Listed(refusal.content_type, [refusal])
 
 
 class _Plain(pickle.Unpickler):

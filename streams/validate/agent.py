@@ -20,14 +20,13 @@ from schemas.canonical import RawPosition, idempotency_key, sha256
 from schemas.codec import Codec
 from schemas.errors import UNPROCESSABLE, Finding
 from schemas.kept import Kept
-from schemas.pack import Listed, Pack, Record, Refusal, Submission, Unpacked, refuse_whole
+from schemas.pack import Pack, Record, Refusal, Submission, refuse_whole
 from schemas.state import StateRules
 from schemas.validated import claim_payload, encode_first, encode_validated, shared_front, shared_rest
 from streams.batch.items import FACTS
 from streams.claims import NO_CLAIMS
 from streams.deadletter import Claim, DeadLetters
-from streams.progress import Identity, Progress, take_over
-from streams.runtime.log import Fatal
+from streams.progress import Begun, Identity, Progress, take_over
 from streams.stage import Chunk, Header, Message, Output, TableStore, Work
 from streams.tables import MemoryRows
 from streams.validate.ahead import Ahead
@@ -35,7 +34,7 @@ from streams.validate.authorised import TradingPartners
 from streams.validate.fitting import Fitting
 from streams.validate.headers import NO_HEADERS, read_headers, refuse_header
 from streams.validate.limits import Limits
-from streams.validate.spanning import Rest, Spanning, Unpack
+from streams.validate.spanning import Spanning, Unpack, broken
 from topology.model import Pipeline, partition_for
 from topology.topics import LEAST_INLINE
 
@@ -79,12 +78,12 @@ class ValidateStage:
         self._rules = rules
         self.pipeline, self._codec, self._pack, self._identity = pipeline, codec, pack, identity
         self._dead_letters = dead_letters
-        self._unpack: Unpack = unpack or (lambda submission, start=0: pack.unpack(submission))
         self._claim, self._inline = claim, inline
         self._limits = Limits(pipeline, clock)
         self._progress: dict[int, Progress] = {}
-        self._spanning = Spanning(pack.heavy, clock)
         self._schema_version, self._raw_topic = pack.version, pipeline.raw_topic
+        unpack = unpack or (lambda submission, *_: pack.unpack(submission))
+        self._spanning = Spanning(self._raw_topic, unpack, pack.heavy, clock)
         header = codec.header("validated")
         if header is None:
             raise ValueError(f"validate writes Avro, which {type(codec).__name__} does not")
@@ -123,10 +122,11 @@ class ValidateStage:
         if self._pack.parties and chunk.messages:
             self._listed = self._authorised()
         covered: dict[int, tuple[int, int]] = {}
-        for partition, messages in groupby(chunk.messages, _partition):
+        runs = [(partition, list(messages)) for partition, messages in groupby(chunk.messages, _partition)]
+        for partition, run in sorted(runs, key=lambda run: self._spanning.spans(run[0])):  # what may take the rest last
             if partition in work.resume:
                 continue
-            progress, run, at = self._progress[partition], list(messages), 0
+            progress, at = self._progress[partition], 0
             while at < len(run) and not limits.full and run[at].offset <= progress.processed_through:
                 at += 1  # read again after a rebuild: its effects are committed
             first = begun = at
@@ -136,8 +136,12 @@ class ValidateStage:
                 if other and self._spanning.waits(run[at]):
                     break
                 if other:
+                    ended = self._submission(work, progress, run[at], chunk)
+                    if ended is None:
+                        work.opening.add(partition)
+                        break
                     begun = at + 1
-                    at += self._submission(work, progress, run[at], chunk)
+                    at += ended
             if at < len(run):
                 work.resume[partition] = run[at].offset
                 self._spanning.queue(run[at])  # also where the chunk is full before it
@@ -221,25 +225,30 @@ class ValidateStage:
         full = self._limits.took(sum(sizes), count)
         return count, not full and count < len(block)
 
-    def _submission(self, work: Work, progress: Progress, message: Message, chunk: Chunk) -> bool:
-        """Produces the records of one submission from `next_index` on; False where the chunk is full before its end."""
+    def _submission(self, work: Work, progress: Progress, message: Message, chunk: Chunk) -> bool | None:
+        """Produces the records of one submission from `next_index` on; False where the chunk is full before its end,
+        None where it is full before the submission is open."""
         partition, offset, recorded_at, _, value, headers = message
         content_type, source, site, received_at, too_long = read_headers(headers) if headers else NO_HEADERS
         condemned = chunk.condemned.get((partition, offset))
-        if self._clamped:
-            # Once (VA5): later chunks of a submission are bounded by what its first came to, not by their clock.
-            latest = progress.stream_time if progress.next_index else chunk.now + self._max_ahead
-            recorded_at = min(recorded_at, latest)
-        progress.stream_time = max(progress.stream_time, recorded_at)
-        if not progress.next_index:
-            progress.topology_version = self.pipeline.version  # one that spans chunks keeps what it began with (VA1)
         submission = Submission(value, content_type, source, site)
         refusal = None
         if condemned is not None:
             refusal = _unprocessable(submission, condemned)
         elif too_long is not None:
             refusal = refuse_header(submission, too_long)
-        unpacked = self._unpacked(progress, message, submission, refusal)
+        unpacked = self._spanning.unpacked(progress, message, submission, refusal, self._limits.look)
+        if unpacked is None:
+            return None
+        if progress.begun is not None:
+            recorded_at = progress.begun.recorded_at  # bounded once (VA5), whatever the clock says by now
+        elif self._clamped:
+            # In the middle of one whose head is of an older version, its first chunk's time is the best bound there is.
+            latest = progress.stream_time if progress.next_index else chunk.now + self._max_ahead
+            recorded_at = min(recorded_at, latest)
+        progress.stream_time = max(progress.stream_time, recorded_at)
+        if not progress.next_index:
+            progress.topology_version = self.pipeline.version  # one that spans chunks keeps what it began with (VA1)
         count, version, digest = unpacked.count, progress.topology_version, sha256(value or b"")
         rest = shared_rest(received_at, count, source, site, self._schema_version, version)
         common = {
@@ -272,30 +281,13 @@ class ValidateStage:
             raise ValueError(f"pack {self._pack.name} gave {index} records of a submission it counts {count} in")
         ended = index == count
         if ended:
-            progress.next_index = 0
+            progress.next_index, progress.begun = 0, None
             progress.processed_through = offset
             self._spanning.end(partition)
         else:
-            progress.next_index = index
+            progress.next_index, progress.begun = index, Begun(recorded_at, count, broken(unpacked))
             self._spanning.keep(partition, offset, submission, unpacked)
         return ended
-
-    def _unpacked(
-        self, progress: Progress, message: Message, submission: Submission, refusal: Refusal | None
-    ) -> Unpacked:
-        held = self._spanning.at(message.partition, message.offset)
-        if held is not None:
-            return held
-        if refusal is not None and progress.next_index == 0:
-            return Listed(refusal.content_type, [refusal])
-        unpacked = self._unpack(submission, progress.next_index)
-        if progress.next_index and progress.next_index >= unpacked.count:
-            # Its first records have committed with another count: no answer for the rest would be true.
-            raise Fatal(
-                f"{self._raw_topic}/{message.partition}/{message.offset} goes on at record {progress.next_index}, but "
-                f"unpacks to {unpacked.count} now: give it back the software and `parser` limits it began with"
-            )
-        return unpacked if refusal is None else Rest(unpacked, refusal)
 
     def _front(self, place: tuple[Values, int, int, int]) -> bytes:
         """The front of messages by their values of `group_by` (a partner rule looks at no other field), day, and raw

@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
-from schemas.pack import Record, Refusal, Submission, Unpacked
-from streams.runtime.log import LogError
+from schemas.pack import Listed, Record, Refusal, Submission, Unpacked
+from streams.progress import Progress
+from streams.runtime.log import Fatal, LogError
 from streams.runtime.parser_child import LARGE_SUBMISSION
+from streams.runtime.slices import Sliced, never
 from streams.stage import Message
 from streams.validate.headers import NO_HEADERS, read_headers
 
@@ -25,8 +27,11 @@ its turn has passed, and it queues again when its submission comes."""
 class Unpack(Protocol):
     """Reads submissions in a pack's place."""
 
-    def __call__(self, submission: Submission, start: int = 0) -> Unpacked:
-        """See `schemas.pack.Pack.unpack`; the records from `start` on are wanted."""
+    def __call__(
+        self, submission: Submission, start: int = 0, broken: int = 0, enough: Callable[[], bool] = never, /
+    ) -> Unpacked:
+        """See `schemas.pack.Pack.unpack`; the records from `start` on are wanted, and of those before it so many have
+        broken their reader. Where it is `enough` before it is open, it is a `Sliced` that is `opening`."""
         ...
 
 
@@ -40,13 +45,23 @@ class _Open(NamedTuple):
 class Spanning:
     """Open submissions by partition."""
 
-    def __init__(self, heavy: Callable[[Submission], bool], clock: Callable[[], float] = time.monotonic) -> None:
-        self._heavy, self._clock = heavy, clock
+    def __init__(
+        self,
+        topic: str,
+        unpack: Unpack,
+        heavy: Callable[[Submission], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._topic, self._unpack, self._heavy, self._clock = topic, unpack, heavy, clock
         self._open: dict[int, _Open] = {}
         self._queue: dict[int, None] = {}
         """Partitions whose next submission waits, the longest first."""
         self._called: tuple[int, float] | None = None
         """Whose turn it is, and since when."""
+
+    def spans(self, partition: int) -> bool:
+        """Whether the next submission of a partition is open: it may need all the time that a chunk has."""
+        return partition in self._open
 
     @property
     def room(self) -> Mapping[int, int] | None:
@@ -54,10 +69,40 @@ class Spanning:
         turn = self._turn()
         return dict.fromkeys((partition for partition in self._queue if partition != turn), 0) or None
 
-    def at(self, partition: int, offset: int) -> Unpacked | None:
-        """What is open there."""
-        found = self._open.get(partition)
-        return found.unpacked if found is not None and found.offset == offset else None
+    def unpacked(
+        self,
+        progress: Progress,
+        message: Message,
+        submission: Submission,
+        refusal: Refusal | None,
+        enough: Callable[[], bool] = never,
+    ) -> Unpacked | None:
+        """What a submission comes to, of which the records from `next_index` on are wanted; `refusal`: it cannot be
+        worked. None: it takes long to open, and that was `enough`; the next chunk goes on with it. Raises Fatal where
+        it has become another one since its first records were committed: no answer for the rest would be true."""
+        start, begun = progress.next_index, progress.begun
+        found = self._open.get(message.partition)
+        if found is not None and found.offset == message.offset:
+            sliced = _sliced(found.unpacked)
+            if sliced is not None:
+                sliced.submission = submission
+            if sliced is None or sliced.count:
+                return found.unpacked
+            unpacked = sliced.open(start)
+        elif refusal is not None and not start:
+            return Listed(refusal.content_type, [refusal])
+        else:
+            unpacked = self._unpack(submission, start, begun.broken if begun else 0, enough)
+        if isinstance(unpacked, Sliced) and not unpacked.count:
+            self.keep(message.partition, message.offset, submission, unpacked)
+            return None
+        count = begun.count if begun else unpacked.count
+        if start and not start < unpacked.count == count:
+            raise Fatal(
+                f"{self._topic}/{message.partition}/{message.offset} goes on at record {start} of {count}, but "
+                f"unpacks to {unpacked.count} now: give it back the software and `parser` limits it began with"
+            )
+        return unpacked if refusal is None else Rest(unpacked, refusal)
 
     def waits(self, message: Message) -> bool:
         """Whether the next submission of a partition has to wait for one of another; else it is to be worked now."""
@@ -81,7 +126,9 @@ class Spanning:
         return True
 
     def keep(self, partition: int, offset: int, submission: Submission, unpacked: Unpacked) -> None:
-        """The rest of it is for the next chunk."""
+        """The rest of it is for the next chunk, which reads it from the log again: so its bytes are not kept."""
+        if (sliced := _sliced(unpacked)) is not None:
+            sliced.submission = None
         self._open[partition] = _Open(offset, unpacked, self._alone(submission))
 
     def end(self, partition: int) -> None:
@@ -118,21 +165,35 @@ class Spanning:
         return len(submission.value or b"") > LARGE_SUBMISSION and self._heavy(submission)
 
 
+def broken(unpacked: Unpacked) -> int:
+    """How many of the records that were taken from it have broken their reader."""
+    sliced = _sliced(unpacked)
+    return 0 if sliced is None else sliced.broken
+
+
+def _sliced(unpacked: Unpacked) -> Sliced | None:
+    """What is read in slices, also where it is the rest of something."""
+    inner = unpacked.unpacked if isinstance(unpacked, Rest) else unpacked
+    return inner if isinstance(inner, Sliced) else None
+
+
 class Rest:
     """What is left of a submission that cannot be worked when a part of it has committed with its count: each record by
     itself, since every one of them was promised an answer. Those that cannot be worked share one refusal."""
 
     def __init__(self, unpacked: Unpacked, refusal: Refusal) -> None:
         self.content_type, self.count, self.notes = unpacked.content_type, unpacked.count, unpacked.notes
-        self._unpacked, self._refusal = unpacked, refusal
+        self.unpacked, self._refusal = unpacked, refusal
 
     def records(self, start: int = 0) -> Iterator[Record | Refusal]:
         """See `schemas.pack.Unpacked`."""
         for index in range(start, self.count):
             try:
-                item = next(self._unpacked.records(index), self._refusal)
+                item = next(self.unpacked.records(index), self._refusal)
             except LogError:
                 raise
             except Exception:  # noqa: BLE001 - it becomes this record's dead letter
                 item = self._refusal
+            if isinstance(self.unpacked, Sliced) and self.unpacked.opening:
+                return
             yield item

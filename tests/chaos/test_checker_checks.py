@@ -154,6 +154,7 @@ CHECKS: list[tuple[str, str, Alteration]] = [
      head("dispatch", tables=[{"table": "delivery", "topic_id": "another"}])),
     ("I6", "the head's incarnation is 1, not 0", head("validate", incarnation=1)),
     ("I6", "the head's next_index is 3, not 0", head("validate", next_index=3)),
+    ("I6", "the head's begun is {", head("validate", begun={"recorded_at": 1, "count": 3, "broken": 0})),
     ("I6", "the head's stream_time is 1, not", head("validate", stream_time=1)),
     ("I6", "the head's stream_time is 1, not", head("batch", stream_time=1)),
     ("I6", "the head's stream_time is 1, not 0", head("dispatch", stream_time=1)),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.pack import CANONICAL_TYPE, Pack, Record, Refusal, Submission
+from schemas.pack import CANONICAL_TYPE, Gradual, Pack, Record, Refusal, Submission
 from schemas.packs.epcis.dscsa import check_contents
 from schemas.packs.epcis.engine import AT_ONCE
 from schemas.packs.epcis.known import Product, item_name
@@ -244,6 +244,14 @@ def test_the_schema_profile_has_no_such_rules() -> None:
 def test_laws_hold_for_mutated_shipments(profile: str, draw: st.DataObject) -> None:
     data = mutated(draw.draw(st.sampled_from([GOOD, xml_1_2()])), draw)
     check_laws(dscsa(profile), Submission(data))
+
+
+@pytest.mark.parametrize("value", [GOOD, xml_1_2()], ids=["json", "xml"])
+def test_a_document_with_shipments_is_opened_an_event_at_a_time(value: bytes) -> None:
+    """All of its events are judged before its first record: one of many must not take longer than a process may."""
+    by = dscsa()
+    assert isinstance(by, Gradual)
+    assert len(list(by.opening(Submission(value)))) > by.unpack(Submission(value)).count
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from schemas.pack import Record, Unpacked
+from schemas.pack import Record, Unpacked, finish
 from schemas.packs.epcis import json_submission, plain, plain_json, plain_xml, xml_submission
 from schemas.packs.epcis.judge import Rules
 from schemas.packs.epcis.options import Options
@@ -47,7 +47,7 @@ def both(value: bytes, rules: Rules = STRICT) -> tuple[Unpacked | None, Unpacked
 
     def thorough() -> Unpacked:
         asked.append(value)
-        made: Unpacked = module._thorough(value, rules)
+        made: Unpacked = finish(module._thorough(value, rules))
         return made
 
     module = xml_submission if value[:1] == b"<" else json_submission
@@ -55,7 +55,7 @@ def both(value: bytes, rules: Rules = STRICT) -> tuple[Unpacked | None, Unpacked
         quick = plain_xml.unpack(value, rules, thorough)
     else:
         quick = plain_json.unpack(value, rules, json_submission._party, thorough)
-    return quick, module._thorough(value, rules), quick is not None and not asked
+    return quick, finish(module._thorough(value, rules)), quick is not None and not asked
 
 
 def same(value: bytes, rules: Rules = STRICT) -> bool:

@@ -131,16 +131,17 @@ def test_va3_a_chunk_is_cut_after_a_submission_that_took_long_to_read() -> None:
     assert [m["key"] for m in toy.validated()] == ["a", "b", "c"]
 
 
-def test_va3_a_submission_that_cannot_be_read_any_more_in_the_middle_stops_the_worker() -> None:
-    """Its first records have committed with a count: one dead letter for the whole would contradict them."""
+@pytest.mark.parametrize("count", [1, 7, 9])
+def test_va3_a_submission_that_is_another_one_in_the_middle_stops_the_worker(count: int) -> None:
+    """Its first records have committed with a count: any answer for the rest would contradict them."""
     toy = Toy(line_pipeline(chunk={"bytes": 1024}))
     toy.publish("\n".join(f"k{i} g {i}" for i in range(8)))
     toy.runner.step(timeout=0)
     toy.runner.step(timeout=0)
     assert 1 < toy.head()["next_index"] < 8
     toy.kill()
-    toy.stage._unpack = lambda submission, start=0: HeavyPack().unpack(Submission(b"a g 1"))
-    with pytest.raises(Fatal, match="unpacks to 1 now"):
+    toy.stage._spanning._unpack = lambda *_: HeavyPack().unpack(Submission(b"a g 1" + b"\nb g 1" * (count - 1)))
+    with pytest.raises(Fatal, match=f"of 8, but unpacks to {count} now"):
         toy.run()
 
 

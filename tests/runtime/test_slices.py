@@ -4,23 +4,24 @@ record that breaks its reader is refused alone. On the real process, but for the
 from __future__ import annotations
 
 import pickle
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from itertools import cycle
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from schemas.pack import Record, Refusal, Submission
+from schemas.pack import Record, Refusal, Steps, Submission, Unpacked
 from schemas.packs import load_pack
 from schemas.packs.epcis.sample import one_document
 from streams.runtime import parser_child, slices
 from streams.runtime.log import Abortable, Fetched
 from streams.runtime.parser import ParserProcess
 from streams.runtime.parser_child import LARGE_SUBMISSION, Ask, Reader
-from streams.runtime.slices import Answer, Failed
+from streams.runtime.slices import Answer, Failed, Sliced, never
 from streams.stage import Message
 from streams.validate.spanning import TURN_SECONDS, Rest, Spanning
 from tests.streams.line_pack import HeavyPack, Lines
@@ -165,7 +166,7 @@ class Scripted:
     def __init__(self, *deeds: str) -> None:
         self._deeds = iter(("opens", "opens", *deeds))
 
-    def __call__(self, start: int, most: int, judged: bool, found: Answer) -> None:
+    def __call__(self, submission: Submission, start: int, most: int, judged: bool, found: Answer) -> None:
         deed = next(self._deeds)
         if deed != "dies":
             found.opened = "text/plain", 4, {}
@@ -187,7 +188,7 @@ def test_va3_one_death_of_the_process_does_not_cost_unread_records_their_origina
 ) -> None:
     """Where it dies twice on the bytes of a record it is asked no more: each death costs an opening."""
     monkeypatch.setattr(slices, "MOST_BROKEN", 1)
-    found = list(slices.unpack(Scripted(*deeds), Submission(b"all of it"), 0).records())
+    found = list(Sliced(Scripted(*deeds), Submission(b"all of it")).open(0).records())
     assert [item.original for item in found if isinstance(item, Refusal)] == [b"all of it", *originals]
 
 
@@ -196,7 +197,7 @@ def test_va3_a_submission_that_cannot_be_opened_again_for_unread_records_is_begu
 ) -> None:
     """Not answered with a copy of all of it for each of them."""
     monkeypatch.setattr(slices, "MOST_BROKEN", 1)
-    records = slices.unpack(Scripted("tells", "dies", "dies"), Submission(b"all of it"), 0).records()
+    records = Sliced(Scripted("tells", "dies", "dies"), Submission(b"all of it")).open(0).records()
     assert len([next(records), next(records)]) == 2
     with pytest.raises(Abortable, match="where it opened a submission again"):
         next(records)
@@ -246,11 +247,31 @@ def test_va2_a_worker_killed_within_a_submission_goes_on_where_it_committed(pars
     assert answers[0] == answers[1]
 
 
+def test_va2_how_many_records_have_broken_the_reader_is_known_after_a_restart(
+    parser: ParserProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else which records are read, and which refused unread, would be a matter of when a worker was killed."""
+    monkeypatch.setattr(slices, "MOST_BROKEN", 2)
+    lines = [f"k{n} g {'%exit' if n % 4 == 1 else n}" for n in range(14)]
+    toy = Toy(line_pipeline(chunk={"bytes": 1024}), unpack=parser.unpack, pack=HeavyPack())
+    toy.publish("%" + "\n".join(lines))
+    seen = 0
+    while len(toy.answers()) < 14:
+        toy.runner.step(timeout=0)
+        if toy.broker.end("heads", 0) and toy.head()["next_index"] > seen:
+            seen = toy.head()["next_index"]
+            toy.kill()
+    assert toy.answers() == [(0, 0, n) for n in range(14)]
+    assert [m["raw_index"] for m in toy.validated()] == [0, 2, 3, 4]
+    said = {m["raw_index"]: m["findings"][0]["message"] for m in toy.dead()}
+    assert [n for n, why in said.items() if why.startswith("not read: 2 records")] == list(range(6, 14))
+
+
 def test_va3_two_large_submissions_do_not_take_the_process_from_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second waits, with its partition, until the first has ended; a small one need not."""
     monkeypatch.setattr("streams.validate.spanning.LARGE_SUBMISSION", 100)
     pipeline = line_pipeline(partitions=3, chunk={"bytes": 1024})
-    toy = Toy(pipeline, unpack=lambda submission, start=0: HeavyPack().unpack(submission), pack=HeavyPack())
+    toy = Toy(pipeline, unpack=lambda submission, *_: HeavyPack().unpack(submission), pack=HeavyPack())
     in_order, sign = toy.log.fetch, cycle((1, -1))
 
     def by_turns(*asked: Any) -> Fetched:
@@ -281,7 +302,7 @@ def queueing(monkeypatch: pytest.MonkeyPatch, partitions: int) -> Toy:
     """One worker of partitions in which large submissions are too many."""
     monkeypatch.setattr("streams.validate.spanning.LARGE_SUBMISSION", 100)
     pipeline = line_pipeline(partitions=partitions, chunk={"bytes": 1024})
-    return Toy(pipeline, unpack=lambda submission, start=0: HeavyPack().unpack(submission), pack=HeavyPack())
+    return Toy(pipeline, unpack=lambda submission, *_: HeavyPack().unpack(submission), pack=HeavyPack())
 
 
 def order_of_ends(toy: Toy, submissions: dict[int, int]) -> list[int]:
@@ -324,7 +345,7 @@ def test_va3_a_partition_that_waits_and_goes_away_is_not_waited_for(monkeypatch:
 def test_va3_a_partition_whose_turn_it_is_does_not_keep_others_waiting_for_ever() -> None:
     """Its broker may be away, so that its submission never comes; when it comes, it queues again."""
     now = 0.0
-    spanning = Spanning(HeavyPack().heavy, lambda: now)
+    spanning = Spanning("raw", lambda submission, *_: Away(), HeavyPack().heavy, lambda: now)
 
     def held() -> set[int]:
         return set(spanning.room or ())
@@ -358,9 +379,9 @@ def test_va3_a_partition_whose_turn_it_is_does_not_keep_others_waiting_for_ever(
 class Inside:
     """A reader and what it has said."""
 
-    def __init__(self, output: int = 100_000) -> None:
+    def __init__(self, output: int = 100_000, pack: HeavyPack | None = None) -> None:
         self.said: list[tuple[str, Any]] = []
-        self.reader = Reader(HeavyPack(), 20.0, output, lambda data: self.said.append(pickle.loads(data)))
+        self.reader = Reader(pack or HeavyPack(), 20.0, output, lambda data: self.said.append(pickle.loads(data)))
 
     def ask(self, start: int, most: int, text: str | None = None, number: int = 1, judged: bool = True) -> list[Any]:
         """Kinds of the answers, records as their number."""
@@ -378,6 +399,116 @@ def test_a_slice_ends_with_what_an_answer_holds_and_goes_on_with_what_did_not_fi
     assert inside.ask(0, 100, "%" + "\n".join(f"k{n} g {n}" for n in range(5))) == ["opened", 1]
     assert [inside.ask(n, 100) for n in range(1, 5)] == [[1]] * 4
     assert inside.ask(4, 100) == ["gone"], "read through, it is closed"
+
+
+class SlowPack(HeavyPack):
+    """Opens a submission in as many steps as it has lines, and one of a single line not at all."""
+
+    def opening(self, submission: Submission) -> Steps[Lines]:
+        lines = self.unpack(submission)
+        for _ in range(lines.count):
+            yield
+        if lines.count == 1:
+            raise RuntimeError("cannot be opened")
+        return lines
+
+
+def test_what_takes_long_to_open_is_opened_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parser_child, "SLICE_SECONDS", -1.0)
+    inside = Inside(pack=SlowPack())
+    assert inside.ask(1, 1, "%a g 1\nb g 1") == ["opening"]
+    assert inside.ask(1, 1, "%a g 1\nb g 1", number=2) == ["opening"], "two at a time"
+    assert [inside.ask(1, 1, number=number) for number in (1, 2, 1, 2)] == [
+        ["opening"], ["opening"], ["opened", "bytes", 1], ["opened", "bytes", 1],
+    ]  # fmt: skip
+    assert inside.ask(0, 1, "%a g 1") == ["opening"]
+    assert [inside.ask(0, 1) for _ in range(2)] == [["raised"], ["gone"]]
+
+
+class Opening:
+    """A reader of lines that says so many times that it is still opening them, each time that it is begun."""
+
+    def __init__(self, text: str, steps: int) -> None:
+        self.text, self.steps, self.left = text, steps, steps
+        self.asked = 0
+
+    def __call__(self, submission: Submission, start: int, most: int, judged: bool, found: Answer) -> None:
+        self.asked += 1
+        if self.left:
+            self.left -= 1
+            found.opening = True
+            return
+        found.opened = "text/plain", Lines(self.text.encode()).count, {}
+        found.items = list(Lines(self.text.encode()).records(start))[:3]
+
+    def unpack(
+        self, submission: Submission, start: int = 0, broken: int = 0, enough: Callable[[], bool] = never, /
+    ) -> Unpacked:
+        """In the place of a parser process: lines that begin with `%` are opened in steps."""
+        if (submission.value or b"")[:1] != b"%":
+            return HeavyPack().unpack(submission)
+        self.left = self.steps
+        return Sliced(self, submission, broken, enough).open(start)
+
+
+def test_va3_while_a_submission_is_being_opened_others_are_worked_and_nothing_of_it_is_committed() -> None:
+    """A chunk ends in time, the worker is not held for stuck, and a kill only costs the steps."""
+    text = "\n".join(f"k{n} g {n}" for n in range(10))
+    reader = Opening(text, 4)
+    toy = Toy(line_pipeline(partitions=2), unpack=reader.unpack)
+    ticks = count(0, 10)
+    toy.stage._limits._clock = lambda: next(ticks)  # each chunk has time for one step, or one record
+    toy.publish("a g 1", "%", "b g 1")
+    toy.publish("c g 1", partition=1)
+    while reader.asked < 3:
+        toy.runner.step(timeout=0)
+    assert toy.answers() == [(0, 0, 0), (1, 0, 0)]
+    assert (toy.head()["processed_through"], toy.head()["next_index"]) == (0, 0)
+    toy.kill()
+    toy.stage._limits._clock = lambda: next(ticks)
+    works = [toy.runner.step(timeout=0).work for _ in range(30)]
+    assert toy.answers() == [(0, 0, 0), *[(0, 1, n) for n in range(10)], (0, 2, 0), (1, 0, 0)]
+    assert {m["count"] for m in toy.validated() if m["raw_offset"] == 1} == {10}
+    assert [work.opening for work in works if work is not None and work.empty] == [{0}] * 4
+
+
+def test_va3_a_submission_that_must_be_opened_again_in_the_middle_goes_on_where_it_was() -> None:
+    """Its process died: the chunk ends, and what was not read is neither refused nor left out."""
+    reader = Opening("\n".join(f"k{n} g {n}" for n in range(10)), 0)
+    sliced = Sliced(reader, Submission(b"%"), 0, lambda: True)
+    assert sliced.open(0).count == 10
+    reader.left = 3
+    assert codes(list(sliced.records())) == ["k0", "k1", "k2"]
+    assert list(sliced.records(3)) == []
+    assert list(Rest(sliced, Refusal((), b"", "")).records(3)) == []
+    assert sliced.opening
+    assert codes(list(sliced.records(3))) == [f"k{n}" for n in range(3, 10)]
+    assert not sliced.opening
+
+
+def test_va3_between_two_chunks_a_worker_does_not_keep_the_bytes_that_it_reads_from_the_log_again() -> None:
+    """Large documents would be held twice: as they were fetched first, and as they are fetched for each chunk."""
+    reader = Opening("\n".join(f"k{n} g {n}" for n in range(10)), 2)
+    toy = Toy(unpack=reader.unpack)
+    ticks = count(0, 10)
+    toy.stage._limits._clock = lambda: next(ticks)
+    toy.publish("%" + "x" * 1000)
+    toy.runner.step(timeout=0)  # joins
+    value = toy.broker.all("raw")[0].value
+    before = sys.getrefcount(value)
+    for written in (0, 0, 1, 2):
+        toy.runner.step(timeout=0)
+        assert len(toy.answers()) == written
+        assert sys.getrefcount(value) == before
+
+
+def test_va3_a_reader_that_never_gets_ready_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "MOST_STEPS", 7)
+    reader = Opening("a g 1", 10**6)
+    (refusal,) = Sliced(reader, Submission(b"all of it")).open(0).records()
+    assert isinstance(refusal, Refusal)
+    assert refusal.findings[0].message == "the reader has not opened it in 7 steps; tried twice"
+    assert reader.asked == 14
 
 
 def test_a_slice_ends_before_a_record_that_raises() -> None:

@@ -140,7 +140,7 @@ class Liar:
 def test_va2_a_pack_whose_count_is_wrong_condemns_the_submission_and_no_other() -> None:
     pack = LinePack()
 
-    def lying(submission: Submission, start: int = 0) -> Any:
+    def lying(submission: Submission, *_: object) -> Any:
         return Liar() if submission.value == b"lie\nlie\nlie" else pack.unpack(submission)
 
     toy = Toy(unpack=lying)
@@ -244,6 +244,49 @@ def test_va5_it_is_clamped_once_also_where_a_submission_spans_chunks() -> None:
         toy.runner.step(timeout=0)
     assert len(toy.validated()) == 8
     assert {m["recorded_at"] for m in toy.validated()} == {first + 60_000}
+
+
+@settings(max_examples=40)
+@given(
+    before=st.integers(0, 10**7),
+    clocks=st.lists(st.tuples(st.integers(0, 10**7), st.booleans()), min_size=1, max_size=6),
+    published=st.integers(0, 10**7),
+)
+def test_va5_all_records_of_a_submission_have_one_time_whatever_clocks_its_chunks_are_worked_on(
+    before: int, clocks: list[tuple[int, bool]], published: int
+) -> None:
+    """A record before it may have been taken in under a clock that was ahead; a worker may be killed between chunks."""
+    toy = Toy(create_time(60, chunk=small_chunks(2).chunk))
+    toy.now = before
+    toy.publish("a g 1", timestamp=10**9)
+    toy.run()
+    toy.publish(SPAN, timestamp=published)
+    for now, killed in clocks:
+        toy.now = now
+        if killed:
+            toy.kill()
+            toy.runner.step(timeout=0)
+        toy.runner.step(timeout=0)
+    toy.run()
+    times = [m["recorded_at"] for m in toy.validated() if m["raw_offset"] == 1]
+    assert times == [times[0]] * 8
+    assert times[0] <= published
+
+
+def test_va2_a_submission_begun_under_a_head_of_an_older_version_goes_on() -> None:
+    toy = Toy(create_time(60, chunk=small_chunks(3).chunk))
+    toy.publish(SPAN, timestamp=10**9)
+    toy.runner.step(timeout=0)
+    toy.runner.step(timeout=0)
+    head = toy.head()
+    assert head["begun"] == {"recorded_at": 60_000, "count": 8, "broken": 0}
+    toy.broker.append("heads", 0, b"validate/0", CODEC.encode("head", head | {"begun": None}))
+    toy.kill()
+    toy.now += 10**6
+    toy.run()
+    assert [m["raw_index"] for m in toy.validated()] == list(range(8))
+    assert {m["recorded_at"] for m in toy.validated()} == {60_000}
+    assert toy.head()["begun"] is None
 
 
 def test_va5_the_brokers_own_time_is_taken_as_it_is() -> None:

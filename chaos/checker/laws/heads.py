@@ -24,6 +24,7 @@ def heads(verdict: Verdict, facts: Facts) -> None:
             "tables": [{"table": table, "topic_id": ids.get(table)} for table in TABLES[stage]],
             "incarnation": 0,
             "next_index": begun,
+            "begun": _first(facts, partition, through, row) if begun else None,
             "stream_time": _stream_time(facts, stage, partition, through, begun),
             "sources": _sources(facts, partition, through) if stage == "batch" else [],
         }
@@ -38,6 +39,14 @@ def _begun(facts: Facts, partition: int, through: int) -> int:
     written = {place(message.value) for message in facts.validated}
     written |= {where for where, answers in facts.answers.items() if answers[0].outcome == "dead in validate"}
     return sum(where[:2] == at for where in written)
+
+
+def _first(facts: Facts, partition: int, through: int, row: dict[str, Any]) -> dict[str, Any]:
+    """What the records say that validate has written of it; how many broke their reader none of them does."""
+    written = [message.value for message in facts.validated]
+    written += [answers[0].value for answers in facts.answers.values() if answers[0].outcome == "dead in validate"]
+    told = next(value for value in written if place(value)[:2] == (partition, through + 1))
+    return (row["begun"] or {}) | {name: told[name] for name in ("recorded_at", "count")}
 
 
 def _stream_time(facts: Facts, stage: str, partition: int, through: int, begun: int) -> int:

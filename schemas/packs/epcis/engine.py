@@ -8,7 +8,18 @@ from typing import Any
 
 from schemas import errors
 from schemas.errors import Finding
-from schemas.pack import CANONICAL_TYPE, NO_COLUMNS, Columns, Listed, Origin, Refusal, Submission, Unpacked
+from schemas.pack import (
+    CANONICAL_TYPE,
+    NO_COLUMNS,
+    Columns,
+    Listed,
+    Origin,
+    Refusal,
+    Steps,
+    Submission,
+    Unpacked,
+    finish,
+)
 from schemas.packs.epcis import json_submission, xml_submission
 from schemas.packs.epcis.canonical import read_canonical
 from schemas.packs.epcis.judge import FIELDS, PARTIES, Rules, answer
@@ -66,6 +77,11 @@ class EpcisPack:
 
     def unpack(self, submission: Submission) -> Unpacked:
         """Never raises; see `schemas.pack.Pack`."""
+        return finish(self.opening(submission))
+
+    def opening(self, submission: Submission) -> Steps[Unpacked]:
+        """See `schemas.pack.Gradual`: a document is read to its end a piece at a time, and where its shipments want
+        that, its events are judged one by one."""
         value, header = submission.value, submission.content_type
         if value is None:
             finding = Finding(errors.TOMBSTONE, "", "a null value means nothing on a raw topic")
@@ -81,9 +97,9 @@ class EpcisPack:
             outcome = read_canonical(value, self._rules)
             return Listed(kind, [answer(outcome, value, kind)])
         if kind == XML:
-            return xml_submission.unpack(value, self._rules)
+            return (yield from xml_submission.opening(value, self._rules))
         if kind == JSON:
-            return json_submission.unpack(value, self._rules)
+            return (yield from json_submission.opening(value, self._rules))
         message = f"{_look(value)}: read are EPCIS documents and events in XML (1.2, 2.0) and JSON-LD (2.0)"
         return _whole(Finding(errors.UNKNOWN_CONTENT, "", message), value, stated)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from schemas import errors
 from schemas.errors import Finding
-from schemas.pack import Listed, Unpacked
+from schemas.pack import Listed, Steps, Unpacked, finish
 from schemas.packs.epcis import codes, json_text, plain_json
 from schemas.packs.epcis.json_check import ENVELOPES, check_event
 from schemas.packs.epcis.json_event import STANDARD, Prefixes, prefixes, to_event
@@ -21,15 +21,15 @@ from schemas.packs.jsontext import inspect, shorten
 JSON = "application/ld+json"
 
 
-def unpack(value: bytes, rules: Rules) -> Unpacked:
+def opening(value: bytes, rules: Rules) -> Steps[Unpacked]:
     """Never raises."""
-    found = plain_json.unpack(value, rules, _party, lambda: _thorough(value, rules))
-    return _thorough(value, rules) if found is None else found
+    found = plain_json.unpack(value, rules, _party, lambda: finish(_thorough(value, rules)))
+    return (yield from _thorough(value, rules)) if found is None else found
 
 
-def _thorough(value: bytes, rules: Rules) -> Unpacked:
+def _thorough(value: bytes, rules: Rules) -> Steps[Unpacked]:
     options = rules.options
-    document = json_text.scan(value, options.max_depth)
+    document = yield from json_text.scan(value, options.max_depth)
     envelope = document.envelope
     if document.findings:
         return whole(document.findings, value, JSON)
@@ -59,7 +59,7 @@ def _thorough(value: bytes, rules: Rules) -> Unpacked:
 
     if is_told_in(value, options):
         try:
-            facts = gather(of_json(envelope), value, document.places, reader(around), rules)
+            facts = yield from gather(of_json(envelope), value, document.places, reader(around), rules)
         except TooMany:
             return whole([too_many(options)], value, JSON)
         around = around._replace(about=facts.about)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from schemas import errors
 from schemas.errors import Finding
+from schemas.pack import Steps
 from schemas.packs.epcis.xml_text import Places
 from schemas.packs.jsontext import BOM, inspect
 
@@ -35,9 +36,9 @@ class Document(NamedTuple):
     """Whether there is an event list; without one the whole may be an event."""
 
 
-def scan(data: bytes, max_depth: int) -> Document:
-    """Reads a whole document."""
-    found = _event_list(data)
+def scan(data: bytes, max_depth: int) -> Steps[Document]:
+    """Reads a whole document, in steps."""
+    found = yield from _event_list(data)
     if isinstance(found, Finding):
         return Document(None, (found,), Places(), False)
     if found is None:
@@ -48,7 +49,7 @@ def scan(data: bytes, max_depth: int) -> Document:
     return Document(value, tuple(findings), places, True)
 
 
-def _event_list(data: bytes) -> tuple[int, int, Places] | Finding | None:
+def _event_list(data: bytes) -> Steps[tuple[int, int, Places] | Finding | None]:
     """(behind the list's `[`, its `]`, its elements), None: there is none on the way the standard gives."""
     keys: list[bytes] = []
     key, expecting = b"", False
@@ -65,7 +66,7 @@ def _event_list(data: bytes) -> tuple[int, int, Places] | Finding | None:
             expecting = True
         elif token == b"[":
             if len(keys) <= _DEEPEST and (*keys[1:], key) in _PATHS:
-                return _elements(data, match.end())
+                return (yield from _elements(data, match.end()))
             keys.append(b"[")
             expecting = False
         elif token == b",":
@@ -82,7 +83,7 @@ def _broken(what: str) -> Finding:
     return Finding(errors.MALFORMED_JSON, "", f"not well-formed: {what}")
 
 
-def _elements(data: bytes, start: int) -> tuple[int, int, Places] | Finding:
+def _elements(data: bytes, start: int) -> Steps[tuple[int, int, Places] | Finding]:
     """The elements of the array whose inside begins at `start`."""
     places = Places()
     level, begin = 0, start
@@ -106,6 +107,7 @@ def _elements(data: bytes, start: int) -> tuple[int, int, Places] | Finding:
                 return _broken("nothing stands between two commas of the event list")
             places.add(begin, match.start())
             begin = match.end()
+            yield
     return _broken("the event list does not end")
 
 

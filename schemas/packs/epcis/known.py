@@ -6,7 +6,7 @@ payload, or stored state answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from schemas.gs1.characters import unescape
@@ -73,15 +73,18 @@ class InFile:
 
     def __init__(self, most: int) -> None:
         """At most so many mentions of items are held."""
-        self._most, self._held = most, 0
+        self._most, self._held, self._learned = most, 0, 0
         self._products: dict[str, list[tuple[str, int, Product | None]]] = {}
         self._contents: dict[str, list[tuple[str, int, str, tuple[str, ...]]]] = {}
 
-    def learn(self, events: Iterable[Event]) -> None:
-        """Takes in the events of a document in their order. Raises TooMany."""
-        for place, event in enumerate(events):
-            if "errorDeclaration" not in event:
-                self._learn(event, place)
+    def learn(self, event: Event) -> None:
+        """Takes in the next of a document's events. Raises TooMany."""
+        if "errorDeclaration" not in event:
+            self._learn(event, self._learned)
+        self._learned += 1
+
+    def sort(self) -> None:
+        """All events are in: from now on it may be asked."""
         for history in self._products.values():
             history.sort(key=lambda change: change[:2])
         for contents in self._contents.values():

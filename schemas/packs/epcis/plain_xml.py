@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree  # nothing that declares anything gets there
 
 from schemas.kept import Kept
-from schemas.pack import Record, Unpacked
+from schemas.pack import Record, Unpacked, finish
 from schemas.packs.epcis import plain
 from schemas.packs.epcis.judge import Around, Rules
 from schemas.packs.epcis.party import of_header
@@ -38,7 +38,7 @@ class _Envelope(NamedTuple):
 
 def _envelope(text: bytes) -> _Envelope | None:
     try:
-        document = scan(text, 8)
+        document = finish(scan(text, 8))
     except Unreadable:
         return None
     root = document.root

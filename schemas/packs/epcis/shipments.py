@@ -5,12 +5,10 @@ What a refused event says is not believed: a shipment cannot stand on a commissi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import orjson
 
 from schemas.errors import Finding
-from schemas.pack import Record, Refusal
+from schemas.pack import Record, Refusal, Steps
 from schemas.packs.epcis import codes
 from schemas.packs.epcis.event import Event
 from schemas.packs.epcis.judge import Outcome, Rules
@@ -29,33 +27,36 @@ def is_told_in(data: bytes, options: Options) -> bool:
     return options.dscsa and _SHIPPING in data
 
 
-def gather(around: Around, data: bytes, places: Places, read: Read, rules: Rules) -> FileFacts:
-    """What a document says of its shipments. `read` judges its events one by one. Raises TooMany where it mentions too
+def gather(around: Around, data: bytes, places: Places, read: Read, rules: Rules) -> Steps[FileFacts]:
+    """What a document says of its shipments, event by event. `read` judges one. Raises TooMany where it mentions too
     many items, or its shipments together hold too many: each shipment's record names all of its own."""
     options = rules.options
     events = InFile(options.max_file_items)
     shipments: list[Event] = []
-    events.learn(_accepted(data, places, read, options.max_event_bytes, shipments))
+    for piece in places.of(data):
+        _take(() if len(piece) > options.max_event_bytes else read(piece), events, shipments)
+        yield
+    events.sort()
     facts = FileFacts(around, events, rules.state)
     left = options.max_file_items
-    for cost in (one for shipment in shipments for one in facts.cost(shipment)):
-        left -= cost
-        if left < 0:
-            raise TooMany
+    for shipment in shipments:
+        for cost in facts.cost(shipment):
+            left -= cost
+            if left < 0:
+                raise TooMany
+        yield
     return facts
 
 
-def _accepted(data: bytes, places: Places, read: Read, largest: int, shipments: list[Event]) -> Iterator[Event]:
-    """Events that are taken. Shipments, which cannot be judged yet, are added to `shipments`."""
-    for piece in places.of(data):
-        outcome: Outcome = () if len(piece) > largest else read(piece)
-        if isinstance(outcome, tuple) and not isinstance(outcome, (Record, Refusal)):
-            continue
-        event = orjson.loads(outcome.payload if isinstance(outcome, Record) else outcome.original)["event"]
-        if is_shipment(event):
-            shipments.append(event)
-        if isinstance(outcome, Record):
-            yield event
+def _take(outcome: Outcome, events: InFile, shipments: list[Event]) -> None:
+    """Learns of an event that is taken. A shipment, which cannot be judged yet, is added to `shipments`."""
+    if not isinstance(outcome, (Record, Refusal)):
+        return
+    event = orjson.loads(outcome.payload if isinstance(outcome, Record) else outcome.original)["event"]
+    if is_shipment(event):
+        shipments.append(event)
+    if isinstance(outcome, Record):
+        events.learn(event)
 
 
 def too_many(options: Options) -> Finding:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from schemas import errors
 from schemas.errors import Finding
-from schemas.pack import Listed, Unpacked
+from schemas.pack import Listed, Steps, Unpacked, finish
 from schemas.packs.epcis import codes, plain_xml
 from schemas.packs.epcis.event import own_name
 from schemas.packs.epcis.judge import Around, Outcome, Rules, answer, judge
@@ -27,16 +27,16 @@ _IGNORE = "ignoreFields"
 """A document's own element that names fields which its event hashes leave out (as the published generator reads)."""
 
 
-def unpack(value: bytes, rules: Rules) -> Unpacked:
+def opening(value: bytes, rules: Rules) -> Steps[Unpacked]:
     """Never raises."""
-    found = plain_xml.unpack(value, rules, lambda: _thorough(value, rules))
-    return _thorough(value, rules) if found is None else found
+    found = plain_xml.unpack(value, rules, lambda: finish(_thorough(value, rules)))
+    return (yield from _thorough(value, rules)) if found is None else found
 
 
-def _thorough(value: bytes, rules: Rules) -> Unpacked:
+def _thorough(value: bytes, rules: Rules) -> Steps[Unpacked]:
     try:
         data, made = to_utf8(value)
-        document = scan(data, rules.options.max_depth)
+        document = yield from scan(data, rules.options.max_depth)
     except Unreadable as broken:
         return whole([broken.finding], value, XML)
     root = document.root
@@ -74,7 +74,7 @@ def _thorough(value: bytes, rules: Rules) -> Unpacked:
     options = rules.options
     if is_told_in(data, options):
         try:
-            facts = gather(of_xml(root), data, document.places, reader(around), rules)
+            facts = yield from gather(of_xml(root), data, document.places, reader(around), rules)
         except TooMany:
             return whole([too_many(options)], value, XML)
         around = around._replace(about=facts.about)

@@ -16,6 +16,7 @@ from xml.sax.saxutils import quoteattr
 
 from schemas import errors
 from schemas.errors import Finding
+from schemas.pack import Steps, finish
 from schemas.packs.epcis import codes
 
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
@@ -148,11 +149,12 @@ class _Reader:
         self.root: Element | None = None
         self.offset = 0
 
-    def run(self, data: bytes) -> Element:
+    def run(self, data: bytes) -> Steps[Element]:
         try:
             view = memoryview(data)
             for at in range(0, len(data), _CHUNK):
                 self.parser.Parse(bytes(view[at : at + _CHUNK]), False)
+                yield
             self.parser.Parse(b"", True)
         except expat.ExpatError as error:
             raise self._unreadable(data, error) from None
@@ -296,10 +298,10 @@ class _Scanner(_Reader):
         parser.CharacterDataHandler, parser.StartNamespaceDeclHandler = self.text, self.declare
 
 
-def scan(data: bytes, max_depth: int) -> Scan:
-    """Reads a whole document. Raises Unreadable."""
+def scan(data: bytes, max_depth: int) -> Steps[Scan]:
+    """Reads a whole document, in steps. Raises Unreadable."""
     reader = _Scanner(max_depth)
-    root = reader.run(data)
+    root = yield from reader.run(data)
     end = reader.list_end if reader.list_end is not None else len(data)
     head, at = b"", 0
     first = reader.places.starts[0] if reader.places.starts else end
@@ -313,11 +315,11 @@ def scan(data: bytes, max_depth: int) -> Scan:
 def parse(piece: bytes, namespaces: Mapping[str, str], max_depth: int) -> Element:
     """The tree of a piece of a document whose prefixes `namespaces` declares. Raises Unreadable."""
     if not namespaces:
-        return _Reader(max_depth).run(piece)
+        return finish(_Reader(max_depth).run(piece))
     declared = " ".join(
         f"xmlns{':' + prefix if prefix else ''}={quoteattr(uri)}"
         for prefix, uri in namespaces.items()
         if prefix != "xml" and (uri or not prefix)
     )
     reader = _Reader(max_depth + 1)
-    return reader.run(f"<piece {declared}>".encode() + piece + b"</piece>").children[0]
+    return finish(reader.run(f"<piece {declared}>".encode() + piece + b"</piece>")).children[0]

@@ -16,7 +16,7 @@ from schemas.state import state_rules
 from schemas.wording import did_you_mean
 from topology.explain import PARTNER_KINDS, explain, mistake
 from topology.lanes import lane_named, lanes_of
-from topology.model import Pipeline, Profile
+from topology.model import STATEFUL, Pipeline, Profile, items_of
 from topology.partner import DOCUMENT_FORMS, Partner
 from topology.sections import is_name
 from topology.source import SOURCE_KINDS, Source
@@ -300,16 +300,22 @@ def _pack_mistakes(source: YamlFile, data: Mapping[str, Any]) -> list[Mistake]:
 
 def _item_mistakes(source: YamlFile, data: Mapping[str, Any], pack: Pack) -> list[Mistake]:
     """State rules that the pack does not have, or that it does not have within such a domain."""
-    items = data.get("items")
+    items = items_of(data)
     if items is None:
         return []
     rules = state_rules(pack)
     if rules is None:
         return [mistake(source, ("items",), f"pack {pack.name} has no state rules; allowed: none")]
     domain = items.get("domain") if isinstance(items, dict) else None
+    allowed = sorted(rules.domains)
+    if data.get("profile") == STATEFUL and "domain" not in (data.get("items") or ()):
+        if domain in rules.domains or data.get("partitions") == 1:
+            return []
+        fields = " or ".join(f"[{field}]" for field in allowed)
+        what = f"must be {fields} with profile {STATEFUL}, or `partitions` 1: all records about an item lie in one"
+        return [mistake(source, ("partition_by",), what)]
     if not isinstance(domain, str) or domain in rules.domains:
         return []  # any other mistake is the model's to name
-    allowed = sorted(rules.domains)
     what = f"items of pack {pack.name} have no history by {domain!r}{did_you_mean(domain, allowed)}"
     return [mistake(source, ("items", "domain"), what)]
 

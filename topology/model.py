@@ -30,7 +30,9 @@ from topology.sections import (
     with_preset,
 )
 
-Profile = Literal["strict", "lenient", "schema"]
+Profile = Literal["strict", "lenient", "schema", "stateful"]
+STATEFUL: Profile = "stateful"
+"""What packs take as `strict`, with state rules: `items` need not be named then."""
 Lane = Literal["high", "standard", "low"]
 LANES: tuple[Lane, ...] = get_args(Lane)
 """The highest first."""
@@ -47,7 +49,10 @@ class Pipeline(Settings):
     region: Name | None = Field(None, description="prefix of every topic, for data that must stay in a region")
     pack: str = Field(description="rules of the domain, by the name of an installed pack")
     profile: Profile = Field(
-        "strict", description="how strict validation is; what each means stands in the pack's page"
+        "strict",
+        description="how strict validation is; what each means stands in the pack's page. `stateful`, where the pack "
+        "has state rules: `strict` with `items`, whose domain is the field of `partition_by`, or none with one "
+        "partition, unless `items` says otherwise",
     )
     options: dict[str, Any] = Field(default_factory=dict, description="the pack's own settings")
     raw: Topic = Field(default_factory=Topic)
@@ -73,7 +78,9 @@ class Pipeline(Settings):
         description="seconds that an event may lie after the time at which its submission was taken in (that of its "
         "message on raw); beyond it the record is refused with `EVENT_IN_FUTURE`; none: as far as it likes",
     )
-    items: ItemHistory | None = Field(None, description="state rules; none: each record is judged by itself")
+    items: ItemHistory | None = Field(
+        None, description="state rules; none: each record is judged by itself, unless `profile` is `stateful`"
+    )
     batching: Batching = Field(default_factory=Batching)
     chunk: Chunking = Field(default_factory=Chunking)
     parser: Parsing = Field(default_factory=Parsing)
@@ -103,6 +110,12 @@ class Pipeline(Settings):
         if isinstance(data, dict) and "batching" in data:
             return {**data, "batching": with_preset(data["batching"])}
         return data
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stateful(cls, data: Any) -> Any:
+        """`profile: stateful` says `items`, too."""
+        return {**data, "items": items_of(data)} if isinstance(data, dict) and data.get("profile") == STATEFUL else data
 
     @model_validator(mode="after")
     def _rules(self) -> Pipeline:
@@ -277,6 +290,17 @@ class Pipeline(Settings):
         if isinstance(self.partner, str):
             return [self.partner]
         return sorted({*self.partner.map.values(), self.partner.default})
+
+
+def items_of(data: Mapping[str, Any]) -> Any:
+    """What a pipeline's file says of `items`, with what its profile says in its place; None: no state rules."""
+    items = data.get("items")
+    if data.get("profile") != STATEFUL or not isinstance(items, dict | None):
+        return items
+    by = data.get("partition_by")
+    several = data.get("partitions", Pipeline.model_fields["partitions"].default) != 1
+    domain = by[0] if several and isinstance(by, list) and len(by) == 1 else None
+    return {"domain": domain} | (items or {})
 
 
 EVENT_TOPICS = ("validated", "batched", "sent", "dead-letter", "review", "parked", "audit")

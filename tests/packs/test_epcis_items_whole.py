@@ -39,6 +39,8 @@ def pipeline(folder: Path, *changes: tuple[str, str]) -> Path:
     return path
 
 
+STATEFUL = (("items: {domain: issuer}\n", ""), ("profile: strict", "profile: stateful"))
+"""The same, by profile."""
 AUTUMN = 1_790_000_000_000
 """A clock behind all events here, ms."""
 THEIRS = "urn:epc:id:sgtin:061414.0012345.1"
@@ -63,9 +65,11 @@ TOLD: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize("dies", [False, True])
-def test_every_event_is_answered_as_the_state_rules_say(tmp_path: Path, dies: bool) -> None:
-    driver = TopologyDriver(load_pipeline(str(pipeline(tmp_path))), start=AUTUMN)
+@pytest.mark.parametrize(("dies", "changes"), [(False, STATEFUL), (True, ())])
+def test_every_event_is_answered_as_the_state_rules_say(
+    tmp_path: Path, dies: bool, changes: tuple[tuple[str, str], ...]
+) -> None:
+    driver = TopologyDriver(load_pipeline(str(pipeline(tmp_path, *changes))), start=AUTUMN)
     for number, (event, _) in enumerate(TOLD):
         driver.publish("publisher", document(event))
         if dies and number % 3 == 2:

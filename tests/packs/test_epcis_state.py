@@ -173,6 +173,12 @@ STORIES: dict[str, tuple[Story, list[tuple[str, str]]]] = {
         ])(unpacked(CASE)),
         [(OTHER, "childEPCs[0]")],
     ),
+    "an unpacking that was an error, when others were packed since": (
+        lambda: (lambda first: [
+            made(A, B, CASE), packed(CASE, A), first, packed(CASE, B), declared(first), gone(CASE), seen(A, B),
+        ])(unpacked(CASE)),
+        [(GONE, "epcList[0]"), (GONE, "epcList[1]")],
+    ),
     "a decommissioning that was an error": (
         lambda: (lambda first: [made(A, CASE), packed(CASE, A), first, declared(first), seen(A)])(gone(CASE)),
         [],

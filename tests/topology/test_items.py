@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.packs.test_epcis_items_whole import pipeline
+from tests.packs.test_epcis_items_whole import STATEFUL, pipeline
 from topology.describe import describe, describe_mermaid
 from topology.load import TopologyError, load_pipeline
+from topology.model import Pipeline
 from topology.topics import topic_specs
 
 from .conftest import Write
@@ -49,6 +50,36 @@ def test_what_does_not_keep_a_thing_in_one_partition_is_refused(
     tmp_path: Path, changes: list[tuple[str, str]], words: str
 ) -> None:
     assert words in said(pipeline(tmp_path, *changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "domain", "wait"),
+    [
+        ([], "issuer", 0),
+        ([("partitions: 4", "partitions: 1")], None, 0),
+        ([("partitions: 4", "partitions: 4\nitems: {wait: 600}")], "issuer", 600),
+        ([("partitions: 4", "partitions: 1\nitems: {domain: issuer}")], "issuer", 0),
+    ],
+)
+def test_a_profile_turns_state_rules_on(
+    tmp_path: Path, changes: list[tuple[str, str]], domain: str | None, wait: float
+) -> None:
+    found = load_pipeline(str(pipeline(tmp_path, *STATEFUL, *changes)))
+    assert found.items is not None
+    assert (found.items.domain, found.items.wait) == (domain, wait)
+    assert "items" in found.tables
+    assert Pipeline.model_validate(found.model_dump()) == found, "said whole it is the same"
+
+
+@pytest.mark.parametrize("fields", ["[event_hash]", "[issuer, sender]"])
+def test_the_profile_is_refused_where_the_layout_does_not_fit(tmp_path: Path, fields: str) -> None:
+    words = said(pipeline(tmp_path, *STATEFUL, ("partition_by: [issuer]", f"partition_by: {fields}")))
+    assert "partition_by: must be [issuer] or [sender] with profile stateful, or `partitions` 1" in words
+
+
+def test_the_profile_is_refused_by_a_pack_without_state_rules(write: Write) -> None:
+    words = said(write(("pack: fake", "pack: cold_chain\nprofile: stateful"), ("options: {limit: 7}\n", "")))
+    assert "profile: profile 'stateful' is unknown; allowed: strict, lenient, schema" in words
 
 
 def test_one_partition_is_one_domain(tmp_path: Path) -> None:

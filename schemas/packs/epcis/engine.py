@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 from schemas import errors
 from schemas.errors import Finding
@@ -134,8 +134,8 @@ def _whole(finding: Finding, value: bytes, content_type: str) -> Unpacked:
 def build(options: Mapping[str, Any], profile: str, state: bool = False) -> EpcisPack:
     """The configured pack. `state`: its state rules are asked, too, and what they may know is left to them. Raises
     pydantic.ValidationError for wrong options, ValueError for an unknown profile."""
-    if profile not in ("strict", "lenient", "schema"):
-        raise ValueError(f"profile {profile!r} is unknown; allowed: strict, lenient, schema")
+    if profile not in get_args(Profile):
+        raise ValueError(f"profile {profile!r} is unknown; allowed: {', '.join(get_args(Profile))}")
     settings = Options.model_validate(options)
     if settings.dscsa and profile == "schema":
         raise ValueError("dscsa is a business rule; the profile `schema` has none: take strict or lenient")

@@ -12,7 +12,8 @@ from schemas.gs1.characters import has_check_digit, is_digits
 from schemas.packs.epcis.official import Official
 from schemas.settings import Settings, Whole
 
-Profile = Literal["strict", "lenient", "schema"]
+Profile = Literal["strict", "lenient", "schema", "stateful"]
+"""`stateful` is `strict` for the pack: that its pipeline has state rules is the topology's affair."""
 
 
 class Jurisdiction(Settings):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -31,7 +31,7 @@ from topology.sections import (
 )
 
 Profile = Literal["strict", "lenient", "schema", "stateful"]
-STATEFUL: Profile = "stateful"
+STATEFUL: Final = "stateful"
 """What packs take as `strict`, with state rules: `items` need not be named then."""
 Lane = Literal["high", "standard", "low"]
 LANES: tuple[Lane, ...] = get_args(Lane)

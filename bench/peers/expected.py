@@ -19,6 +19,7 @@ from schemas.packs.cold_chain.options import NO_SOURCE, Options
 from schemas.packs.cold_chain.plain import PlainReader
 from schemas.packs.cold_chain.sample import sample
 from topology.load import load_pipeline
+from topology.model import STATEFUL
 
 NOT_PLAIN = "NOT_PLAIN"
 """What a peer says of a reading that the pack takes only the thorough way."""
@@ -119,6 +120,8 @@ def expect(given: Iterable[tuple[str, bytes]]) -> Expected:
     """The product's answers, duplicates dropped; of what it takes the thorough way, those of a refusal."""
     made = load_pipeline("cold-chain")
     pack = load_pack(made.pack, made.options, made.profile)
+    if made.profile == STATEFUL:
+        raise ValueError("readings have no state")
     read_plain = PlainReader(Rules(Options.model_validate(made.options), made.profile), NO_SOURCE)
     known: dict[tuple[str, int], bytes] = {}
     found = Expected()

@@ -2,9 +2,10 @@
 
 A deployed worker with all three stages is given a backlog first: that makes it and the broker warm, and shows its top
 rate. Then readings come at an even pace: 1,000 a second, and shares of that top rate. Kafka Streams does the job
-`validate` with its default commit interval after the same backlog, at 1,000 a second and at half of our top rate. A
-reader of committed messages looks at the clock when it has a message in hand, and knows it by the digest of its
-payload. Same machine, same clock.
+`validate` with its default commit interval after the same backlog, at 1,000 a second and at half of our top rate; so
+does a worker of ours with the stages of that job, validate and batch with windows that do not fill. A reader of
+committed messages looks at the clock when it has a message in hand, and knows it by the digest of its payload. Same
+machine, same clock.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from typing import Any, NamedTuple, Self
 
 from confluent_kafka import Consumer, TopicPartition
 
-from bench.deployed import WorkerProcess, deploy, wait_for
+from bench.deployed import WorkerProcess, deploy, http_partner, wait_for
 from bench.pacing import Reading, publish
 from bench.peers import programs
 from bench.peers.job import PARTITIONS, Job, create_topics, make_job
 from bench.process import ROOT
-from bench.waits import HALF, OURS, SLOW, STREAMS, Waits, summary, waits_of
+from bench.waits import HALF, OURS, SAME_JOB, SLOW, STREAMS, Waits, summary, waits_of
 from bench.world import fill
 from schemas.codec import SingleObjectCodec
 from schemas.pack import Record, Submission
@@ -47,6 +48,9 @@ COMMIT_MS = 100
 TOPICS = ("validated", "batched", "sent")
 SETTINGS: dict[str, Any] = {"batching": {"max_records": 2_000, "linger": 1, "idle": 1}, "partner": "lake"}
 """What waits in a window for more waits a second at most."""
+JOB_STAGES = ("validate", "batch")
+JOB_SETTINGS: dict[str, Any] = {"batching": {"max_records": 100_000, "linger": 3_600, "idle": 3_600}}
+"""The job of Kafka Streams drops duplicates and batches nothing."""
 SECONDS = 180.0
 """Until everything that was published has arrived: longer means that it hangs."""
 
@@ -71,7 +75,7 @@ class Arrivals(threading.Thread):
             "group.id": "bench.latency",
             "log_level": 3,
             "enable.auto.commit": False,
-            "fetch.wait.max.ms": 5,
+            "fetch.wait.max.ms": 500,  # a broker answers at once when something has committed
             "fetch.queue.backoff.ms": 1,
         }
         self._consumer: Any = Consumer(settings)
@@ -196,6 +200,7 @@ def measure(bootstrap: str, folder: Path, readings: Sequence[Reading], seconds: 
     """seconds: counted of each load. streams: whether Kafka Streams can be had."""
     found, half, seconds = _ours(bootstrap, folder, readings, seconds)
     if streams:
+        found += _same_job(bootstrap, folder, readings, seconds, half)
         found += _streams(bootstrap, folder, readings, seconds, half)
     return found
 
@@ -221,6 +226,24 @@ def _ours(
         seconds = min(seconds, (len(readings) - BACKLOG) / sum(paces.values()) - WARM_UP)
         found = [one for name, pace in paces.items() for one in contender.load(supply, name, pace, seconds)]
     return found, paces[HALF], seconds
+
+
+def _same_job(
+    bootstrap: str, folder: Path, readings: Sequence[Reading], seconds: float, half: float
+) -> Iterator[Waits]:
+    settings = {**JOB_SETTINGS, "raw": {"topic": "bench.raw.paced.job"}, "partner": "clinic"}
+    # Nothing is sent.
+    file, made = deploy(bootstrap, folder, "bench-latency-job", settings, {"clinic": http_partner(9)})
+    supply, topics = Supply(readings), {"validated": made.topic("validated")}
+    with (
+        WorkerProcess(file, bootstrap, JOB_STAGES) as worker,
+        Arrivals(bootstrap, list(topics.values()), made.partitions) as arrivals,
+    ):
+        worker.ready()
+        contender = Contender(SAME_JOB, bootstrap, folder, made.raw_topic, topics, arrivals)
+        contender.top(supply)
+        yield from contender.load(supply, SLOW, PACE, seconds)
+        yield from contender.load(supply, HALF, half, seconds)
 
 
 def _streams(bootstrap: str, folder: Path, readings: Sequence[Reading], seconds: float, half: float) -> Iterator[Waits]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.process import Measurement
 from bench.report import RATES, RATIOS, Found, middle
-from bench.waits import OURS, Waits, shown
+from bench.waits import STREAMS, Waits, shown
 
 OUR_COLOUR, PEER_COLOUR = "#1f5fa8", "#9a9a9a"
 PEERS = {peer for _, peers, _ in RATIOS.values() for peer in peers} | {peer for _, peer in RATES.values()}
@@ -50,7 +50,7 @@ def _waits(found: Sequence[Waits], path: Path) -> None:
     with _figure(path, len(found)) as place:
         for one in reversed(found):
             name = f"{one.contender}, {one.load}, to {one.topic}"
-            colour = OUR_COLOUR if one.contender == OURS else PEER_COLOUR
+            colour = OUR_COLOUR if one.contender != STREAMS else PEER_COLOUR
             place.plot([one.p50, one.p99], [name, name], marker="o", color=colour)
             place.text(one.p99, name, f"  {one.p99:,.0f}", va="center")
         place.set_xscale("log")

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from bench.latency import digests_in
-from bench.waits import HALF, OURS, SLOW, STREAMS, Waits, percentile, ratios, shown, summary, table, waits_of
+from bench.waits import HALF, OURS, SAME_JOB, SLOW, STREAMS, Waits, percentile, ratios, shown, summary, table, waits_of
 from schemas.codec import SingleObjectCodec
 from tests.schemas.samples import example
 
@@ -55,14 +55,16 @@ def waits(contender: str, load: str, topic: str, p99: float) -> Waits:
 
 
 MINE = [
-    waits(OURS, SLOW, "validated", 10.0),
-    waits(OURS, HALF, "validated", 40.0),
+    waits(OURS, SLOW, "validated", 15.0),
+    waits(OURS, HALF, "validated", 60.0),
+    waits(SAME_JOB, SLOW, "validated", 10.0),
+    waits(SAME_JOB, HALF, "validated", 40.0),
     waits(OURS, "75 %", "validated", 50.0),
     waits(OURS, HALF, "sent", 99.0),
 ]
 
 
-def test_the_ratio_is_the_peers_p99_over_ours_and_the_worse_load_counts() -> None:
+def test_the_ratio_is_the_peers_p99_over_that_of_the_same_job_and_the_worse_load_counts() -> None:
     theirs = [waits(STREAMS, SLOW, "validated", 110.0), waits(STREAMS, HALF, "validated", 120.0)]
     assert ratios(MINE + theirs) == {
         "latency/kafka-streams": 3.0,
@@ -73,8 +75,8 @@ def test_the_ratio_is_the_peers_p99_over_ours_and_the_worse_load_counts() -> Non
 
 
 def test_where_a_peer_should_be_and_is_not_nothing_is_shown() -> None:
-    assert shown(MINE) == MINE[2:]
+    assert shown(MINE) == MINE[4:]
     theirs = [waits(STREAMS, HALF, "validated", 120.0)]
-    assert shown(MINE + theirs) == [*MINE[1:], *theirs]
+    assert shown(MINE + theirs) == [MINE[1], *MINE[3:], *theirs]
     assert "Kafka Streams | 1.0 | 120.0" in table(MINE + theirs)
     assert "1,000/s" not in table(MINE + theirs)

@@ -143,10 +143,10 @@ def _ratios(run: Run, row: Cells) -> Cells:
 
 def _latency(run: Run, row: Cells) -> Cells:
     topic = row[2].strip("`")
-    ours, theirs = (run.waits.get((row[0], topic, who)) for who in ("Waybill", "Kafka Streams"))
-    assert ours, f"the run has no waits to {topic} at {row[0]}"
-    waits = [f"{_number(cell):,.0f}" for found in (ours, theirs) if found for cell in found[4:6]]
-    return [row[0], ours[1], row[2], *waits, *[""] * (4 - len(waits))]
+    found = [run.waits.get((row[0], topic, who)) for who in ("Waybill", "Waybill, the same job", "Kafka Streams")]
+    assert found[0], f"the run has no waits to {topic} at {row[0]}"
+    waits = [[f"{_number(cell):,.0f}" for cell in one[4:6]] if one else ["", ""] for one in found]
+    return [row[0], found[0][1], row[2], *(cell for pair in waits for cell in pair)]
 
 
 def _delivery(run: Run, row: Cells) -> Cells:

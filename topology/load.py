@@ -306,8 +306,9 @@ def _item_mistakes(source: YamlFile, data: Mapping[str, Any], pack: Pack) -> lis
     rules = state_rules(pack)
     if rules is None:
         return [mistake(source, ("items",), f"pack {pack.name} has no state rules; allowed: none")]
-    domain = items.get("domain") if isinstance(items, dict) else None
-    allowed = sorted(rules.domains)
+    if not isinstance(items, dict):
+        return []  # the model says so
+    domain, allowed = items.get("domain"), sorted(rules.domains)
     if data.get("profile") == STATEFUL and "domain" not in (data.get("items") or ()):
         if domain in rules.domains or data.get("partitions") == 1:
             return []

@@ -299,7 +299,7 @@ def items_of(data: Mapping[str, Any]) -> Any:
         return items
     by = data.get("partition_by")
     several = data.get("partitions", Pipeline.model_fields["partitions"].default) != 1
-    domain = by[0] if several and isinstance(by, list) and len(by) == 1 else None
+    domain = by[0] if several and isinstance(by, list) and len(by) == 1 and isinstance(by[0], str) else None
     return {"domain": domain} | (items or {})
 
 

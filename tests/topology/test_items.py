@@ -77,6 +77,22 @@ def test_the_profile_is_refused_where_the_layout_does_not_fit(tmp_path: Path, fi
     assert "partition_by: must be [issuer] or [sender] with profile stateful, or `partitions` 1" in words
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("partitions: 4", "partitions: 4\nitems: true"), "items: should be a valid dictionary"),
+        (("partition_by: [issuer]", "partition_by: [[issuer]]"), "partition_by[0]: should be a valid string"),
+        (("partition_by: [issuer]", "partition_by: [5]"), "partition_by[0]: should be a valid string"),
+    ],
+)
+def test_a_value_of_another_type_is_told_with_the_profile_too(
+    tmp_path: Path, change: tuple[str, str], words: str
+) -> None:
+    mistakes = said(pipeline(tmp_path, *STATEFUL, change))
+    assert words in mistakes
+    assert "epcis.yaml:1:" not in mistakes, "nothing is wrong with what the file does not say"
+
+
 def test_the_profile_is_refused_by_a_pack_without_state_rules(write: Write) -> None:
     words = said(write(("pack: fake", "pack: cold_chain\nprofile: stateful"), ("options: {limit: 7}\n", "")))
     assert "profile: profile 'stateful' is unknown; allowed: strict, lenient, schema" in words

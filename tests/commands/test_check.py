@@ -12,6 +12,8 @@ import pytest
 
 from tests.commands.conftest import Cli
 from tests.commands.test_manners import READING
+from tests.packs.epcis_inputs import COMMISSIONING, document
+from topology.load import topology_folder
 from waybill.inputs import find_inputs
 
 FIELDS = {"file", "index", "outcome", "class", "codes", "id", "key", "event_time", "group", "digest"}
@@ -63,6 +65,22 @@ def test_the_profile_may_be_chosen(cli: Cli, tmp_path: Path) -> None:
     assert [row["outcome"] for row in cli("check", "cold-chain", tmp_path, "--json").rows] == ["refused"]
     structure = cli("check", "cold-chain", tmp_path, "--json", "--profile", "schema").rows
     assert [row["outcome"] for row in structure] == ["valid"]
+
+
+def test_a_profile_that_the_options_do_not_fit_is_told(cli: Cli, tmp_path: Path) -> None:
+    text = (topology_folder() / "epcis.yaml").read_text()
+    (tmp_path / "us.yaml").write_text(text.replace("dscsa: false", "dscsa: true"))
+    (tmp_path / "partners.yaml").write_text((topology_folder().parent / "partners.yaml").read_text())
+    ran = cli("check", tmp_path / "us.yaml", "x", "--profile", "schema")
+    assert ran.code == 2
+    assert ran.err.startswith("waybill: --profile schema: dscsa is a business rule")
+
+
+def test_every_profile_of_a_pack_may_be_chosen(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "one.json").write_bytes(document(COMMISSIONING))
+    strict, stateful = (cli("check", "epcis", tmp_path, "--json", "--profile", one) for one in ("strict", "stateful"))
+    assert strict.rows == stateful.rows
+    assert [row["outcome"] for row in stateful.rows] == ["valid"]
 
 
 def test_a_file_above_the_limit_is_refused_without_being_held(cli: Cli, tmp_path: Path, small: Path) -> None:

@@ -35,6 +35,7 @@ READING = (
         (["check", "cold-chain", "/dev/null"], "no regular file"),
         (["check", "cold-chain", "-", "-"], "named twice"),
         (["check", "cold-chain", "--profile", "lax", "x"], "allowed: strict, lenient, schema"),
+        (["check", "cold-chain", "--profile", "stateful", "x"], "'stateful' is unknown; allowed: strict, lenient, sch"),
         (["publish", "cold-chain", "pyproject.toml"], "waybill broker start"),
         (["publish", "cold-chain", "pyproject.toml", "--brokers", "127.0.0.1:1"], "127.0.0.1:1 does not answer"),
         (["publish", "cold-chain", "pyproject.toml", "--lane", "express"], "allowed: standard"),

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from schemas.pack import Pack, Record, Refusal
     from topology.model import Pipeline
 
-PROFILES = ("strict", "lenient", "schema")
+PROFILES = ("strict", "lenient", "schema", "stateful")
+"""Of which a pack may have some."""
 
 
 def register(app: typer.Typer) -> None:
@@ -49,7 +50,12 @@ def check(
     pipeline = load(name, folder)
     if profile is not None:
         pipeline = pipeline.model_copy(update={"profile": profile})
-    pack = load_pack_of(pipeline)
+    try:
+        pack = load_pack_of(pipeline)
+    except ValueError as error:  # the pack has no such profile, or its options do not fit it
+        if profile is None:
+            raise
+        raise Fault(f"--profile {profile}: {error}") from error
     inputs = find_inputs(paths)
     valid = refused = 0
     reasons: Counter[str] = Counter()

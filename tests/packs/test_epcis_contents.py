@@ -103,6 +103,20 @@ def test_a_container_does_not_name_all_that_it_ever_carried(monkeypatch: pytest.
     assert len(kept.index(PALLET)) < 10, "pages that are needed no more are gone"
 
 
+def test_an_index_forgets_first_what_was_packed_longest_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A logger that goes along on each trip has been in the container longest, and was taken out last."""
+    small(monkeypatch, _MOST_LEFT=5)
+    logger, other, *goods = items(12)
+    kept = Kept().all("add", CASE, logger, other, *goods)
+    for trip in ([logger], goods, [logger]):
+        kept.all("pack", *trip, parent=CASE).all("unpack all", parent=CASE)
+    last = f"event-{kept.number}"
+    while goods[0] in kept.named(CASE):
+        kept.all("pack", other, parent=CASE).all("unpack", other, parent=CASE)
+    assert kept.tell("declare", event=last) == []
+    assert kept.all("delete", CASE).tell("observe", logger) == ["ITEM_DECOMMISSIONED"]
+
+
 def test_the_most_that_lie_in_a_container_are_counted_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     small(monkeypatch, MOST_CHILDREN=5)
     a, b, c, d, e, f = items(6)

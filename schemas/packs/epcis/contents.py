@@ -15,6 +15,7 @@ forgotten, but for what may lie in it again.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import orjson
@@ -45,12 +46,10 @@ class Contents(NamedTuple):
     last: Sequence[str]
 
     def names(self, find: Find) -> list[str]:
-        """All of them, each once, in the order in which they came first."""
-        found: dict[str, None] = {}
-        for number in range(self.pages):
-            found |= dict.fromkeys(orjson.loads(find(self._page(number)) or "[]"))
-        found |= dict.fromkeys(self.last)
-        return list(found)
+        """All of them, each once, in the order in which they came last."""
+        pages = (orjson.loads(find(self._page(number)) or "[]") for number in range(self.pages))
+        found = [*chain.from_iterable(pages), *self.last]
+        return list(dict.fromkeys(reversed(found)))[::-1]
 
     def untidy(self, more: int) -> bool:
         """Whether it is to be tidied before so many names come to it. Where it is not, no more than MOST_CHILDREN items

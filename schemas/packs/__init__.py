@@ -46,6 +46,14 @@ def document_checks(name: str) -> Mapping[str, Callable[[bytes], Sequence[Findin
     return cast(Mapping[str, Callable[[bytes], Sequence[Finding]]], checks)
 
 
+def editable(name: str, payload: bytes, record: str) -> bytes | None:
+    """A canonical payload as a publisher of the pack's field would send it, indented for a person to correct and
+    publish; `record`: what it may call itself. Read with the options it was validated with, it is the same record, but
+    for what the pack's page names. None where the pack has no such form, or none that says all of it. Pure."""
+    write = getattr(import_module(PACKS[name]), "editable", None)
+    return None if write is None else cast(bytes | None, write(payload, record))
+
+
 def load_sample(name: str) -> tuple[Sample, Callable[[int, int], Manifest]]:
     """A pack's shipped sample, and what it must come to, by the number of its messages and a seed."""
     module = import_module(PACKS[name] + ".sample")

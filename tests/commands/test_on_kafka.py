@@ -204,8 +204,12 @@ def test_dead_letters_are_listed_counted_and_shown_with_their_bytes(ask: Ask, be
     (conflict,) = ask("dlq", "show", only["position"], "--json").rows
     assert conflict["conflicts_with"] == f"{ids['a-three.json']}/2"
     assert json.loads(conflict["original"])
-    assert ask("dlq", "show", only["id"], "--original").out == conflict["original"], "the bytes alone, to be mended"
+    assert ask("dlq", "show", only["id"], "--original").out == conflict["original"], "the bytes alone"
     assert ask("dlq", "show", only["id"], "--original", "--json").code == 2
+    written = ask("dlq", "show", only["id"], "--document")
+    assert (written.code, "temperature_c" in json.loads(written.out)) == (0, True)
+    assert written.err.endswith("Uncorrected it is the same record again\n")
+    assert ask("dlq", "show", only["id"], "--document", "--original").code == 2
     shown = ask("dlq", "show", only["id"]).out
     assert "CONFLICTING_VERSION" in shown
     assert ask("dlq", "show", "demo", only["id"]).out == shown

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from schemas import errors
 from schemas.canonical import canonical_json, sha256
 from schemas.pack import CANONICAL_TYPE, Gradual, Pack, Record, Refusal, Submission, finish
-from schemas.packs import PACKS, load_pack
+from schemas.packs import PACKS, editable, load_pack
 from tests.packs import cold_chain_inputs as cold
 from tests.packs import epcis_inputs as epcis
 
@@ -118,6 +118,11 @@ def check_record(pack: Pack, record: Record, submission: Submission) -> None:
         assert isinstance(back, Record), back
         assert (back.digest, back.fields, back.event_time) == (record.digest, record.fields, record.event_time)
     pack.summarize([record.payload])
+    written = editable(pack.name, record.payload, "raw/0/0/0")
+    if written is not None and b'"ignored":' not in record.payload:
+        (back,) = pack.unpack(Submission(written)).records()
+        assert isinstance(back, Record), back
+        assert back.digest == record.digest, "what a person gets to correct is the record"
 
 
 def check_refusal(pack: Pack, refusal: Refusal, submission: Submission) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from waybill.context import Brokers, Folder, Json, MaybePipeline, find_brokers, load_some, pipeline_and_id
+from waybill.context import Brokers, Folder, Json, MaybePipeline, find_brokers, load_pack_of, load_some, pipeline_and_id
 from waybill.listing import noun
 from waybill.output import Code, Fault, count, emit, finding_text, finish, key_text, line, safe, say, utc
 from waybill.tables import table
@@ -99,6 +99,7 @@ def show(
     ],
     pipeline: Annotated[str | None, typer.Option(help="look here only; as PIPELINE before the id")] = None,
     original: Annotated[bool, typer.Option("--original", help="the record's bytes alone, as they came")] = False,
+    document: Annotated[bool, typer.Option("--document", help="the record as a file to correct and publish")] = False,
     brokers: Brokers = None,
     folder: Folder = None,
     json: Json = False,
@@ -106,14 +107,16 @@ def show(
     """Show one dead letter: every finding, positions, and the record as it was. Exit 1 if there is none."""
     if original and json:
         raise Fault("--original gives the record's own bytes; --json has them as a field")
+    if document and (original or json):
+        raise Fault("--document gives a file to correct, and nothing else: leave --original and --json out")
     pipeline, id = pipeline_and_id(words, pipeline)
-    last: dict[str, Any] | None = None
+    last: tuple[Pipeline, str, dict[str, Any]] | None = None
     for one, message, letter in letters(find_brokers(brokers), pipeline, folder):
         summary = row(one, message, letter)
         if id not in (summary["id"], summary["position"]):
             continue
-        last = letter
-        if original:
+        last = one, summary["id"], letter
+        if original or document:
             continue
         whole = summary | detail(letter)
         if json:
@@ -122,12 +125,52 @@ def show(
             print_letter(whole)
     if last is None:
         raise Fault(f"no dead letter {id!r}: `waybill dlq ls` lists them", Code.FOUND)
-    if original:
-        if last["original"] is None:
-            raise Fault(f"the record is too large for its topic and is kept at {last['claim']}")
-        sys.stdout.buffer.write(last["original"])
-        sys.stdout.buffer.flush()
+    if original or document:
+        write(*last, document)
     finish(Code.FINE)
+
+
+def write(pipeline: Pipeline, id: str, letter: dict[str, Any], document: bool) -> None:
+    """A dead letter's record alone on stdout: its own bytes, or as a document. Raises Fault if it lies elsewhere."""
+    if letter["original"] is None:
+        raise Fault(f"the record is too large for its topic and is kept at {letter['claim']}")
+    value = letter["original"]
+    if document:
+        value, what = to_correct(pipeline, id, letter)
+        say(safe(what))
+    sys.stdout.buffer.write(value)
+    sys.stdout.buffer.flush()
+
+
+def to_correct(pipeline: Pipeline, id: str, letter: dict[str, Any]) -> tuple[bytes, str]:
+    """A dead letter's record as a file that a person corrects and publishes, and what to tell them of it.
+
+    Of one that died in validate these are mostly the publisher's own bytes. Later ones are kept in canonical form, in
+    which what is derived must follow from the rest: where the pack can, it is written as a publisher would send it.
+    """
+    from schemas.pack import CANONICAL_TYPE, Record, Submission
+    from schemas.packs import editable
+    from streams.validate.fitting import Fitting
+
+    original, content_type = letter["original"], letter["content_type"]
+    if content_type != CANONICAL_TYPE:
+        return original, f"{id} as it came ({content_type})"
+    pack = load_pack_of(pipeline)
+    written = editable(pack.name, original, id) if letter["canonical"] else None
+    if written is None:
+        return original, (
+            f"{id} in canonical form: no publisher's form says all of it. What is derived must follow from the rest. "
+            f"Use `check --content-type {CANONICAL_TYPE}`, `publish --header content-type={CANONICAL_TYPE}`"
+        )
+    unpacked = pack.unpack(Submission(written, None, letter["source"], letter["site"]))
+    found = Fitting(pipeline, pack.name).judge(next(unpacked.records()))
+    if not isinstance(found, Record):
+        stands = f"is refused: {', '.join(sorted({finding.code for finding in found.findings}))}"
+    elif found.digest == letter["digest"]:
+        stands = "is the same record again"
+    else:
+        stands = "is another record: the document does not say all that this one does"
+    return written, f"{id} as its publisher would send it; --original has its own bytes. Uncorrected it {stands}"
 
 
 def letters(

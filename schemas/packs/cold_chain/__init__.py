@@ -2,5 +2,6 @@
 
 from schemas.packs.cold_chain.engine import build
 from schemas.packs.cold_chain.options import Options
+from schemas.packs.cold_chain.reading import editable
 
-__all__ = ["Options", "build"]
+__all__ = ["Options", "build", "editable"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas import errors
@@ -107,3 +108,25 @@ def observe(clean: dict[str, Any], found: list[Finding]) -> Observation:
         time_field="timestamp_utc",
         value_field="temperature_c" if native else "temperature",
     )
+
+
+_SAID = frozenset(
+    {"sensor_id", "timestamp_utc", "temperature_c", "value", "unit", "zone_id", "compliance_state", "product"}
+)
+_DERIVED = frozenset({"kind", "event_time", "state"})
+
+
+def editable(payload: bytes, name: str) -> bytes | None:
+    """A reading's canonical payload as the JSON reading that gives it, indented for a person who corrects it. `name`
+    has no place in one. None for what no JSON reading says: a fault, an interval, a file's own time, a device's day."""
+    record = orjson.loads(payload)
+    if not isinstance(record, dict) or record.get("kind") != "reading" or record.keys() - _SAID - _DERIVED:
+        return None
+    field = "value" if "value" in record else "temperature_c"
+    text = record.get(field)
+    if text is None or "timestamp_utc" not in record or number_text(float(text)) != text:
+        return None
+    said = {part: record[part] for part in ("sensor_id", "timestamp_utc")}
+    said["temperature" if field == "value" else field] = orjson.Fragment(text)
+    said |= {part: record[part] for part in ("unit", "product", "zone_id", "compliance_state") if part in record}
+    return orjson.dumps(said, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

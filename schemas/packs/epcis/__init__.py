@@ -2,7 +2,7 @@
 
 from schemas.packs.epcis.engine import build
 from schemas.packs.epcis.items import item_search
-from schemas.packs.epcis.json_document import json_document, json_document_of_events
+from schemas.packs.epcis.json_document import editable, json_document, json_document_of_events
 from schemas.packs.epcis.older import check_1_2
 from schemas.packs.epcis.options import Options
 from schemas.packs.epcis.xml_document import (
@@ -23,4 +23,4 @@ DOCUMENTS = {
 }
 DOCUMENT_CHECKS = {"epcis-xml-1.2": check_1_2}
 
-__all__ = ["DOCUMENTS", "DOCUMENT_CHECKS", "Options", "build", "item_search"]
+__all__ = ["DOCUMENTS", "DOCUMENT_CHECKS", "Options", "build", "editable", "item_search"]

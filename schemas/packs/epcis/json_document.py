@@ -37,6 +37,18 @@ def json_document(payloads: Sequence[bytes], name: str) -> bytes:
     `receiver` are those of the documents the events came in, where all came with the same one. What the records say of
     shipments under US law stands beside the events: see `header.py`.
     """
+    return orjson.dumps(_whole(payloads, name))
+
+
+def editable(payload: bytes, name: str) -> bytes | None:
+    """The same of one record, indented for a person who corrects it; None for what is no payload of an event."""
+    if not isinstance(record := orjson.loads(payload), dict) or "event" not in record:
+        return None
+    return orjson.dumps(_whole([payload], name), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _whole(payloads: Sequence[bytes], name: str) -> dict[str, Any]:
+    """Events, and what the records say beside them."""
     records = [orjson.loads(payload) for payload in payloads]
     header = header_of(records)
     prefixes = _Prefixes(payloads, {f"{{{_GS1US}}}": PREFIX})
@@ -61,7 +73,7 @@ def json_document_of_events(payloads: Sequence[bytes], name: str) -> bytes:
     """The same with nothing beside the events: what `json_document` was before it told of shipments."""
     records = [orjson.loads(payload) for payload in payloads]
     parties = [{record.get(role, "") for record in records} for role in ("sender", "receiver")]
-    return _document(records, name, _Prefixes(payloads, {}), parties, {})
+    return orjson.dumps(_document(records, name, _Prefixes(payloads, {}), parties, {}))
 
 
 def _document(
@@ -70,25 +82,23 @@ def _document(
     prefixes: _Prefixes,
     parties: Sequence[Set[str]],
     said: Mapping[str, Any],
-) -> bytes:
+) -> dict[str, Any]:
     """parties: every sender and every receiver; of one alone the document is. said: what stands beside the events."""
     events = [record["event"] for record in records]
     listed = [_event(event, prefixes) for event in events]
     named = {
         role: next(iter(names)) for role, names in zip(("sender", "receiver"), parties, strict=True) if len(names) == 1
     }
-    return orjson.dumps(
-        {
-            "@context": [CONTEXT, prefixes.declared] if prefixes.declared else [CONTEXT],
-            "type": "EPCISDocument",
-            "schemaVersion": "2.0",
-            "creationDate": latest(events),
-            "instanceIdentifier": name,
-            **{role: party for role, party in named.items() if party},
-            **said,
-            "epcisBody": {"eventList": listed},
-        }
-    )
+    return {
+        "@context": [CONTEXT, prefixes.declared] if prefixes.declared else [CONTEXT],
+        "type": "EPCISDocument",
+        "schemaVersion": "2.0",
+        "creationDate": latest(events),
+        "instanceIdentifier": name,
+        **{role: party for role, party in named.items() if party},
+        **said,
+        "epcisBody": {"eventList": listed},
+    }
 
 
 def latest(events: Sequence[Event]) -> str:

@@ -21,9 +21,11 @@ setup: $(READY) ## make .venv with everything pinned, so that .venv/bin/waybill 
 # Redone only when what is installed would differ.
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Waybill needs Python 3.11 to 3.14, and none is on the PATH: install one, or make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; exit 1; }
-	@echo "making .venv with the pinned packages: about 700 MB, a few minutes the first time" >&2
+	@echo "making .venv" >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "could not make .venv: is the venv module there? (Debian: apt-get install python3-venv)" >&2; rm -rf .venv; exit 1; }
+	@echo "installing the pinned packages: about 700 MB, a few minutes the first time" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@echo "installing the project" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

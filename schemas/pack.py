@@ -164,6 +164,8 @@ class ItemSearch(NamedTuple):
     """Stands in the payload or original of every such record, and perhaps of others."""
     names: Callable[[bytes], bool]
     """Whether a payload or original names the thing."""
+    key_field: str | None = None
+    """A value of an idempotency key by which a record is found without its payload; None: there is none."""
 
 
 class Pack(Protocol):

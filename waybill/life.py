@@ -332,7 +332,7 @@ def steps(life: Life, pipeline: Pipeline) -> list[Step]:
     names: tuple[str, ...]
     facts: dict[str, Any]
     if life.submission is not None:
-        headers = {name: value.decode("utf-8", "backslashreplace") for name, value in life.submission.headers}
+        headers = {name: value.decode("utf-8", "backslashreplace") for name, value in sorted(life.submission.headers)}
         facts = {"bytes": len(life.submission.value or b""), "headers": headers}
         found.append(Step("INGESTED", life.submission.timestamp, record_id(life.raw).rpartition("/")[0], facts))
     for message, fields in life.validated:

@@ -143,3 +143,10 @@ def split(key: KeyType, value: str, prefix_length: int) -> tuple[str, str]:
 def check_digit_holds(key: KeyType, value: str) -> bool:
     """Whether the key's own check digit is right; a textual key has none."""
     return key.textual or has_check_digit(value[: key.key_digits])
+
+
+def wrong_check_digit(key: KeyType, value: str) -> str:
+    """In words which digit of a key's value is wrong, among which digits, and which is right. Only for a key whose
+    check digit does not hold."""
+    digits = value[key.zero : key.key_digits]
+    return f"has check digit {digits[-1]} in {digits}, which should be {check_digit(digits[:-1])}"

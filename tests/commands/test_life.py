@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from itertools import permutations
 from typing import Any, cast
+from unittest.mock import create_autospec
+
+import pytest
 
 from audit.block import Block, Chain, Observation, Span
 from audit.chain import Action, Entry
@@ -11,10 +14,11 @@ from schemas.canonical import RawPosition
 from streams.stage import Message
 from topology.load import load_pipeline
 from waybill.batch_result import BatchResult, batch_result
-from waybill.commands.trace import as_words
-from waybill.life import Life, path_of, steps
+from waybill.commands.trace import as_words, find
+from waybill.life import Finder, Life, path_of, steps
 
 RAW = RawPosition("cold-chain.raw", 0, 0, 7, 0)
+EVENT_HASH = f"ni:///sha-256;{'0a' * 32}?ver=CBV2.0"
 
 
 def written(
@@ -50,6 +54,26 @@ def test_a_zero_is_a_fact_and_what_is_not_there_is_none() -> None:
     (words,) = [as_words(step) for step in steps(life, load_pipeline("cold-chain")) if step.name == "AUDIT"]
     assert "partition=0  sequence=0" in words
     assert "None" not in words
+
+
+def test_the_headers_of_a_message_are_told_in_one_order() -> None:
+    for headers in ((("b", b"2"), ("a", b"1")), (("a", b"1"), ("b", b"2"))):
+        life = Life(RAW, submission=Message(0, 7, 1000, None, b"", headers))
+        (step,) = steps(life, load_pipeline("cold-chain"))
+        assert as_words(step) == "bytes=0  headers=a=1 b=2"
+
+
+@pytest.mark.parametrize("asked", [EVENT_HASH, f"{EVENT_HASH}|none|none"])
+def test_an_event_whose_payload_is_kept_elsewhere_is_found_by_its_hash_or_its_whole_key(asked: str) -> None:
+    position = RAW._asdict()
+    kept = {"key": f"{EVENT_HASH}\x1fnone\x1fnone", "payload": None, **position}
+    others = [{**kept, "key": None}, {**kept, "key": "none\x1fnone"}]
+    finder = create_autospec(Finder, instance=True)
+    finder.records.side_effect = lambda mark, matches: [
+        RAW for fields in (kept, *others) if mark in (fields["key"] or "").encode() and matches(fields)
+    ]
+    finder.lives.side_effect = lambda positions, audit: [Life(raw) for raw in positions]
+    assert [life.raw for life in find(finder, None, load_pipeline("epcis"), asked)] == [RAW]
 
 
 def test_the_clock_of_a_worker_changes_nothing() -> None:

@@ -14,6 +14,7 @@ from typer.main import get_command
 
 from tests.commands.conftest import Cli
 from topology.load import topology_folder
+from waybill.commands.dlq import print_letter
 from waybill.context import who
 from waybill.main import MODULES, NOUNS, build
 from waybill.output import Fault
@@ -133,6 +134,11 @@ def test_what_strangers_wrote_does_not_reach_the_terminal_as_control_characters(
     assert "\x1b" not in ran.out + ran.err
     assert "\x07" not in ran.out + ran.err
     assert "\\x1b[2Jb.json  record 0" in ran.out
+
+
+def test_tabs_of_an_original_stay_and_other_control_characters_do_not(capsys: pytest.CaptureFixture[str]) -> None:
+    print_letter({"findings": [], "original": "sensor\tvalue\nf\t\x1b[2J"})
+    assert capsys.readouterr().out == "original\n  sensor\tvalue\n  f\t\\x1b[2J\n"
 
 
 def test_a_file_name_that_is_no_utf8_is_shown_and_read(cli: Cli, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 import sqlite3
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +218,13 @@ def test_the_body_on_the_page_for_partners_is_what_is_sent() -> None:
     record = sent["records"][0]
     assert hashlib.sha256(canonical_json(record["record"])).hexdigest() == record["digest"]
     assert canonical_json(record["record"]) in body
+
+
+def test_making_the_environment_says_each_step_before_it_is_done() -> None:
+    ran = subprocess.run(
+        ["make", "--dry-run", "--always-make", "setup"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    lines = ran.stdout.splitlines()
+    for step in ("-m venv", "--require-hashes", "--no-deps"):
+        (at,) = [number for number, line in enumerate(lines) if step in line]
+        assert lines[at - 1].startswith("echo "), f"nothing is said before {lines[at]}"

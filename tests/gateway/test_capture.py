@@ -127,6 +127,10 @@ def test_an_ack_without_a_position_has_no_job_and_is_no_202(running: Running) ->
 def test_a_client_learns_what_it_may_ask_for(running: Running) -> None:
     answer = running.ask("OPTIONS", "/v1/demo/capture")
     assert (answer.status, answer.headers["Allow"]) == (204, "POST, OPTIONS")
+    for path, methods in (("capture", "POST, OPTIONS"), ("events", "POST, OPTIONS"), ("capture/0-0", "GET, OPTIONS")):
+        refused = running.ask("DELETE", f"/v1/demo/{path}")
+        assert (refused.status, refused.headers["Allow"]) == (405, methods)
+        assert running.ask("OPTIONS", f"/v1/demo/{path}").headers["Allow"] == methods
     assert answer.headers["GS1-EPCIS-Capture-File-Size-Limit"] == "4096"
     assert answer.headers["GS1-EPCIS-Capture-Limit"] == "*"
     assert answer.headers["GS1-Capture-Error-Behaviour"] == "proceed"

@@ -209,6 +209,27 @@ def test_lenient_lets_a_deviation_pass_with_a_warning(value: bytes, code: str) -
     assert CODES[code + "_TOLERATED"].error_class is ErrorClass.WARNING_DEVIATION
 
 
+@pytest.mark.parametrize(
+    ("value", "code", "path"),
+    [
+        (with_xml(ACTION, f"{ACTION}<weight>5</weight>"), "UNEXPECTED_ELEMENT", "weight"),
+        (with_xml("</readPoint>", "<weight>5</weight></readPoint>"), "UNEXPECTED_ELEMENT", "readPoint.weight"),
+        (with_xml("</epc>", "<b/></epc>"), "UNEXPECTED_ELEMENT", "epcList.epc[0].b"),
+        (with_xml(ACTION, "<epcis:action>OBSERVE</epcis:action>"), "QUALIFIED_ELEMENT", "action"),
+        (with_xml(ACTION, "").replace(b"</readPoint>", f"</readPoint>{ACTION}".encode()), "ELEMENT_OUT_OF_ORDER",
+         "action"),
+        (xml("<Mystery/>"), "UNKNOWN_EVENT_TYPE", "Mystery"),
+        (xml(SHIPPING_2_0.replace("ObjectEvent", "epcis:ObjectEvent")), "QUALIFIED_ELEMENT", "ObjectEvent"),
+        (xml("<AssociationEvent/>", version="1.2"), "UNEXPECTED_ELEMENT", "AssociationEvent"),
+        (xml("<extension><a/><b/></extension>", version="1.2"), "UNKNOWN_EVENT_TYPE", "extension"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_an_element_of_xml_is_said_with_its_path(value: bytes, code: str, path: str) -> None:
+    found = only(value)
+    assert isinstance(found, Refusal)
+    assert (code, path) in [(one.code, one.path) for one in found.findings]
+
+
 def test_a_canonical_record_is_believed_nothing() -> None:
     payload: dict[str, Any] = json.loads(record(document(SHIPPING)).payload)
 

@@ -11,6 +11,7 @@ from tests.packs.epcis_inputs import document, record
 
 ITEM = "urn:epc:id:sgtin:030001.0012345.1001"
 CASE = "urn:epc:id:sscc:030001.41234567890"
+EVENT = "urn:uuid:8a4f0c1e-93b1-4d5e-a1a5-1f2b3c4d5e6f"
 
 
 def search(text: str) -> ItemSearch:
@@ -52,8 +53,32 @@ def test_records_and_refusals_of_an_item() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["urn:epc:id:sgln:030001.111111.0", "https://id.gs1.org/414/0300011111116", "epcis.raw/0/0", "ni:///x", ""]
+    "text", ["urn:epc:id:sgln:030001.111111.0", "https://id.gs1.org/414/0300011111116", "epcis.raw/0/0", "1001", ""]
 )
 def test_other_texts_name_no_item(text: str) -> None:
     assert item_search("epcis", text) is None
     assert item_search("cold_chain", ITEM) is None
+
+
+def test_an_event_is_found_by_the_id_that_it_states_in_whatever_syntax_it_came() -> None:
+    event = inputs.changed(inputs.PACKING, eventID=EVENT)
+    for data in (record(document(event)).payload, document(event), document(event | {"action": "NONSENSE"})):
+        assert search(EVENT).mark in data
+        assert search(EVENT).names(data)
+    assert search("https://x.example/a/1?b&c").names(b"<e:eventID>\n https://x.example/a/1?b&amp;c </e:eventID>")
+    assert search("https://x.example/a/1").names(b'{"eventID" : "https:\\/\\/x.example\\/a\\/1"}')
+
+
+def test_an_event_is_found_by_its_hash() -> None:
+    found = record(document(inputs.PACKING))
+    assert search(found.fields["event_hash"]).names(found.payload)
+    other = record(document(inputs.COMMISSIONING)).payload
+    assert not search(found.fields["event_hash"]).names(other)
+
+
+def test_what_only_speaks_of_an_event_is_not_that_event() -> None:
+    declared = {"declarationTime": "2026-04-01T00:00:00Z", "correctiveEventIDs": [EVENT]}
+    for event in (inputs.changed(inputs.PACKING, eventID=EVENT + "0"), inputs.PACKING | {"errorDeclaration": declared}):
+        assert not search(EVENT).names(document(event))
+        assert not search(EVENT).names(record(document(event)).payload)
+    assert not search(EVENT).names(f"<correctiveEventID>{EVENT}</correctiveEventID>".encode())

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from schemas.pack import Refusal
+from schemas.packs.epcis.rules import check_identifier
 from tests.packs.epcis_inputs import (
     COMMISSIONING,
     PACKING,
@@ -118,6 +119,32 @@ def test_a_rule(event: dict[str, Any], code: str, path: str) -> None:
     assert (code, path) in [(finding.code, finding.path) for finding in found.findings]
     others = {finding.code for finding in found.findings} - {code}
     assert others <= FOLLOWING
+
+
+@pytest.mark.parametrize(
+    ("link", "words"),
+    [
+        ("01/00300010123456/21/1", "has check digit 6 in 00300010123456, which should be 5"),
+        ("414/0300011111117", "has check digit 7 in 0300011111117, which should be 6"),
+        ("8003/03912345000771serial", "has check digit 1 in 3912345000771, which should be 5"),
+        ("253/39123450007719", "has check digit 1 in 3912345000771, which should be 5"),
+        ("8006/003000101234560102/21/1", "has check digit 6 in 00300010123456, which should be 5"),
+    ],
+)
+def test_a_wrong_check_digit_is_shown_with_its_digits_and_the_right_one(link: str, words: str) -> None:
+    text = f"https://id.gs1.org/{link}"
+    (found,) = [one for one in check_identifier(text, "epcList[0]", "") if one.code == "CHECK_DIGIT_WRONG"]
+    assert found.message == f"'{text}' {words}"
+
+
+@pytest.mark.parametrize("stated", [None, "", " "])
+def test_no_offset_is_one_finding(stated: str | None) -> None:
+    element = "<eventTimeZoneOffset>+01:00</eventTimeZoneOffset>"
+    assert element in SHIPPING_2_0
+    spelt = "" if stated is None else element.replace("+01:00", stated)
+    code = "MISSING_FIELD" if stated is None else "BAD_FORMAT"
+    assert refused(document(ship(eventTimeZoneOffset=stated))) == [code]
+    assert refused(xml(SHIPPING_2_0.replace(element, spelt))) == [code]
 
 
 def test_schema_asks_no_business_rules() -> None:

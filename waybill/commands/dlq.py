@@ -281,7 +281,7 @@ def print_letter(whole: dict[str, Any]) -> None:
     elif whole["original"] is not None:
         line("original")
         for text in whole["original"].splitlines():
-            line(f"  {safe(text)}")
+            line("  " + "\t".join(map(safe, text.split("\t"))))  # a tab is text, and harmless
     else:
         line(f"original           kept at {safe(str(whole['claim']))}")
 

@@ -50,8 +50,8 @@ def trace(
         list[str],
         typer.Argument(
             metavar="[PIPELINE] ID",
-            help="record id, submission id, position on another topic, digest, batch id, key (fields joined by |), or "
-            "an item of EPCIS events: its EPC URN or Digital Link",
+            help="record id, submission id, position on another topic, digest, batch id, key (fields joined by |), "
+            "an item of EPCIS events (EPC URN or Digital Link), or such an event: its eventID or event hash",
         ),
     ],
     pipeline: Annotated[str | None, typer.Option(help="look here only; as PIPELINE before the id")] = None,
@@ -104,9 +104,13 @@ def find(finder: Finder, reader: Any, pipeline: Pipeline, text: str) -> list[Lif
 
 
 def by_item(finder: Finder, search: ItemSearch) -> list[Life]:
-    """The records that name an item, valid and refused, by the times of their events; those without a time last."""
+    """The records that name an item or event, valid and refused, by the times of their events; those without a time
+    last."""
+    from schemas.canonical import UNIT_SEPARATOR
 
     def matches(fields: dict[str, Any]) -> bool:
+        if search.key_field is not None and search.key_field in (fields["key"] or "").split(UNIT_SEPARATOR):
+            return True
         return search.names(fields.get("payload") or fields.get("original") or b"")
 
     def when(life: Life) -> float:

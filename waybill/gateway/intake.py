@@ -121,7 +121,7 @@ class Gateway:
         method = "GET" if place.job is not None else "POST"
         if request.method == "OPTIONS":
             return web.Response(status=204, headers=capture.settings(route.pipeline, f"{method}, OPTIONS"))
-        _only(request, method)
+        _only(request, method, "OPTIONS")
         capture.require(request)
         if place.job is not None:
             found = await self._job(place.job, route.pipeline, grant)
@@ -298,10 +298,11 @@ def _json(status: int, value: Any, headers: Mapping[str, str] | None = None) -> 
     return web.Response(status=status, body=orjson.dumps(value), content_type="application/json", headers=headers)
 
 
-def _only(request: web.BaseRequest, method: str) -> None:
+def _only(request: web.BaseRequest, method: str, *others: str) -> None:
+    """Raises Problem for another method; `others` are answered, too, elsewhere."""
     if request.method != method:
         words = f"{request.method} {request.path}: only {method} is answered here"
-        raise Problem(problems.WRONG_METHOD, words, headers={"Allow": method})
+        raise Problem(problems.WRONG_METHOD, words, headers={"Allow": ", ".join((method, *others))})
 
 
 def _lane(request: web.BaseRequest, route: Route) -> tuple[str, bytes | None]:

@@ -1,4 +1,4 @@
-"""How messages about one item or class of items are found among many: whichever way each of them spells it."""
+"""How messages about one item, class of items or event are found among many: whichever way each of them spells it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from schemas.gs1.characters import unescape
 from schemas.gs1.keys import Key
 from schemas.gs1.uri import find_key
 from schemas.pack import ItemSearch
+from schemas.packs.epcis.json_check import is_uri
 
 _TOKEN = re.compile(rb'[^\s"<>]+')
 """What may be an identifier, in JSON as in XML: GS1's sets have no white space, and these three only escaped."""
+_EVENT = re.compile(rb'(?:"(?:eventID|event_hash)"\s*:\s*"|[<:]eventID\s*>\s*)([^\s"<>]+)')
+"""What an event states as its id, in JSON and in XML, and the hash in a payload."""
 _PLAIN = re.compile(r"[0-9A-Za-z]+")
 _OTHERS = frozenset({keys.SGLN, keys.PGLN, keys.GSRN, keys.GSRNP, keys.GINC, keys.GSIN})
 """Places, people and shipments."""
@@ -21,10 +24,12 @@ Identity = tuple[str, str, str | None]
 
 
 def item_search(text: str) -> ItemSearch | None:
-    """How to find what is said of the item, container or class that a text names as an EPC URN or as a Digital Link;
-    None where it names none."""
+    """How to find what is said of the item, container or class that a text names as an EPC URN or as a Digital Link,
+    or else the event whose `eventID` or event hash it is; None where it names neither."""
     key = find_key(text)
-    if key is None or key.type in _OTHERS:
+    if key is None:
+        return _event_search(text) if is_uri(text) else None
+    if key.type in _OTHERS:
         return None
     mark, wanted = _mark(key), _identity(key)
 
@@ -33,6 +38,14 @@ def item_search(text: str) -> ItemSearch | None:
         return any(_names(token, wanted) for token in tokens)
 
     return ItemSearch(mark, names)
+
+
+def _event_search(text: str) -> ItemSearch:
+    def names(data: bytes) -> bool:
+        found = (unescape_xml(one.decode("utf-8", "replace")).replace("\\/", "/") for one in _EVENT.findall(data))
+        return text in found
+
+    return ItemSearch(max(_PLAIN.findall(text), key=len).encode(), names, key_field=text)
 
 
 def _names(token: bytes, wanted: Identity) -> bool:

@@ -88,6 +88,8 @@ def judge(event: Event, around: Around, rules_in_force: Rules, found: Sequence[F
     computed = event_hash(event, around.ignored)
     if rules_in_force.profile != "schema":
         named_already = {(finding.code, finding.path) for finding in found}
+        # What is missing has no form either.
+        named_already |= {(errors.BAD_FORMAT, one.path) for one in found if one.code == errors.MISSING_FIELD}
         broken = rules.check(event, rules_in_force.options, sender, receiver, computed)
         weighed += rules_in_force.weigh(one for one in broken if (one.code, one.path) not in named_already)
     moment = milliseconds(event["eventTime"])

@@ -15,7 +15,7 @@ from schemas import errors
 from schemas.errors import Finding
 from schemas.gs1.characters import SET_82
 from schemas.gs1.digital_link import CANONICAL_HOST, parse_digital_link
-from schemas.gs1.keys import CHECK_DIGIT, NOT_ESCAPED, SGLN, Key, NotAKey
+from schemas.gs1.keys import CHECK_DIGIT, NOT_ESCAPED, SGLN, Key, NotAKey, wrong_check_digit
 from schemas.gs1.urn import OTHER_SCHEMES, parse_urn
 from schemas.kept import Kept
 from schemas.packs.epcis import codes
@@ -135,7 +135,8 @@ def _judge(text: str) -> tuple[tuple[str, str, str], ...]:
         return ((codes.BAD_IDENTIFIER, f"{shorten(text, 120)} {key.message}", ""),)
     found: list[tuple[str, str, str]] = []
     if CHECK_DIGIT in key.deviations:
-        found.append((codes.CHECK_DIGIT_WRONG, f"{shorten(text, 120)} has a wrong check digit", ""))
+        message = f"{shorten(text, 120)} {wrong_check_digit(key.type, key.value)}"
+        found.append((codes.CHECK_DIGIT_WRONG, message, ""))
     if NOT_ESCAPED in key.deviations:
         message = f"{shorten(text, 120)} holds a character that a URI carries as %xx"
         found.append((codes.IDENTIFIER_NOT_ESCAPED, message, ""))

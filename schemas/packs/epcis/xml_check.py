@@ -126,7 +126,11 @@ def _check_children(
         if place is None and _is_epcis(child.namespace):
             place = places.get(child.local)
             if place is not None:
-                yield Finding(codes.QUALIFIED_ELEMENT, path, f"{child.local} has a namespace; here it has none")
+                yield Finding(
+                    codes.QUALIFIED_ELEMENT,
+                    _join(path, child.local),
+                    f"{child.local} has a namespace; here it has none",
+                )
         elif place is None:
             place = places.get(OTHER if child.namespace else LOCAL)
         if place is None:
@@ -135,7 +139,11 @@ def _check_children(
         particle = model.children[place]
         counts[place] += 1
         if place < reached and not model.any_order:
-            yield Finding(codes.ELEMENT_OUT_OF_ORDER, path, f"{child.local} stands behind what belongs after it")
+            yield Finding(
+                codes.ELEMENT_OUT_OF_ORDER,
+                _join(path, child.local),
+                f"{child.local} stands behind what belongs after it",
+            )
         reached = max(reached, place)
         if counts[place] == particle.most + 1:
             yield Finding(codes.REPEATED_ELEMENT, _join(path, child.local), f"more than {particle.most} {child.local}")
@@ -177,7 +185,9 @@ def _check_wild(element: Element, path: str) -> Iterator[Finding]:
 
 
 def _unexpected(child: Element, path: str) -> Finding:
-    return Finding(codes.UNEXPECTED_ELEMENT, path, f"{shorten(child.name)} has no place here")
+    return Finding(
+        codes.UNEXPECTED_ELEMENT, _join(path, shorten(child.local)[1:-1]), f"{shorten(child.name)} has no place here"
+    )
 
 
 def _is_epcis(namespace: str) -> bool:

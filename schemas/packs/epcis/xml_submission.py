@@ -107,7 +107,7 @@ def _bare(value: bytes, data: bytes, made: bool, document: Scan, rules: Rules) -
     found = []
     if epcis:
         message = "a bare event has no namespace; only documents have one"
-        found.append(Finding(codes.QUALIFIED_ELEMENT, "", message))
+        found.append(Finding(codes.QUALIFIED_ELEMENT, root.local, message))
     old = any(child.local in ("extension", "baseExtension") for child in root.children)
     version = "1.2" if old and root.local != "AssociationEvent" else "2.0"
     found += check(root, root.local, VERSIONS[version])
@@ -128,18 +128,19 @@ def _read_item(item: Element, version: str, around: Around, rules: Rules, said: 
             element = element.children[0]
         if element.local == "extension" and not element.namespace:
             message = "an extension of the event list holds one event"
-            return tuple(rules.weigh([*found, Finding(codes.UNKNOWN_EVENT_TYPE, "", message)]))
+            return tuple(rules.weigh([*found, Finding(codes.UNKNOWN_EVENT_TYPE, "extension", message)]))
     elif item.local in EVENTS or item.local in LISTED[version]:
         if item.namespace:
             message = f"{item.local} has a namespace; inside a document it has none"
-            found.append(Finding(codes.QUALIFIED_ELEMENT, "", message))
+            found.append(Finding(codes.QUALIFIED_ELEMENT, item.local, message))
         if item.local not in LISTED[version]:
             message = f"EPCIS {version} knows no {item.local} directly in its event list"
-            found.append(Finding(codes.UNEXPECTED_ELEMENT, "", message))
+            found.append(Finding(codes.UNEXPECTED_ELEMENT, item.local, message))
         found += check(item, item.local, models if item.local in models else VERSIONS["2.0"])
     else:
         message = f"{shorten(item.name)} is no event of EPCIS {version}"
-        return tuple(rules.weigh([*found, Finding(codes.UNKNOWN_EVENT_TYPE, "", message)]))
+        where = shorten(item.local)[1:-1]
+        return tuple(rules.weigh([*found, Finding(codes.UNKNOWN_EVENT_TYPE, where, message)]))
     return judge(to_event(element), around, rules, found)
 
 

@@ -35,15 +35,15 @@ APART = ("validate-in-frame", "batch", "dispatch")
 """The stages in processes of their own."""
 A_CORE = "a core, by all three in processes of their own"
 PEERS = {
-    ("validate", "Waybill, store in memory"): "job-validate",
-    ("validate", "Waybill, RocksDB"): "job-validate-rocksdb",
-    ("validate", "Kafka Streams 4.3.0, in memory, 1 thread"): "streams-validate",
-    ("validate", "Kafka Streams, in memory, 2 threads"): "streams-validate-2-threads",
-    ("validate", "Kafka Streams, RocksDB"): "streams-validate-rocksdb",
-    ("validate", "Flink 2.0, heap state"): "flink-validate",
-    ("validate", "Quix Streams 3.28, RocksDB"): "quix-validate",
-    ("pipeline (batches of 2,000 with digest)", "Waybill, with the audit"): "job-pipeline",
-    ("pipeline", "Kafka Streams, no audit"): "streams-pipeline",
+    ("job validate", "Waybill, store in memory"): "job-validate",
+    ("job validate", "Waybill, RocksDB"): "job-validate-rocksdb",
+    ("job validate", "Kafka Streams 4.3.0, in memory, 1 thread"): "streams-validate",
+    ("job validate", "Kafka Streams, in memory, 2 threads"): "streams-validate-2-threads",
+    ("job validate", "Kafka Streams, RocksDB"): "streams-validate-rocksdb",
+    ("job validate", "Flink 2.0, heap state"): "flink-validate",
+    ("job validate", "Quix Streams 3.28, RocksDB"): "quix-validate",
+    ("job pipeline (batches of 2,000 with digest)", "Waybill, with the audit"): "job-pipeline",
+    ("job pipeline", "Kafka Streams, no audit"): "streams-pipeline",
 }
 EPCIS = {
     "JSON-LD": "epcis-json",
@@ -87,10 +87,19 @@ class Run:
     def planned(self, name: str) -> float:
         return _down(_number(self.cost(name)[0]) / 2)
 
+    def broker(self, name: str) -> float:
+        """CPU-seconds of the broker for a million records of a contender, at most."""
+        return _number(self.contenders[name][5])
+
     @property
     def together(self) -> float:
         """CPU-seconds of a million by all three stages, each in a process of its own."""
         return round(sum(_number(self.cost(name)[1]) for name in APART), 1)
+
+    @property
+    def brokers(self) -> float:
+        """CPU-seconds of the broker for a million records through all three stages."""
+        return round(sum(map(self.broker, APART)), 1)
 
 
 def _costs(run: Run, row: Cells) -> Cells:
@@ -100,9 +109,11 @@ def _costs(run: Run, row: Cells) -> Cells:
 def _sized(run: Run, row: Cells) -> Cells:
     if row[0] == A_CORE:
         most = 1_000_000 / run.together
-        return [A_CORE, f"{run.together:.1f}", f"{_down(most):,.0f}", f"{_down(most / 2):,.0f}"]
-    rate, cpu = run.cost(SIZED[row[0]])
-    return [row[0], cpu, rate, f"{run.planned(SIZED[row[0]]):,.0f}"]
+        rates = [f"{_down(most):,.0f}", f"{_down(most / 2):,.0f}"]
+        return [A_CORE, f"{run.together:.1f}", *rates, f"{run.brokers:.1f}"]
+    name = SIZED[row[0]]
+    rate, cpu = run.cost(name)
+    return [row[0], cpu, rate, f"{run.planned(name):,.0f}", f"{run.broker(name):.1f}"]
 
 
 def _worked_out(run: Run, row: Cells) -> Cells:
@@ -123,6 +134,7 @@ def _example(run: Run, what: str, rate: float) -> str:
         "processes of dispatch": f"{processes['dispatch']}",
         "processes in all": f"{sum(processes.values())}",
         "of these cores in use": f"{rate * run.together / 1e6:.0f}",
+        "cores of brokers, one copy (an upper figure)": f"{ceil(rate * run.brokers / 1e6)}",
         "partitions, at least": f"{least}",
         "partitions, with room for uneven keys": f"{2 * least}",
         "machines of 32 cores, a core for each process": f"{ceil(sum(processes.values()) / 32)}",
@@ -190,6 +202,31 @@ def test_the_tables_of_performance_are_those_of_the_run_that_lies_beside_them(
     run = Run()
     due = [renewed(run, row) for row in shown]
     assert shown == due, f"{heading}, lines of the table as they should be:\n\n" + "\n".join(map(_line, due))
+
+
+def _p99_to_sent(run: Run) -> str:
+    found = [run.waits[load, "sent", "Waybill"] for load in ("25 %", "50 %", "75 %")]
+    first, second, third = (f"{_number(row[5]):,.0f} ms at {row[0]}" for row in found)
+    rates = [f"({row[1]} records/s)" for row in found]
+    return f"was {first} of the top rate {rates[0]}, {second} {rates[1]} and {third} {rates[2]}."
+
+
+def _mean_bytes(run: Run) -> str:
+    mean = re.search(r"^- mean record, bytes: (\d+)$", run.text, re.MULTILINE)
+    assert mean, "the run does not say how long its records are"
+    return f"readings of {mean[1]} bytes on average"
+
+
+@pytest.mark.parametrize("due", [_p99_to_sent, _mean_bytes])
+def test_the_figures_in_sentences_of_performance_are_those_of_the_run(due: Callable[[Run], str]) -> None:
+    assert due(Run()) in PAGE.read_text("utf-8")
+
+
+def test_performance_shows_every_wait_of_a_worker_that_the_run_measured() -> None:
+    """Also those at which a worker no longer keeps up."""
+    section = PAGE.read_text("utf-8").partition("## Latency")[2]
+    shown = [(row[0], row[2].strip("`")) for row in _tables(section)["load"]]
+    assert shown == [(load, topic) for load, topic, who in Run().waits if who == "Waybill"]
 
 
 def _tables(text: str) -> dict[str, list[Cells]]:

@@ -44,8 +44,8 @@ RATIOS = {
     "event-hash/openepcis": ("event-hash", ("event-hash-openepcis",), WARM),
     "event-hash/python": ("event-hash", ("event-hash-python",), WHOLE),
 }
-"""Name of a ratio: which contender by its whole run, against the best of which, and whether against their whole run or its
-second half, when their JVM was warm."""
+"""Name of a ratio: which contender by its whole run, against the best of which, and whether against their whole run or
+its second half, when their JVM was warm."""
 RATES = {
     f"delivery-{kind}/{peer}": (f"delivery-{kind}", f"{peer}-delivery-{kind}")
     for kind in ("http", "http-single", "folder")
@@ -97,11 +97,9 @@ def ratios(measured: Mapping[str, Sequence[Measurement]]) -> dict[str, float]:
 
 
 def table(measured: Mapping[str, Sequence[Measurement]]) -> str:
-    """Markdown, a line per contender; `warm` are the CPU-s per million of the second half of a run, where it is apart."""
-    lines = [
-        "| contender | records | records/s | CPU-s per million | Python | client | broker | transactions | peak MiB | warm |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
-    ]
+    """Markdown, a line per contender; `warm`: CPU-s per million of the second half of a run, where it is apart."""
+    heads = "records | records/s | CPU-s per million | Python | client | broker | transactions | peak MiB | warm"
+    lines = [f"| contender | {heads} |", f"|---{'|---:' * len(heads.split(' | '))}|"]
     for name, rounds in measured.items():
         chosen = middle(rounds)
         report = chosen.report

@@ -51,7 +51,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Play:
             return PeerMeasurement(name, PeerReport(2, 1.0, 1.0), 1.0, 1.0)
 
         def make_job(bootstrap: str, name: str, raw: str, records: int, **more: Any) -> Job:
-            topics = {"validated": f"{name}.validated", "dead_letter": f"{name}.dead", "batched": f"{name}.batched"}
+            topics: dict[str, Any] = {"validated": f"{name}.validated", "dead_letter": "dead", "batched": f"{name}.batched"}
             return Job(bootstrap, name, raw, records=records, **topics, **more)
 
         def read(bootstrap: str, topic: str) -> Iterator[tuple[bytes, bytes]]:

@@ -20,8 +20,7 @@ from bench.contenders import FAUST_RAW, Round, Sizes, Turn, prepare
 from bench.epcis import part as epcis
 from bench.peers import beside, programs
 from bench.peers.benthos import program
-from bench.peers.job import PeerError
-from bench.peers.quix import environment
+from bench.peers.job import Job, PeerError
 from bench.process import ROOT, Measurement, watch_broker
 from bench.report import Figure, Found
 from bench.sink import Sink
@@ -301,7 +300,13 @@ def _settings(extent: Extent, parts: list[str], messages: list[tuple[str, bytes]
         "parts": ", ".join(parts),
         "records, and of the peers' jobs": f"{extent.stages.records:,}, {extent.peers:,}",
         "rounds at most, as far as the time allowed": extent.rounds,
-        "peer of Quix Streams": environment.VERSION,
+        "peers": ", ".join(f"{name} {version}" for name, version in programs.versions().items()),
+        "peers' jobs: ms between commits, and where it is another": (
+            f"{Job.commit_ms}, "
+            + ", ".join(
+                f"{name} {more['commit_ms']:,}" for name, (_, more) in beside.PEERS.items() if "commit_ms" in more
+            )
+        ),
         "mean record, bytes": round(sum(len(value) for _, value in messages) / len(messages)),
         "latency: records of the backlog, seconds counted of each load": (
             f"{latency.BACKLOG:,}, {extent.latency_seconds:g}"

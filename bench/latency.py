@@ -30,7 +30,7 @@ from bench.peers import programs
 from bench.peers.job import PARTITIONS, Job, create_topics, make_job
 from bench.process import ROOT
 from bench.waits import HALF, OURS, SAME_JOB, SLOW, STREAMS, Waits, summary, waits_of
-from bench.world import fill
+from bench.world import NEVER, fill
 from schemas.codec import SingleObjectCodec
 from schemas.pack import Record, Submission
 from schemas.packs import load_pack
@@ -49,7 +49,7 @@ TOPICS = ("validated", "batched", "sent")
 SETTINGS: dict[str, Any] = {"batching": {"max_records": 2_000, "linger": 1, "idle": 1}, "partner": "lake"}
 """What waits in a window for more waits a second at most."""
 JOB_STAGES = ("validate", "batch")
-JOB_SETTINGS: dict[str, Any] = {"batching": {"max_records": 100_000, "linger": 3_600, "idle": 3_600}}
+JOB_SETTINGS: dict[str, Any] = {"batching": NEVER.model_dump(exclude_none=True)}
 """The job of Kafka Streams drops duplicates and batches nothing."""
 SECONDS = 180.0
 """Until everything that was published has arrived: longer means that it hangs."""

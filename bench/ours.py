@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.process import Meter, tell
-from bench.world import delivering, pipeline
+from bench.world import NEVER, delivering, pipeline
 from schemas.packs import load_pack
 from schemas.registry import codec_for
 from streams.delivery.engine import DeliveryEngine
@@ -34,12 +34,8 @@ from streams.runtime.runner import Runner, Step
 from streams.runtime.stores import with_stores
 from streams.stage import Chunk, Work
 from topology.model import Pipeline
-from topology.sections import Batching
 from waybill.commands.run import free_port
 from waybill.logs import configure
-
-NEVER = Batching(max_records=100_000, max_bytes=24 * 2**20, linger=86_400, idle=86_400, max_open_bytes=2**40)
-"""Windows that do not fill with a few hundred thousand small readings in groups of a day."""
 
 
 @dataclass

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.process import Measurement
-from bench.report import RATES, RATIOS, Found, middle
+from bench.report import OWN, RATES, RATIOS, Found, middle
 from bench.waits import STREAMS, Waits, shown
 
 OUR_COLOUR, PEER_COLOUR = "#1f5fa8", "#9a9a9a"
 PEERS = {peer for _, peers, _ in RATIOS.values() for peer in peers} | {peer for _, peer in RATES.values()}
-"""Contenders that are not ours, but for `validate`, which stands beside itself in a worker's frame."""
+PEERS -= set(OWN)
 INCHES = 0.28
 """Height of a bar."""
 
@@ -37,7 +37,7 @@ def _cost(measured: Mapping[str, Sequence[Measurement]], path: Path) -> None:
         chosen = sorted((middle(rounds) for rounds in measured.values()), key=lambda one: -one.cpu_per_million)
         names = [one.name for one in chosen]
         own = [one.cpu_per_million for one in chosen]
-        theirs = [name in PEERS and name != "validate" for name in names]
+        theirs = [name in PEERS for name in names]
         place.barh(names, own, color=[PEER_COLOUR if peer else OUR_COLOUR for peer in theirs])
         for name, value in zip(names, own, strict=True):
             place.text(value, name, f" {value:,.1f}", va="center")

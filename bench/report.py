@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import re
@@ -19,8 +20,11 @@ from bench import waits
 from bench.process import Measurement
 from bench.waits import Waits
 from streams.accelerated import compiled
+from waybill.kafka_jars import KAFKA_VERSION
 
 WHOLE, WARM = "cpu_per_million", "warm_cpu_per_million"
+OWN = ("validate", "epcis-batch")
+"""Of ours, those beside which another one of ours stands below."""
 STREAMS = ("streams-validate", "streams-validate-2-threads")
 RATIOS = {
     "validate/roof": ("validate", ("roof-validate",), WHOLE),
@@ -40,8 +44,8 @@ RATIOS = {
     "event-hash/openepcis": ("event-hash", ("event-hash-openepcis",), WARM),
     "event-hash/python": ("event-hash", ("event-hash-python",), WHOLE),
 }
-"""Name of a ratio: which contender, against the best of which, and whether against their whole run or its second half,
-when their JVM was warm."""
+"""Name of a ratio: which contender by its whole run, against the best of which, and whether against their whole run or
+its second half, when their JVM was warm."""
 RATES = {
     f"delivery-{kind}/{peer}": (f"delivery-{kind}", f"{peer}-delivery-{kind}")
     for kind in ("http", "http-single", "folder")
@@ -93,19 +97,19 @@ def ratios(measured: Mapping[str, Sequence[Measurement]]) -> dict[str, float]:
 
 
 def table(measured: Mapping[str, Sequence[Measurement]]) -> str:
-    """Markdown, a line per contender."""
-    lines = [
-        "| contender | records | records/s | CPU-s per million | Python | client | broker | transactions | peak MiB |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
-    ]
+    """Markdown, a line per contender; `warm`: CPU-s per million of the second half of a run, where it is apart."""
+    heads = "records | records/s | CPU-s per million | Python | client | broker | transactions | peak MiB | warm"
+    lines = [f"| contender | {heads} |", f"|---{'|---:' * len(heads.split(' | '))}|"]
     for name, rounds in measured.items():
         chosen = middle(rounds)
         report = chosen.report
         parts = [report.threads.get(kind, 0.0) / report.records * 1e6 for kind in ("python", "client")]
+        warm = getattr(chosen, WARM, math.nan)
         broker = "–" if chosen.broker_cpu is None else f"{chosen.broker_cpu / report.records * 1e6:.1f}"
         lines.append(
             f"| {name} | {report.records:,} | {chosen.rate:,.0f} | {chosen.cpu_per_million:.1f} | {parts[0]:.1f} | "
-            f"{parts[1]:.1f} | {broker} | {report.transactions or '–'} | {chosen.peak_mib:.0f} |"
+            f"{parts[1]:.1f} | {broker} | {report.transactions or '–'} | {chosen.peak_mib:.0f} | "
+            f"{'–' if math.isnan(warm) else f'{warm:.1f}'} |"
         )
     return "\n".join(lines)
 
@@ -119,6 +123,7 @@ def machine() -> dict[str, str | int | float]:
         "load_before": round(os.getloadavg()[0], 2),
         "system": platform.platform(),
         "python": platform.python_version(),
+        "Apache Kafka": KAFKA_VERSION,
         "librdkafka": libversion()[0],
         **{name: version(name) for name in PACKAGES},
         "compiled_modules": compiled(),
@@ -165,7 +170,8 @@ def write(
     lines += [
         "`latency/kafka-streams` of the peer's p99 latency over ours at the load where that is worse. `broker` is "
     ]
-    lines += ["what the broker spent on a contender from the start of its process to its end, beside its own."]
+    lines += ["what the broker spent on a contender from the start of its process to its end, beside its own; `warm` "]
+    lines += ["are the CPU-s per million of the second half of a run, which the ratios to a JVM but `cold` take."]
     lines += [f"\n![{what}]({name})" for what, name in pictures.items()]
     if found.waits:
         lines += ["", "From publishing to having it in hand:", "", waits.table(found.waits)]

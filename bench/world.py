@@ -27,6 +27,9 @@ SLICE = 5_000
 SECONDS = 300.0
 """For filling or reading a topic."""
 
+NEVER = Batching(max_records=100_000, max_bytes=24 * 2**20, linger=86_400, idle=86_400, max_open_bytes=2**40)
+"""Windows that do not fill with a few hundred thousand small readings in groups of a day."""
+
 Pair = tuple[bytes | None, bytes | None]
 
 

@@ -6,17 +6,19 @@ and unusual readings.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from itertools import tee
 from typing import Any
 
 from bench.contenders import Mismatch, Turn
 from bench.peers import programs
-from bench.peers.job import PeerError, PeerMeasurement, make_job
+from bench.peers.job import Job, PeerError, make_job
 from bench.peers.programs import Peer
 from bench.process import Measurement
 from bench.world import read
 from schemas.canonical import sha256
 from schemas.codec import SingleObjectCodec
+from schemas.validated import read_fronts
 
 OURS: dict[str, tuple[dict[str, Any], set[Peer]]] = {
     "job-validate": ({"windows": False}, {"streams", "flink"}),
@@ -34,6 +36,10 @@ PEERS: dict[str, tuple[Peer, dict[str, Any]]] = {
     "quix-validate": ("quix", {}),
     "streams-pipeline": ("streams", {"job": "pipeline"}),
 }
+
+
+DIGEST = 32
+"""Bytes."""
 
 
 def missing() -> dict[Peer, str]:
@@ -54,24 +60,57 @@ def contenders(turn: Turn, without: Collection[Peer]) -> Iterator[Measurement]:
         if peers <= set(without):
             continue  # a figure without its peer means nothing
         made = turn.pipeline(name)
-        yield turn.ours(name, made, {"validate": turn.records, "batch": turn.records}, **more)
-        digests = digests or _digests(turn.bootstrap, made.topic("validated"))
+        measured = turn.ours(name, made, {"validate": turn.records, "batch": turn.records}, **more)
+        found = _validated(turn.bootstrap, made.topic("validated"))
+        digests = digests or set(found)
+        _same(f"{name}, validated", found, digests, turn.records)
+        if more.get("windows", True):
+            _same(f"{name}, batched", _batched(turn.bootstrap, made.topic("batched")), digests, turn.records)
+        yield measured
     for name, (peer, more) in PEERS.items():
         if peer in without:
             continue
         job = make_job(turn.bootstrap, f"{name}-{turn.number}", turn.raw, turn.records, **more)
-        measured = programs.run(name, peer, job)
-        _compare(measured, digests, [value or b"" for _, value in read(turn.bootstrap, job.validated)], job.job)
-        yield measured
+        ran = programs.run(name, peer, job)
+        for topic, found in _theirs(turn.bootstrap, job).items():
+            _same(f"{name}, {topic}", found, digests, turn.records)
+        yield ran
 
 
-def _digests(bootstrap: str, validated: str) -> set[bytes]:
+def _validated(bootstrap: str, topic: str) -> list[bytes]:
+    return list(_digests(value for _, value in read(bootstrap, topic)))
+
+
+def _batched(bootstrap: str, topic: str) -> list[bytes]:
+    """Of every member of every batch of ours."""
+    codec, found = SingleObjectCodec(), list[bytes]()
+    for _, value in read(bootstrap, topic):
+        kind, message = codec.decode(value or b"")
+        if kind == "batched":
+            found += _digests(message["records"])
+    return found
+
+
+def _digests(validated: Iterable[bytes | None]) -> Iterator[bytes]:
+    """Of messages of ours; decoding each whole would take longer than some contenders run."""
     codec = SingleObjectCodec()
-    return {codec.decode(value or b"")[1]["digest"] for _, value in read(bootstrap, validated)}
+    values, again = tee(validated)
+    for front, value in zip(read_fronts(codec.header("validated"), values), again, strict=True):
+        yield codec.decode(value or b"")[1]["digest"] if front is None else front.digest
 
 
-def _compare(measured: PeerMeasurement, digests: set[bytes], theirs: list[bytes], job: str) -> None:
-    """On `validated`, the job `validate` writes payloads, and `pipeline` frames around them."""
-    same = len(theirs) == len(digests) and (job == "pipeline" or {sha256(value) for value in theirs} == digests)
-    if not same:
-        raise Mismatch(f"{measured.name} wrote {len(theirs)} payloads, which are not the product's {len(digests)}")
+def _theirs(bootstrap: str, job: Job) -> dict[str, list[bytes]]:
+    """Digests of what a peer wrote, by topic: payloads, or frames that begin with the digest and batches of lines."""
+    if job.job == "validate":
+        return {"validated": [sha256(value or b"") for _, value in read(bootstrap, job.validated)]}
+    lines = [line for _, value in read(bootstrap, job.batched) for line in (value or b"").splitlines()]
+    frames = [(value or b"")[:DIGEST] for _, value in read(bootstrap, job.validated)]
+    return {"validated": frames, "batched": [sha256(line) for line in lines]}
+
+
+def _same(what: str, found: list[bytes], digests: set[bytes], records: int) -> None:
+    """Raises Mismatch."""
+    if len(found) != records or set(found) != digests:
+        raise Mismatch(
+            f"{what}: {len(found)} payloads, {len(set(found))} different, of {records} that are the product's"
+        )

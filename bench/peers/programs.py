@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,21 @@ from bench.peers.job import Job, PeerMeasurement, measure
 from bench.peers.quix import environment
 
 Peer = Literal["streams", "flink", "quix"]
+VERSIONS = {
+    "Kafka Streams": ("pom.xml", r"<kafka\.version>(.*)</"),
+    "Flink": ("pom.xml", r"<flink\.version>(.*)</"),
+    "OpenEPCIS": ("pom.xml", r"<openepcis\.version>(.*)</"),
+    "Quix Streams": ("quix/requirements.in", r"quixstreams==(\S+)"),
+    "epcis-event-hash-generator": ("epcis_hash/requirements.in", r"epcis-event-hash-generator==(\S+)"),
+    "Benthos": ("benthos/go.mod", r"redpanda-data/benthos/v4 v(\S+)"),
+}
+"""Where each peer's version stands, which is the one that is built."""
+
+
+def versions() -> dict[str, str]:
+    """By peer, also those of deliveries and event hashes."""
+    found = {name: re.search(what, (java.PEERS / file).read_text("utf-8")) for name, (file, what) in VERSIONS.items()}
+    return {name: one[1] for name, one in found.items() if one}
 
 
 def build(peer: Peer) -> None:

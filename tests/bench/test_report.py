@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bench.pictures import draw
+from bench.peers.job import PeerMeasurement, PeerReport
+from bench.pictures import PEERS, draw
 from bench.process import Measurement, Report
-from bench.report import Found, middle, ratios, table, write
+from bench.report import RATES, RATIOS, Found, middle, ratios, table, write
 from bench.waits import OURS, SLOW, Waits
 
 
@@ -58,3 +59,16 @@ def test_the_broker_stands_beside_a_contender_where_it_was_watched() -> None:
     watched.broker_cpu = 5.0
     assert "| 1.5 | 5.0 | –" in table({"a": [watched]})
     assert "| 1.5 | – | –" in table({"a": [one("a", 3.0)]})
+
+
+def test_the_second_half_that_a_ratio_takes_stands_in_the_table() -> None:
+    report = PeerReport(1_000_000, 10.0, 50.0, warm_records=500_000, warm_seconds=4.0, warm_cpu=10.0)
+    peer = PeerMeasurement("streams-validate", report, 60.0, 100.0)
+    measured = {"job-validate": [one("job-validate", 40.0)], "streams-validate": [peer]}
+    assert ratios(measured)["validate/kafka-streams-warm"] == 0.5
+    assert [line.split("|")[-2].strip() for line in table(measured).splitlines()] == ["warm", "---:", "–", "20.0"]
+
+
+def test_what_is_ours_is_drawn_as_ours_also_where_another_of_ours_stands_beside_it() -> None:
+    ours = {name for name, _, _ in RATIOS.values()} | {name for name, _ in RATES.values()} | {"epcis-batch"}
+    assert not ours & PEERS

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from math import ceil, floor, log10
 from pathlib import Path
 
 import pytest
+
+from bench.peers.programs import versions
 
 ROOT = Path(__file__).resolve().parents[2]
 EVIDENCE = ROOT / "docs" / "evidence"
@@ -40,7 +43,7 @@ PEERS = {
     ("job validate", "Kafka Streams 4.3.0, in memory, 1 thread"): "streams-validate",
     ("job validate", "Kafka Streams, in memory, 2 threads"): "streams-validate-2-threads",
     ("job validate", "Kafka Streams, RocksDB"): "streams-validate-rocksdb",
-    ("job validate", "Flink 2.0, heap state"): "flink-validate",
+    ("job validate", "Flink 2.2.1, heap state"): "flink-validate",
     ("job validate", "Quix Streams 3.28, RocksDB"): "quix-validate",
     ("job pipeline (batches of 2,000 with digest)", "Waybill, with the audit"): "job-pipeline",
     ("job pipeline", "Kafka Streams, no audit"): "streams-pipeline",
@@ -227,6 +230,20 @@ def test_performance_shows_every_wait_of_a_worker_that_the_run_measured() -> Non
     section = PAGE.read_text("utf-8").partition("## Latency")[2]
     shown = [(row[0], row[2].strip("`")) for row in _tables(section)["load"]]
     assert shown == [(load, topic) for load, topic, who in Run().waits if who == "Waybill"]
+
+
+def test_the_page_names_the_versions_of_its_peers_that_are_built() -> None:
+    page, built = PAGE.read_text("utf-8"), versions()
+    for name, shown in re.findall(rf"({'|'.join(built)}) (\d[\d.]*\d)", page):
+        assert f"{built[name]}.".startswith(f"{shown}."), f"{name} {shown} on the page, {built[name]} is built"
+
+
+def test_the_bytes_that_brokers_are_sized_by_lie_among_those_that_were_measured() -> None:
+    lines = (EVIDENCE / "speed" / "scale" / "points.jsonl").read_text("utf-8").splitlines()
+    points = [point for point in map(json.loads, lines) if point["axis"] in ("processes", "bytes", "partitions")]
+    base = {"processes": (1, 2, 4), "partitions": (4,), "bytes": (150,)}
+    found = [one["figures"]["log_bytes_per_record"] for one in points if one["x"] in base[one["axis"]]]
+    assert min(found) <= 515 <= max(found)
 
 
 def _tables(text: str) -> dict[str, list[Cells]]:

@@ -14,8 +14,6 @@ from topology.load import load_pipeline
 HOME = Path(__file__).resolve().parent
 LOCK = HOME / "requirements.lock"
 """Of `requirements.in`, with hashes, for every Python that the product runs on."""
-VERSION = (HOME / "requirements.in").read_text(encoding="utf-8").split()[0]
-"""As a requirement."""
 TARGET = HOME.parent / "target" / "quix"
 
 

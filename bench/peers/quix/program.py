@@ -61,12 +61,12 @@ def application(job: dict[str, Any]) -> Application:
 
 def run(job: dict[str, Any]) -> None:
     """Until every record is answered and committed; then the process has ended."""
-    meter = Meter()
+    judging = Judge(job["pack"], job["options"], job["profile"])
+    meter = Meter()  # only now: loading the pack is start-up, as it is for ours
     app = application(job)
     validated = app.topic(job["validated"], value_serializer=ValueOf(), key_serializer="bytes")
     dead_letter = app.topic(job["dead_letter"], value_serializer=ValueOf(), key_serializer="bytes")
     raw = app.topic(job["raw"], value_deserializer="bytes", key_deserializer="bytes")
-    judging = Judge(job["pack"], job["options"], job["profile"])
     due: int = job["records"]
     judge, transactions = judging.judge, 0
 

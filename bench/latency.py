@@ -48,7 +48,7 @@ COMMIT_MS = 100
 TOPICS = ("validated", "batched", "sent")
 SETTINGS: dict[str, Any] = {"batching": {"max_records": 2_000, "linger": 1, "idle": 1}, "partner": "lake"}
 """What waits in a window for more waits a second at most."""
-JOB_STAGES = ("validate", "batch")
+JOB_STAGES = "validate,batch"
 JOB_SETTINGS: dict[str, Any] = {"batching": NEVER.model_dump(exclude_none=True)}
 """The job of Kafka Streams drops duplicates and batches nothing."""
 SECONDS = 180.0

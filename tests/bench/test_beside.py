@@ -51,9 +51,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Play:
             return PeerMeasurement(name, PeerReport(2, 1.0, 1.0), 1.0, 1.0)
 
         def make_job(bootstrap: str, name: str, raw: str, records: int, **more: Any) -> Job:
-            topics: dict[str, Any] = {"validated": f"{name}.validated", "dead_letter": "dead"}
-            topics["batched"] = f"{name}.batched"
-            return Job(bootstrap, name, raw, records=records, **topics, **more)
+            return Job(bootstrap, name, raw, f"{name}.validated", "dead", records, batched=f"{name}.batched", **more)
 
         def read(bootstrap: str, topic: str) -> Iterator[tuple[bytes, bytes]]:
             values = written

@@ -64,7 +64,7 @@ def test_the_broker_stands_beside_a_contender_where_it_was_watched() -> None:
 def test_the_second_half_that_a_ratio_takes_stands_in_the_table() -> None:
     report = PeerReport(1_000_000, 10.0, 50.0, warm_records=500_000, warm_seconds=4.0, warm_cpu=10.0)
     peer = PeerMeasurement("streams-validate", report, 60.0, 100.0)
-    measured = {"job-validate": [one("job-validate", 40.0)], "streams-validate": [peer]}
+    measured: dict[str, list[Measurement]] = {"job-validate": [one("job-validate", 40.0)], "streams-validate": [peer]}
     assert ratios(measured)["validate/kafka-streams-warm"] == 0.5
     assert [line.split("|")[-2].strip() for line in table(measured).splitlines()] == ["warm", "---:", "–", "20.0"]
 

@@ -52,7 +52,7 @@ def pipeline(kafka: str, names: Names, tmp_path: Path) -> Pipeline:
 def shell(tmp_path: Path) -> list[str]:
     """The page's first shell blocks, before the gateway and the request; those of the capture interface follow."""
     first, second, *_ = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
-    before, command, _ = first.partition("waybill gateway cold-chain --tokens tokens\n")
+    before, command, _ = first.partition("waybill gateway cold-chain epcis --tokens tokens\n")
     assert command
     ran = subprocess.run(["bash", "-ec", f"{before}cat token"], cwd=tmp_path, capture_output=True, check=True)
     return [ran.stdout.decode().strip(), second]

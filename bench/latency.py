@@ -168,6 +168,12 @@ class Contender:
         for topic, found in arrived.items():
             yield summary(self._name, name, pace, topic, waits_of(published, found), told.late[skip:])
 
+    def beside(self, supply: Supply, seconds: float, half: float) -> Iterator[Waits]:
+        """Warmed by the backlog, at the loads at which a peer is measured. half: records a second."""
+        self.top(supply)
+        yield from self.load(supply, SLOW, PACE, seconds)
+        yield from self.load(supply, HALF, half, seconds)
+
     def _through(self, digests: list[bytes]) -> dict[str, dict[bytes, int]]:
         """Waits until all these are through; when each was first in hand, by topic and digest."""
         self._fed += len(digests)
@@ -232,8 +238,8 @@ def _same_job(
     bootstrap: str, folder: Path, readings: Sequence[Reading], seconds: float, half: float
 ) -> Iterator[Waits]:
     settings = {**JOB_SETTINGS, "raw": {"topic": "bench.raw.paced.job"}, "partner": "clinic"}
-    # Nothing is sent.
-    file, made = deploy(bootstrap, folder, "bench-latency-job", settings, {"clinic": http_partner(9)})
+    partners = {"clinic": http_partner(9)}  # nothing is sent
+    file, made = deploy(bootstrap, folder, "bench-latency-job", settings, partners)
     supply, topics = Supply(readings), {"validated": made.topic("validated")}
     with (
         WorkerProcess(file, bootstrap, JOB_STAGES) as worker,
@@ -241,9 +247,7 @@ def _same_job(
     ):
         worker.ready()
         contender = Contender(SAME_JOB, bootstrap, folder, made.raw_topic, topics, arrivals)
-        contender.top(supply)
-        yield from contender.load(supply, SLOW, PACE, seconds)
-        yield from contender.load(supply, HALF, half, seconds)
+        yield from contender.beside(supply, seconds, half)
 
 
 def _streams(bootstrap: str, folder: Path, readings: Sequence[Reading], seconds: float, half: float) -> Iterator[Waits]:
@@ -253,9 +257,7 @@ def _streams(bootstrap: str, folder: Path, readings: Sequence[Reading], seconds:
     job = make_job(bootstrap, "bench-latency-streams", raw, 2**31 - 1, commit_ms=COMMIT_MS, linger_ms=5)
     with _running(job), Arrivals(bootstrap, [job.validated], PARTITIONS) as arrivals:
         contender = Contender(STREAMS, bootstrap, folder, raw, {"validated": job.validated}, arrivals)
-        contender.top(supply)
-        yield from contender.load(supply, SLOW, PACE, seconds)
-        yield from contender.load(supply, HALF, half, seconds)
+        yield from contender.beside(supply, seconds, half)
 
 
 @contextmanager

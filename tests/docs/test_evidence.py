@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from math import ceil, floor, log10
 from pathlib import Path
 
@@ -82,6 +83,7 @@ class Run:
         self.contenders = {row[0]: row[1:] for row in tables["contender"]}
         self.ratios = {row[0]: row[1] for row in tables["ratio"]}
         self.waits = {(row[0], row[2], row[3]): row for row in tables.get("load", [])}
+        """None in a run of another part alone."""
 
     def cost(self, name: str) -> Cells:
         """Records a second, and CPU-seconds of a million."""
@@ -103,6 +105,12 @@ class Run:
     def brokers(self) -> float:
         """CPU-seconds of the broker for a million records through all three stages."""
         return round(sum(map(self.broker, APART)), 1)
+
+
+@cache
+def epcis() -> Run:
+    """The run of that part alone, whose figures the page shows."""
+    return Run("epcis")
 
 
 def _costs(run: Run, row: Cells) -> Cells:
@@ -152,8 +160,7 @@ def _peers(run: Run, row: Cells) -> Cells:
 
 
 def _ratios(run: Run, row: Cells) -> Cells:
-    name = row[0].strip("`")
-    value = (Run("epcis") if name.startswith(("epcis", "event-hash")) else run).ratios[name]
+    value = (run.ratios | epcis().ratios)[row[0].strip("`")]
     return [row[0], f"{float(value):.1f}" if float(value) >= 10 else value, row[2]]
 
 
@@ -177,7 +184,7 @@ def _delivery(run: Run, row: Cells) -> Cells:
 
 
 def _epcis(run: Run, row: Cells) -> Cells:
-    return [row[0], *Run("epcis").cost(EPCIS[row[0]])]
+    return [row[0], *epcis().cost(EPCIS[row[0]])]
 
 
 Renewed = Callable[[Run, Cells], Cells]

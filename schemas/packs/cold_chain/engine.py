@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from types import MappingProxyType
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, get_args
 
 from schemas import errors
 from schemas.canonical import canonical_json, sha256
 from schemas.errors import Finding
-from schemas.pack import CANONICAL_TYPE, Columns, Origin, Record, Refusal, Submission, Unpacked
+from schemas.pack import CANONICAL_TYPE, Columns, Origin, Record, Refusal, Submission, Unpacked, check_profile
 from schemas.packs.cold_chain import berlinger, codes, csvlog, sniff, summary, unknown
 from schemas.packs.cold_chain.canonical import read_canonical
 from schemas.packs.cold_chain.csvlog import Table, find_header
@@ -249,6 +249,5 @@ def _berlinger(value: bytes, rules: Rules, source: Source) -> Unpacked:
 
 def build(options: Mapping[str, Any], profile: str) -> ColdChainPack:
     """The configured pack. Raises pydantic.ValidationError for wrong options, ValueError for an unknown profile."""
-    if profile not in ("strict", "lenient", "schema"):
-        raise ValueError(f"profile {profile!r} is unknown; allowed: strict, lenient, schema")
+    check_profile(profile, get_args(Profile))
     return ColdChainPack(Options.model_validate(options), profile)  # type: ignore[arg-type]  # checked above

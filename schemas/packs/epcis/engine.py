@@ -18,6 +18,7 @@ from schemas.pack import (
     Steps,
     Submission,
     Unpacked,
+    check_profile,
     finish,
 )
 from schemas.packs.epcis import json_submission, xml_submission
@@ -134,8 +135,7 @@ def _whole(finding: Finding, value: bytes, content_type: str) -> Unpacked:
 def build(options: Mapping[str, Any], profile: str, state: bool = False) -> EpcisPack:
     """The configured pack. `state`: its state rules are asked, too, and what they may know is left to them. Raises
     pydantic.ValidationError for wrong options, ValueError for an unknown profile."""
-    if profile not in get_args(Profile):
-        raise ValueError(f"profile {profile!r} is unknown; allowed: {', '.join(get_args(Profile))}")
+    check_profile(profile, get_args(Profile))
     settings = Options.model_validate(options)
     if settings.dscsa and profile == "schema":
         raise ValueError("dscsa is a business rule; the profile `schema` has none: take strict or lenient")

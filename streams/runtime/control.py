@@ -45,14 +45,18 @@ class ControlWatch(threading.Thread):
         """No more following."""
         self._off.set()
 
-    def wait_read(self) -> None:
-        """Returns once the topic has been read to the end offset taken at the start (DI5). Raises Fatal."""
+    def wait_read(self, stopping: threading.Event) -> bool:
+        """Whether the topic has been read to the end offset taken at the start (DI5); waits for that, or for
+        `stopping`. Raises Fatal."""
         deadline = time.monotonic() + READ_SECONDS
         while not self._read.wait(RETRY_SECONDS):
+            if stopping.is_set():
+                return False
             if self._wrong is not None:
                 raise self._wrong
             if time.monotonic() > deadline:
                 raise Fatal(f"{CONTROL_TOPIC} could not be read to its end in {READ_SECONDS:g} s")
+        return True
 
     def run(self) -> None:
         try:

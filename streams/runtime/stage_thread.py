@@ -271,9 +271,9 @@ class StageThread(threading.Thread):
             self._stage = parts.dispatch(
                 lambda partition, offset: kafka.read("batched", partition, offset), engine.in_flight
             )
-            self._worker.control.wait_read()
+            read = self._worker.control.wait_read(self._stopping)
             self._pauses.obey(self._stage)
-            self._stage.may_send = True
+            self._stage.may_send = read
             return EngineExchange(engine, self.observer.answered)
         return None
 

@@ -163,7 +163,6 @@ class Worker:
         self._stopping = True
         self._lag.stop()
         self._topics.stop()
-        self.control.stop()
         deadline = time.monotonic() + self.settings.drain_seconds + 15
         for stage in self.settings.stages:
             threads = [thread for thread in self.threads if thread.stage_name == stage]
@@ -171,7 +170,10 @@ class Worker:
                 thread.ask_to_stop()
             for thread in filter(threading.Thread.is_alive, threads):
                 await asyncio.to_thread(thread.join, max(0.0, deadline - time.monotonic()))
-        code = max((_exit_code(thread) for thread in self.threads), default=0)
+        self.control.stop()  # until here, because a partner may be paused while dispatch drains
+        code = exit_code(self.threads)
+        if not_drained := [thread.name for thread in self.threads if _has_not_drained(thread)]:
+            log.warning("not drained", stages=not_drained)
         with suppress(TimeoutError):
             await self.frame.stop(FRAME_STOP_SECONDS)
         log.info("stopped", code=code)
@@ -189,7 +191,7 @@ class Worker:
         """For the guard: what should end this process, if it does not end by itself in so many seconds."""
         for thread in self.threads:
             if thread.error is not None:
-                return _exit_code(thread), f"{thread.name} has ended", self._age(thread)
+                return exit_code(self.threads), f"{thread.name} has ended", self._age(thread)
         for thread in self.threads:
             if self._stuck(thread, STALL_SECONDS):
                 return EXIT_STALLED, f"{thread.name} has made no progress for {STALL_SECONDS:g} s", float("inf")
@@ -258,12 +260,16 @@ def _told(stuck: Stuck) -> str:
     )
 
 
-def _exit_code(thread: StageThread) -> int:
-    if isinstance(thread.error, LogGap):
-        return EXIT_GAP
-    if thread.error is not None:
-        return EXIT_FATAL
-    return EXIT_DRAIN if thread.is_alive() or thread.drained is False else 0
+def exit_code(threads: Sequence[StageThread]) -> int:
+    """Of a process with these stages. What one has ended with says more than that another has not drained."""
+    errors = [thread.error for thread in threads if thread.error is not None]
+    if errors:
+        return EXIT_GAP if any(isinstance(error, LogGap) for error in errors) else EXIT_FATAL
+    return EXIT_DRAIN if any(_has_not_drained(thread) for thread in threads) else 0
+
+
+def _has_not_drained(thread: StageThread) -> bool:
+    return thread.is_alive() or thread.drained is False
 
 
 def check_topics(bootstrap: str, pipeline: Pipeline) -> None:

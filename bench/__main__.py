@@ -260,7 +260,7 @@ REPEATED: dict[str, Callable[[Bench, int], None]] = {
     "peers": Bench.peers,
     "delivery": Bench.delivery,
 }
-LONG = {"peers", "latency", "partners", "partner-down"}
+LONG = {"peers", "latency", "partners", "partner-down", "restart"}
 """Parts that a quick run leaves out."""
 
 

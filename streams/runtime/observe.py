@@ -34,6 +34,8 @@ NO_ANSWER = "not known: its partition was taken over before an answer came"
 """Why an attempt is repeated of which nobody heard: it was in flight when its worker ended, or lost the partition."""
 REMEMBERED = 100_000
 """Batches of which it is remembered that the end of an attempt was logged; of an older one it may be logged twice."""
+MOST_OPENINGS = 3
+"""Of one input that count as progress: a commit may fail now and then, but not whatever is done again and again."""
 DEAD_LETTERS_LOGGED = 20
 """Per transaction; the rest is counted in one line. A flood of bad records must not become a flood of logs."""
 
@@ -182,6 +184,8 @@ class Observer:
         """Records that batches may have, as told last."""
         self.moved: dict[int, float] = {}
         """When input of a partition was committed last, or gone on with that takes long to open; monotonic."""
+        self._openings: dict[int, int] = {}
+        """Partitions whose input is being opened, and how often that was undone: see MOST_OPENINGS."""
 
     def alive(self) -> None:
         """The loop turns, or what it does in this turn goes on."""
@@ -195,12 +199,17 @@ class Observer:
         metrics.transactions.labels(*labels, step.result).inc()
         if step.error is not None:
             self._log.warning("redone", result=step.result, error=f"{type(step.error).__name__}: {step.error}")
+            self._openings = {partition: undone + 1 for partition, undone in self._openings.items()}
         if step.work is not None and step.result in ("commit", "rebuilt-window"):
-            self.moved.update(dict.fromkeys(step.work.opening, self.last_turn))
+            for partition in step.work.opening:
+                if self._openings.setdefault(partition, 0) < MOST_OPENINGS:
+                    self.moved[partition] = self.last_turn
         if step.result != "commit" or step.work is None:
             return
         if step.messages:
             self.moved.update(dict.fromkeys(step.work.offsets, self.last_turn))
+            for partition in step.work.offsets.keys() & self._openings.keys():
+                del self._openings[partition]
         metrics.consumed.labels(*labels).inc(step.messages)
         metrics.duration.labels(*labels).observe(step.seconds)
         topics = Tally(map(_topic, step.work.outputs))

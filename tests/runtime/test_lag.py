@@ -9,9 +9,14 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from schemas.codec import SingleObjectCodec
 from streams.runtime.lag import Progress, Reading, Stuck
+from streams.runtime.log import Abortable
+from streams.runtime.observe import MOST_OPENINGS, Metrics, Observer
+from streams.runtime.runner import Step
 from streams.runtime.stage_thread import WorkerSettings
 from streams.runtime.worker import EXIT_STALLED, STALL_SECONDS, Worker
+from streams.stage import Work
 from tests.support import Names, wait_for
 from tests.system.plant import Plant
 from topology.load import load_pipeline
@@ -45,6 +50,26 @@ def test_input_that_is_not_taken_waits_from_the_first_look_on() -> None:
     assert look(5, 12) == 30
     look.now += 30
     assert look(6, 12) is None, "it moved"
+
+
+def test_opening_the_same_input_again_and_again_is_no_progress() -> None:
+    """Each step of an opening is; but where what it comes to never commits, the worker must end."""
+    observer = Observer(Metrics(), load_pipeline("epcis"), "validate", SingleObjectCodec(), "1")
+
+    def moves(result: str = "rebuilt-window", **work: Any) -> bool:
+        observer.moved.clear()
+        error = Abortable("the brokers are away") if result == "abort" else None
+        observer(Step(1, Work(**work), result=result, error=error))
+        return 0 in observer.moved
+
+    for _ in range(MOST_OPENINGS):
+        assert moves(opening={0})
+        assert moves(opening={0})
+        assert not moves("abort")
+    assert not moves(opening={0})
+    assert not moves("commit", offsets={1: 5}, opening={0}), "another partition goes on"
+    assert moves("commit", offsets={0: 6})
+    assert moves(opening={0}), "it is the next one"
 
 
 def test_markers_at_the_end_are_no_input_and_are_looked_at_once() -> None:

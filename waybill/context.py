@@ -21,7 +21,7 @@ HOME_VARIABLE = "WAYBILL_HOME"
 
 PipelineName = Annotated[str, typer.Argument(metavar="PIPELINE", help="name of a pipeline or of its file, or a path")]
 MaybePipeline = Annotated[
-    str | None, typer.Argument(metavar="[PIPELINE]", help="name of a pipeline or of its file, or a path; none: all")
+    str | None, typer.Argument(metavar="PIPELINE", help="name of a pipeline or of its file, or a path; none: all")
 ]
 Brokers = Annotated[
     str | None,

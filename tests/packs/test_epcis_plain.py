@@ -10,6 +10,7 @@ from schemas.pack import Record, Unpacked, finish
 from schemas.packs.epcis import json_submission, plain, plain_json, plain_xml, xml_submission
 from schemas.packs.epcis.judge import Rules
 from schemas.packs.epcis.options import Options
+from schemas.packs.epcis.pieces import MOST_ODD, Pieces
 from schemas.packs.epcis.sample import sample
 from tests.packs.epcis_inputs import (
     COMMISSIONING,
@@ -41,32 +42,58 @@ TEXTS = [
 FIELDS = ["eventTime", "recordTime", "eventTimeZoneOffset", "eventID", "parentID", "action", "bizStep", "type"]
 
 
+def module_of(value: bytes) -> Any:
+    return xml_submission if value[:1] == b"<" else json_submission
+
+
+def read(value: bytes, rules: Rules) -> list[Record | None] | None:
+    """The short way alone."""
+    xml = module_of(value) is xml_submission
+    return plain_xml.read(value, rules) if xml else plain_json.read(value, rules, json_submission._party)
+
+
+def thorough(value: bytes, rules: Rules = STRICT) -> Unpacked:
+    """The thorough way alone."""
+    made: Unpacked = finish(module_of(value)._thorough(value, rules, lambda document: None))
+    return made
+
+
 def both(value: bytes, rules: Rules = STRICT) -> tuple[Unpacked | None, Unpacked, bool]:
     """What the short way and the thorough one make of a document, and whether the first did without the second."""
     asked = []
 
-    def thorough() -> Unpacked:
+    def other() -> Unpacked:
         asked.append(value)
-        made: Unpacked = finish(module._thorough(value, rules))
-        return made
+        return thorough(value, rules)
 
-    module = xml_submission if value[:1] == b"<" else json_submission
-    if module is xml_submission:
-        quick = plain_xml.unpack(value, rules, thorough)
-    else:
-        quick = plain_json.unpack(value, rules, json_submission._party, thorough)
-    return quick, finish(module._thorough(value, rules)), quick is not None and not asked
+    kind = module_of(value)
+    name = kind.XML if kind is xml_submission else kind.JSON
+    quick = plain.unpack(name, value, rules, lambda document: read(document, rules), other)
+    return quick, thorough(value, rules), quick is not None and not asked
 
 
 def same(value: bytes, rules: Rules = STRICT) -> bool:
     """Whether the short way answers; then it must answer as the thorough one does."""
     value = value.replace(b"\\u0661", "\u0661".encode())  # an escape is not plain
-    quick, thorough, _ = both(value, rules)
+    quick, slow, _ = both(value, rules)
     if quick is None:
         return False
-    assert (quick.content_type, quick.count) == (thorough.content_type, thorough.count)
-    assert list(quick.records()) == list(thorough.records())
+    assert (quick.content_type, quick.count) == (slow.content_type, slow.count)
+    assert list(quick.records()) == list(slow.records())
     return True
+
+
+def spy(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[tuple[Any, ...]]:
+    """What a function is given from now on."""
+    given: list[tuple[Any, ...]] = []
+    own = getattr(owner, name)
+
+    def spied(*arguments: Any) -> Any:
+        given.append(arguments)
+        return own(*arguments)
+
+    monkeypatch.setattr(owner, name, spied)
+    return given
 
 
 @pytest.mark.parametrize("profile", ["strict", "lenient", "schema"])
@@ -104,18 +131,65 @@ def test_single_fields_are_read_the_same_either_way() -> None:
     ids=["key twice", "twice around", "a huge number", "an escape", "a comment", "a target", "a prefix", "long"]
 )  # fmt: skip
 def test_what_is_not_plain_is_left_to_the_thorough_way(value: bytes) -> None:
-    quick, thorough, _ = both(value)
-    assert quick is None or list(quick.records()) == list(thorough.records())
-    if not isinstance(next(iter(thorough.records())), Record):
+    quick, slow, _ = both(value)
+    assert quick is None or list(quick.records()) == list(slow.records())
+    if not isinstance(next(iter(slow.records())), Record):
         assert quick is None or not isinstance(next(iter(quick.records())), Record)
+
+
+@pytest.mark.parametrize("syntax", ["JSON-LD", "XML 2.0", "XML 1.2"])
+def test_a_large_document_is_read_the_same_either_way(syntax: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its plain events some at a time, each of the others by itself."""
+    if syntax == "JSON-LD":
+        events = [{**COMMISSIONING, "epcList": [f"{SGTIN}{number}"]} for number in range(600)]
+        events[7:200:20] = [{**COMMISSIONING, "eventTime": text} for text in TEXTS[:10]]
+        value = document(*events, PLAIN, SHIPPING, PACKING, sender="0300011111116")
+    else:
+        event = PLAIN_2_0 if syntax == "XML 2.0" else PLAIN_1_2
+        item = "urn:epc:id:sgtin:030001.0012345.1002"
+        assert item in event
+        several = [event.replace(item, f"{SGTIN}{number}") for number in range(300)]
+        several[7:200:20] = [event.replace(item, text) for text in TEXTS[:10]]
+        value = xml(*several, event.replace("<action>", "<!-- --><action>"), version=syntax[-3:], header=SBDH)
+    assert len(value) > plain.LARGEST
+    slow = list(thorough(value).records())
+    singly = spy(monkeypatch, Pieces, "_one")
+    quick = finish(module_of(value).opening(value, STRICT))
+    assert list(quick.records()) == slow
+    assert 0 < len(singly) < 40, "the rest went the short way"
+    for start in (1, 6, 7, len(slow) - 1):
+        assert list(quick.records(start)) == slow[start:]
+
+
+def test_a_record_of_a_large_document_is_read_alone_where_it_is_asked_for_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A record that breaks its reader must not take the one before it along."""
+    value = document(*({**COMMISSIONING, "epcList": [f"{SGTIN}{number}"]} for number in range(600)))
+    opened = finish(json_submission.opening(value, STRICT))
+    seen = spy(monkeypatch, plain_json, "read")
+    assert next(iter(opened.records(300))) == next(iter(thorough(value).records(300)))
+    assert [data.count(b'"epcList"') for data, *_ in seen] == [1]
+
+
+def test_a_document_with_shipments_under_us_law_is_read_the_same_either_way() -> None:
+    rules = Rules(Options(dscsa=True), "strict")
+    for value in (document(COMMISSIONING, PLAIN, PACKING, COMMISSIONING), xml(PLAIN_2_0, PLAIN_2_0)):
+        quick = finish(module_of(value).opening(value, rules))
+        assert list(quick.records()) == list(thorough(value, rules).records())
+
+
+def test_a_document_of_no_plain_events_is_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    value = document(*(SHIPPING for _ in range(400)))
+    assert len(value) > plain.LARGEST
+    tried = spy(monkeypatch, plain_json, "read")
+    assert len(list(finish(json_submission.opening(value, STRICT)).records())) == 400
+    assert len(tried) == 1 + MOST_ODD  # the document once
 
 
 def test_a_document_that_others_judge_too_goes_the_thorough_way() -> None:
     official: Any = object()
-    party = json_submission._party
-    for rules in (Rules(Options(), "strict", official), Rules(Options(dscsa=True), "strict")):
-        shipment = document(PLAIN)
-        assert plain_json.unpack(shipment, rules, party, lambda: pytest.fail("read")) is None
-        assert plain_xml.unpack(xml(PLAIN_2_0), rules, lambda: pytest.fail("read")) is None
-    assert both(document(PLAIN))[2]
-    assert both(xml(PLAIN_2_0))[2]
+    for value in (document(PLAIN), xml(PLAIN_2_0)):
+        assert read(value, Rules(Options(), "strict", official)) is None
+        assert both(value, Rules(Options(dscsa=True), "strict"))[0] is None
+        assert both(value)[2]

@@ -6,8 +6,8 @@ from typing import Any
 
 from schemas import errors
 from schemas.errors import Finding
-from schemas.pack import Listed, Steps, Unpacked, finish
-from schemas.packs.epcis import codes, json_text, plain_json
+from schemas.pack import Listed, Record, Steps, Unpacked, finish
+from schemas.packs.epcis import codes, json_text, plain, plain_json
 from schemas.packs.epcis.json_check import ENVELOPES, check_event
 from schemas.packs.epcis.json_event import STANDARD, Prefixes, prefixes, to_event
 from schemas.packs.epcis.judge import Around, Outcome, Rules, answer, judge
@@ -23,11 +23,15 @@ JSON = "application/ld+json"
 
 def opening(value: bytes, rules: Rules) -> Steps[Unpacked]:
     """Never raises."""
-    found = plain_json.unpack(value, rules, _party, lambda: finish(_thorough(value, rules)))
-    return (yield from _thorough(value, rules)) if found is None else found
+
+    def read(document: bytes) -> list[Record | None] | None:
+        return plain_json.read(document, rules, _party)
+
+    found = plain.unpack(JSON, value, rules, read, lambda: finish(_thorough(value, rules, read)))
+    return (yield from _thorough(value, rules, read)) if found is None else found
 
 
-def _thorough(value: bytes, rules: Rules) -> Steps[Unpacked]:
+def _thorough(value: bytes, rules: Rules, read: Read) -> Steps[Unpacked]:
     options = rules.options
     document = yield from json_text.scan(value, options.max_depth)
     envelope = document.envelope
@@ -54,16 +58,21 @@ def _thorough(value: bytes, rules: Rules) -> Steps[Unpacked]:
     names = prefixes(envelope.get("@context"), STANDARD)
     around = Around(_party(envelope, "sender"), _party(envelope, "receiver"), (), tuple(findings))
 
-    def reader(around: Around) -> Read:
-        return lambda piece: _read(piece, names, around, rules)
+    together = None if findings else plain.together(value, rules, read, b",")
+
+    def pieces(around: Around) -> Pieces:
+        def judge_one(piece: bytes) -> Outcome:
+            return _read(piece, names, around, rules)
+
+        return Pieces(JSON, value, document.places, judge_one, wrap, False, options.max_event_bytes, together)
 
     if is_told_in(value, options):
         try:
-            facts = yield from gather(of_json(envelope), value, document.places, reader(around), rules)
+            facts = yield from gather(of_json(envelope), pieces(around).records(), rules)
         except TooMany:
             return whole([too_many(options)], value, JSON)
         around = around._replace(about=facts.about)
-    return Pieces(JSON, value, document.places, reader(around), wrap, False, options.max_event_bytes)
+    return pieces(around)
 
 
 def _party(envelope: dict[str, Any], role: str) -> str:

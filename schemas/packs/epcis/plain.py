@@ -22,6 +22,7 @@ from schemas.packs.epcis.event import Event, misshapen
 from schemas.packs.epcis.event_hash import canonical, hash_of, in_hash, put_together
 from schemas.packs.epcis.judge import KIND, LONGEST, Around, Rules, encode, few, fields_of
 from schemas.packs.epcis.party import NOBODY, of_event
+from schemas.packs.epcis.pieces import Read, Together
 from schemas.packs.epcis.shipments import is_told_in
 from schemas.packs.epcis.state import NONE, SEVERAL, issuer
 from schemas.packs.epcis.times import milliseconds, utc_text
@@ -29,9 +30,7 @@ from schemas.packs.epcis.transaction import is_shipment, owners_of
 from schemas.packs.epcis.xml_check import is_time, is_uri_reference
 
 LARGEST = 2**17
-"""Bytes of a document that is read at once."""
-AROUND = 2**19
-"""Bytes of envelopes, one for each event, up to which `pieces.too_much_around` has no word to say."""
+"""Bytes of a document that is read at once; of a larger one, some events at a time are."""
 ITEMS = frozenset({"epcList", "childEPCs"})
 TIMES = frozenset({"eventTime", "recordTime"})
 KEPT = frozenset(
@@ -236,24 +235,30 @@ class Draft:
 
 
 def may_hold(data: bytes, in_force: Rules) -> bool:
-    """Whether a document may go the short way: nobody else has a say in it, and it is not judged as a whole."""
-    options = in_force.options
-    if in_force.official is not None or is_told_in(data, options):
-        return False
-    return len(data) <= min(LARGEST, options.max_event_bytes)
+    """Whether a document may go the short way: it is small, and nobody else has a say in it."""
+    return in_force.official is None and len(data) <= min(LARGEST, in_force.options.max_event_bytes)
 
 
-Read = Callable[[], Unpacked]
-
-
-def mixed(content_type: str, found: list[Record | None], thorough: Read) -> Unpacked:
-    """A submission of plain events and others, which `thorough` reads. Where it counts otherwise, it is right."""
+def unpack(
+    content_type: str, data: bytes, in_force: Rules, read: Read, thorough: Callable[[], Unpacked]
+) -> Unpacked | None:
+    """A document whose plain events `read` reads and whose others `thorough` does, which is right where it counts
+    otherwise. None: the document is not plain, or judged as a whole."""
+    found = None if is_told_in(data, in_force.options) else read(data)
+    if found is None:
+        return None
     if None not in found:
         return Listed(content_type, [one for one in found if one is not None])
     whole = thorough()
     if whole.count != len(found) or found.count(None) == len(found):
         return whole
     return Listed(content_type, list(_each(found, whole)))
+
+
+def together(data: bytes, in_force: Rules, read: Read, comma: bytes) -> Together | None:
+    """How the events of a document are read that is too large to be read at once, or judged as a whole."""
+    tried = len(data) <= LARGEST and not is_told_in(data, in_force.options)
+    return None if tried else Together(read, comma)
 
 
 def _each(found: Iterable[Record | None], whole: Unpacked) -> Iterator[Record | Refusal]:

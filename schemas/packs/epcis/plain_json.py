@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import orjson
 
 from schemas.kept import Kept
-from schemas.pack import Record, Unpacked
+from schemas.pack import Record
 from schemas.packs.epcis import plain
 from schemas.packs.epcis.json_check import ENVELOPES, FIELDS, REQUIRED, offset, time
 from schemas.packs.epcis.json_event import STANDARD, Prefixes, prefixes, to_event
 from schemas.packs.epcis.judge import LONGEST, Around, Rules
+from schemas.packs.epcis.pieces import AROUND
 from schemas.packs.jsontext import inspect
 
 _DATED = re.compile(rb'"creationDate":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d))"')
@@ -62,8 +63,8 @@ def _odd(value: Any, deepest: int) -> bool:
 _envelopes = Kept(_envelope, 2**5)
 
 
-def unpack(data: bytes, in_force: Rules, party: Party, thorough: plain.Read) -> Unpacked | None:
-    """A document, where it is plain but for single events; None: it is not."""
+def read(data: bytes, in_force: Rules, party: Party) -> list[Record | None] | None:
+    """See `pieces.Read`."""
     if not plain.may_hold(data, in_force) or b"\\" in data:
         return None
     try:
@@ -76,7 +77,7 @@ def unpack(data: bytes, in_force: Rules, party: Party, thorough: plain.Read) -> 
         around = orjson.dumps(whole)
     except (ValueError, KeyError, TypeError):
         return None
-    if not isinstance(events, list) or not events or len(around) * len(events) > plain.AROUND:
+    if not isinstance(events, list) or not events or len(around) * len(events) > AROUND:
         return None
     if (dated := _DATED.search(around)) and around.count(b"creationDate") == 1:
         if any(time(dated[1].decode(), "")):
@@ -86,8 +87,7 @@ def unpack(data: bytes, in_force: Rules, party: Party, thorough: plain.Read) -> 
     if envelope is None:
         return None
     said = Around(party(whole, "sender"), party(whole, "receiver"))
-    found = [_event(event, envelope, said, in_force) for event in events]
-    return plain.mixed("application/ld+json", found, thorough)
+    return [_event(event, envelope, said, in_force) for event in events]
 
 
 def _event(item: Any, envelope: _Envelope, around: Around, in_force: Rules) -> Record | None:

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree  # nothing that declares anything gets there
 
 from schemas.kept import Kept
-from schemas.pack import Record, Unpacked, finish
+from schemas.pack import Record, finish
 from schemas.packs.epcis import plain
 from schemas.packs.epcis.judge import Around, Rules
 from schemas.packs.epcis.party import of_header
+from schemas.packs.epcis.pieces import AROUND
 from schemas.packs.epcis.xml_check import check, check_child, check_names, is_time
 from schemas.packs.epcis.xml_event import to_event
 from schemas.packs.epcis.xml_models import LISTED, ROOTS, VERSIONS
@@ -89,8 +90,8 @@ def _in_order(key: tuple[str, str, tuple[str, ...]]) -> bool:
 _envelopes, _parts, _orders = Kept(_envelope, 2**6), Kept(_part, 2**11), Kept(_in_order, 2**10)
 
 
-def unpack(data: bytes, in_force: Rules, thorough: plain.Read) -> Unpacked | None:
-    """A document, where it is plain but for single events; None: it is not."""
+def read(data: bytes, in_force: Rules) -> list[Record | None] | None:
+    """See `pieces.Read`."""
     start, end = data.find(_OPEN) + len(_OPEN), data.find(_CLOSE)
     if (
         not len(_OPEN) <= start <= end
@@ -115,12 +116,11 @@ def unpack(data: bytes, in_force: Rules, thorough: plain.Read) -> Unpacked | Non
     except (ElementTree.ParseError, ValueError, LookupError):
         return None
     events = root.find("EPCISBody/EventList")
-    if events is None or not len(events) or (len(head) + len(tail)) * len(events) > plain.AROUND:
+    if events is None or not len(events) or (len(head) + len(tail)) * len(events) > AROUND:
         return None
     if _says_text(events):
         return None
-    found = [_event(event, envelope, in_force) for event in events]
-    return plain.mixed("application/xml", found, thorough)
+    return [_event(event, envelope, in_force) for event in events]
 
 
 def _says_text(element: ElementTree.Element) -> bool:

@@ -5,18 +5,18 @@ What a refused event says is not believed: a shipment cannot stand on a commissi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import orjson
 
 from schemas.errors import Finding
-from schemas.pack import Record, Refusal, Steps
+from schemas.pack import CANONICAL_TYPE, Record, Refusal, Steps
 from schemas.packs.epcis import codes
 from schemas.packs.epcis.event import Event
-from schemas.packs.epcis.judge import Outcome, Rules
+from schemas.packs.epcis.judge import Rules
 from schemas.packs.epcis.known import InFile, TooMany
 from schemas.packs.epcis.options import Options
-from schemas.packs.epcis.pieces import Read
 from schemas.packs.epcis.transaction import Around, FileFacts, is_shipment
-from schemas.packs.epcis.xml_text import Places
 
 _SHIPPING = b"shipping"
 """Stands in every spelling of the business step."""
@@ -27,14 +27,14 @@ def is_told_in(data: bytes, options: Options) -> bool:
     return options.dscsa and _SHIPPING in data
 
 
-def gather(around: Around, data: bytes, places: Places, read: Read, rules: Rules) -> Steps[FileFacts]:
-    """What a document says of its shipments, event by event. `read` judges one. Raises TooMany where it mentions too
-    many items, or its shipments together hold too many: each shipment's record names all of its own."""
+def gather(around: Around, judged: Iterable[Record | Refusal], rules: Rules) -> Steps[FileFacts]:
+    """What a document says of its shipments, event by event. Raises TooMany where it mentions too many items, or its
+    shipments together hold too many: each shipment's record names all of its own."""
     options = rules.options
     events = InFile(options.max_file_items)
     shipments: list[Event] = []
-    for piece in places.of(data):
-        _take(() if len(piece) > options.max_event_bytes else read(piece), events, shipments)
+    for item in judged:
+        _take(item, events, shipments)
         yield
     events.sort()
     facts = FileFacts(around, events, rules.state)
@@ -48,14 +48,14 @@ def gather(around: Around, data: bytes, places: Places, read: Read, rules: Rules
     return facts
 
 
-def _take(outcome: Outcome, events: InFile, shipments: list[Event]) -> None:
+def _take(item: Record | Refusal, events: InFile, shipments: list[Event]) -> None:
     """Learns of an event that is taken. A shipment, which cannot be judged yet, is added to `shipments`."""
-    if not isinstance(outcome, (Record, Refusal)):
+    if isinstance(item, Refusal) and item.content_type != CANONICAL_TYPE:
         return
-    event = orjson.loads(outcome.payload if isinstance(outcome, Record) else outcome.original)["event"]
+    event = orjson.loads(item.payload if isinstance(item, Record) else item.original)["event"]
     if is_shipment(event):
         shipments.append(event)
-    if isinstance(outcome, Record):
+    if isinstance(item, Record):
         events.learn(event)
 
 

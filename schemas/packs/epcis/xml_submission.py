@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from schemas import errors
 from schemas.errors import Finding
-from schemas.pack import Listed, Steps, Unpacked, finish
-from schemas.packs.epcis import codes, plain_xml
+from schemas.pack import Listed, Record, Steps, Unpacked, finish
+from schemas.packs.epcis import codes, plain, plain_xml
 from schemas.packs.epcis.event import own_name
 from schemas.packs.epcis.judge import Around, Outcome, Rules, answer, judge
 from schemas.packs.epcis.known import TooMany
@@ -29,11 +29,15 @@ _IGNORE = "ignoreFields"
 
 def opening(value: bytes, rules: Rules) -> Steps[Unpacked]:
     """Never raises."""
-    found = plain_xml.unpack(value, rules, lambda: finish(_thorough(value, rules)))
-    return (yield from _thorough(value, rules)) if found is None else found
+
+    def read(document: bytes) -> list[Record | None] | None:
+        return plain_xml.read(document, rules)
+
+    found = plain.unpack(XML, value, rules, read, lambda: finish(_thorough(value, rules, read)))
+    return (yield from _thorough(value, rules, read)) if found is None else found
 
 
-def _thorough(value: bytes, rules: Rules) -> Steps[Unpacked]:
+def _thorough(value: bytes, rules: Rules, read: Read) -> Steps[Unpacked]:
     try:
         data, made = to_utf8(value)
         document = yield from scan(data, rules.options.max_depth)
@@ -59,27 +63,28 @@ def _thorough(value: bytes, rules: Rules) -> Steps[Unpacked]:
         message = f"an envelope of {len(document.head)} bytes around {len(document.places)} small events"
         return whole([Finding(codes.MALFORMED_DOCUMENT, "", message)], value, XML)
 
-    def reader(around: Around) -> Read:
-        def read(piece: bytes) -> Outcome:
+    options, wrap = rules.options, (document.head, document.tail)
+    together = None if findings else plain.together(value, rules, read, b"")
+
+    def pieces(around: Around) -> Pieces:
+        def judge_one(piece: bytes) -> Outcome:
             try:
-                element = parse(piece, document.namespaces, rules.options.max_depth)
+                element = parse(piece, document.namespaces, options.max_depth)
             except Unreadable as broken:
                 return (broken.finding,)
             official = rules.official
             said = [] if official is None else official.xml_event(version, piece, document.namespaces)
             return _read_item(element, version, around, rules, said)
 
-        return read
+        return Pieces(XML, data, document.places, judge_one, wrap, made, options.max_event_bytes, together)
 
-    options = rules.options
     if is_told_in(data, options):
         try:
-            facts = yield from gather(of_xml(root), data, document.places, reader(around), rules)
+            facts = yield from gather(of_xml(root), pieces(around).records(), rules)
         except TooMany:
             return whole([too_many(options)], value, XML)
         around = around._replace(about=facts.about)
-    head_and_tail = document.head, document.tail
-    return Pieces(XML, data, document.places, reader(around), head_and_tail, made, options.max_event_bytes)
+    return pieces(around)
 
 
 def _is_query(root: Element) -> bool:

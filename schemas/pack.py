@@ -7,13 +7,14 @@ A pack never sees Kafka, a clock or a file. The laws it must keep are a test sui
 - a submission of no records, or one that cannot be read, is one `Refusal` (index 0);
 - `singles` gives, of the first of several submissions, the one record each that `unpack` gives;
 - `original` of a refusal, and `payload` of a record under `CANONICAL_TYPE`, are submissions of their own: unpacked
-  alone they give that one refusal (same codes) or record (same digest);
+  alone, under the source and site they came with, they give that one refusal (same codes) or record (same digest);
 - no input raises.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -30,8 +31,16 @@ class Submission(NamedTuple):
     content_type: str | None = None
     """`content-type` header; None: the pack sniffs."""
     source: str | None = None
-    """`waybill-source` header: a file name, device or feed; matched by `sources:` patterns."""
+    """`waybill-source` header: a file name, device or feed; see `comes_from`."""
     site: str | None = None
+    """`waybill-site` header."""
+
+
+def comes_from(match: str, source: str | None, site: str | None) -> bool:
+    """Whether a rule of a pack's options (`sources:`, `profiles:`) speaks of a submission with these headers: its glob
+    fits the source, whole or from the last slash on, or the site."""
+    names = (source, source and source.replace("\\", "/").rsplit("/", 1)[-1], site)
+    return any(fnmatchcase(name, match) for name in names if name)
 
 
 Origin = tuple[str | None, str | None, str | None]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from schemas import errors
 from schemas.canonical import canonical_json_fast, sha256
 from schemas.errors import Finding
-from schemas.pack import Record
+from schemas.pack import Record, comes_from
 from schemas.packs.cold_chain import codes
 from schemas.packs.cold_chain.options import NO_SOURCE, UNSPECIFIED, Options, Product, Profile, Source
 from schemas.packs.cold_chain.times import (
@@ -73,7 +73,7 @@ class Rules:
 
     def source(self, source: str | None, site: str | None) -> Source:
         """The first rule that matches the headers of a submission; an empty one if none does."""
-        return next(rule for rule in self.sources if rule is NO_SOURCE or rule.matches(source, site))
+        return next(rule for rule in self.sources if rule is NO_SOURCE or comes_from(rule.match, source, site))
 
 
 class Limits(NamedTuple):

@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -136,11 +135,6 @@ class Source(Settings):
             except (ValueError, re.error) as wrong:
                 raise ValueError(f"{pattern!r} is no strptime pattern: {wrong}") from None
         return pattern
-
-    def matches(self, source: str | None, site: str | None) -> bool:
-        """Whether this rule speaks of a submission with these headers."""
-        names = [name for name in (source, source and source.replace("\\", "/").rsplit("/", 1)[-1], site) if name]
-        return any(fnmatchcase(name, self.match) for name in names)
 
 
 NO_SOURCE = Source(match="*")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from topology.lanes import lanes_of
-from topology.model import EVENT_TOPICS, STANDARD, Pipeline
+from topology.model import EVENT_TOPICS, FEED_PROFILES, STANDARD, Pipeline
 from topology.partner import KafkaPartner, ObjectStorePartner, Partner, PostgresPartner, SftpPartner
 from topology.sections import Batching, PartnerRule
 
@@ -19,7 +19,9 @@ def describe(pipeline: Pipeline) -> str:
     lines = [
         f"pipeline {p.pipeline}, version {p.version}   (application {p.application}"
         + (f", region {p.region})" if p.region else ")"),
-        f"pack {p.pack}, profile {p.profile}; {_count(p.partitions, 'partition')}, {_copies(p.replication)}; "
+        f"pack {p.pack}, profile {p.profile}"
+        + (", or its feed's; " if p.options.get(FEED_PROFILES) else "; ")
+        + f"{_count(p.partitions, 'partition')}, {_copies(p.replication)}; "
         + ("deterministic" if p.deterministic else "not deterministic"),
         "",
         f"  publishers ──► {p.raw_topic}   ({_raw(p)})",

@@ -33,6 +33,8 @@ from topology.sections import (
 Profile = Literal["strict", "lenient", "schema", "stateful"]
 STATEFUL: Final = "stateful"
 """What packs take as `strict`, with state rules: `items` need not be named then."""
+FEED_PROFILES: Final = "profiles"
+"""Option of packs that gives partners' feeds profiles of their own."""
 Lane = Literal["high", "standard", "low"]
 LANES: tuple[Lane, ...] = get_args(Lane)
 """The highest first."""
@@ -150,8 +152,9 @@ class Pipeline(Settings):
             return
         if self.on_conflict != "conflict":
             yield ("on_conflict",), "must be `conflict` with items: what a replaced version did cannot be taken back"
-        if self.profile == "schema":
-            yield ("profile",), "must be strict or lenient with items: `schema` asks for no more than the schemas do"
+        for where, profile in ((("profile",), self.profile), *_profiles_of_feeds(self.options)):
+            if profile == "schema":
+                yield where, "must be strict or lenient with items: `schema` asks for no more than the schemas do"
         if len(self.lanes) > 1:
             yield ("lanes",), "must be one with items: each lane has an order and tables of its own"
         if self.items.wait and self.deterministic:
@@ -216,6 +219,11 @@ class Pipeline(Settings):
             longest += f".{max(self.lanes, key=len)}"  # see topology/lanes.py
         if len(longest) > 249:
             yield ("pipeline",), f"topic {longest} has {len(longest)} characters; Kafka allows 249"
+
+    def with_profile(self, profile: Profile) -> Pipeline:
+        """The same with one profile for whatever comes."""
+        options = {name: value for name, value in self.options.items() if name != FEED_PROFILES}
+        return self.model_copy(update={"profile": profile, "options": options})
 
     # Names. One place, so that no two parts of the program spell a topic differently.
 
@@ -290,6 +298,15 @@ class Pipeline(Settings):
         if isinstance(self.partner, str):
             return [self.partner]
         return sorted({*self.partner.map.values(), self.partner.default})
+
+
+def _profiles_of_feeds(options: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """The profiles that a pack's options give feeds, each behind its place in the file. What is no such list is left to
+    the pack."""
+    feeds = options.get(FEED_PROFILES)
+    for place, feed in enumerate(feeds if isinstance(feeds, list) else ()):
+        if isinstance(feed, dict):
+            yield ("options", FEED_PROFILES, place, "profile"), feed.get("profile")
 
 
 def items_of(data: Mapping[str, Any]) -> Any:

@@ -52,7 +52,7 @@ class DropSettings(_Source):
     content_type: HeaderText | None = Field(
         None, pattern=r"^[^/ ]+/[^/ ]+", description="of the files; none: the pack sniffs"
     )
-    site: HeaderText | None = Field(None, description="`waybill-site` of each submission, for the pack's `sources`")
+    site: HeaderText | None = Field(None, description="`waybill-site` of each submission, for the pack's options")
 
 
 class FolderSource(DropSettings):

@@ -12,7 +12,7 @@ import pytest
 
 from tests.commands.conftest import Cli
 from tests.commands.test_manners import READING
-from tests.packs.epcis_inputs import COMMISSIONING, document
+from tests.packs.epcis_inputs import COMMISSIONING, SHIPPING, changed, document
 from topology.load import topology_folder
 from waybill.inputs import find_inputs
 
@@ -81,6 +81,30 @@ def test_every_profile_of_a_pack_may_be_chosen(cli: Cli, tmp_path: Path) -> None
     strict, stateful = (cli("check", "epcis", tmp_path, "--json", "--profile", one) for one in ("strict", "stateful"))
     assert strict.rows == stateful.rows
     assert [row["outcome"] for row in stateful.rows] == ["valid"]
+
+
+def test_a_file_is_judged_as_its_partners_feed_is(cli: Cli, tmp_path: Path) -> None:
+    """Unless a profile is named: that one is for all."""
+    text = (topology_folder() / "epcis.yaml").read_text()
+    named = "  profiles: [{match: 'acme/*', profile: lenient}]"
+    (tmp_path / "mine.yaml").write_text(text.replace("options:", f"options:\n{named}"))
+    (tmp_path / "partners.yaml").write_text((topology_folder().parent / "partners.yaml").read_text())
+    file = tmp_path / "drop" / "acme" / "7.json"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(document(changed(SHIPPING, bizStep="shiping")))
+
+    def said(*words: str | Path) -> tuple[str, str]:
+        (row,) = cli("check", tmp_path / "mine.yaml", *words, "--json").rows
+        return row["outcome"], row["codes"][0]["code"]
+
+    lenient, strict = ("valid", "UNKNOWN_TERM_TOLERATED"), ("refused", "UNKNOWN_TERM")
+    assert said(tmp_path / "drop") == lenient
+    assert said(file) == strict, "a file that is named has its name alone"
+    assert said(file, "--source", "acme/7.json") == lenient
+    assert said(file, "--site", "acme/plant") == lenient
+    assert said(tmp_path / "drop", "--source", "beta/7.json") == strict
+    assert said(tmp_path / "drop", "--profile", "strict") == strict
+    assert said(file, "--profile", "lenient") == lenient
 
 
 def test_a_file_above_the_limit_is_refused_without_being_held(cli: Cli, tmp_path: Path, small: Path) -> None:

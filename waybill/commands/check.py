@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -15,7 +15,7 @@ from waybill.output import Code, Fault, Ticker, count, emit, event_utc, finding_
 
 if TYPE_CHECKING:
     from schemas.pack import Pack, Record, Refusal
-    from topology.model import Pipeline
+    from topology.model import Pipeline, Profile
 
 PROFILES = ("strict", "lenient", "schema", "stateful")
 """Of which a pack may have some."""
@@ -33,8 +33,14 @@ def check(
     ] = None,
     json: Json = False,
     fail: Annotated[bool, typer.Option("--fail", help="exit 1 if any record is refused")] = False,
-    profile: Annotated[str | None, typer.Option(help=f"instead of the pipeline's: {', '.join(PROFILES)}")] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(help=f"instead of the pipeline's and of those of its option `profiles`: {', '.join(PROFILES)}"),
+    ] = None,
     content_type: Annotated[str | None, typer.Option(help="of every file; default: sniffed")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="the `waybill-source` header of every file; default: as `publish` has it")
+    ] = None,
     site: Annotated[str | None, typer.Option(help="the `waybill-site` header of every file")] = None,
     folder: Folder = None,
 ) -> None:
@@ -49,14 +55,14 @@ def check(
         raise Fault(f"no profile {profile!r}; allowed: {', '.join(PROFILES)}")
     pipeline = load(name, folder)
     if profile is not None:
-        pipeline = pipeline.model_copy(update={"profile": profile})
+        pipeline = pipeline.with_profile(cast("Profile", profile))  # which is one of PROFILES
     try:
         pack = load_pack_of(pipeline)
     except ValueError as error:  # the pack has no such profile, or its options do not fit it
         if profile is None:
             raise
         raise Fault(f"--profile {profile}: {error}") from error
-    inputs = find_inputs(paths)
+    inputs = [item if source is None else item._replace(source=source) for item in find_inputs(paths)]
     valid = refused = 0
     reasons: Counter[str] = Counter()
     first: dict[str, str] = {}

@@ -19,6 +19,7 @@ from schemas.pack import (
     Submission,
     Unpacked,
     check_profile,
+    comes_from,
     finish,
 )
 from schemas.packs.epcis import json_submission, xml_submission
@@ -55,6 +56,7 @@ class EpcisPack:
         """state: see build."""
         official = None if options.official_schemas is None else options.official_schemas.loaded
         self._rules = Rules(options, profile, official, state)
+        self._feeds = [(feed.match, self._rules._replace(profile=feed.profile)) for feed in options.profiles]
         self.parties = PARTIES if options.dscsa else ()
         self.state_rules = ItemRules(options, lenient=profile == "lenient")
         settings = {**options.model_dump(mode="json"), "profile": profile}
@@ -83,26 +85,33 @@ class EpcisPack:
     def opening(self, submission: Submission) -> Steps[Unpacked]:
         """See `schemas.pack.Gradual`: a document is read to its end a piece at a time, and where its shipments want
         that, its events are judged one by one."""
-        value, header = submission.value, submission.content_type
+        value, header, rules = submission.value, submission.content_type, self._in_force(submission)
         if value is None:
             finding = Finding(errors.TOMBSTONE, "", "a null value means nothing on a raw topic")
             return Listed(CANONICAL_TYPE, [Refusal((finding,), b"null", CANONICAL_TYPE, canonical=True)])
         stated = header or ANY
         if not value[:4096].removeprefix(BOM).strip() and not value.removeprefix(BOM).strip():
             return _whole(Finding(errors.EMPTY_MESSAGE, "", "the message holds nothing"), value, stated)
-        if len(value) > self._rules.options.max_bytes:
-            message = f"{len(value)} bytes; {self._rules.options.max_bytes} are allowed"
+        if len(value) > rules.options.max_bytes:
+            message = f"{len(value)} bytes; {rules.options.max_bytes} are allowed"
             return _whole(Finding(errors.TOO_LARGE, "", message), value, stated)
         kind = _kind(header, value)
         if kind == CANONICAL_TYPE:
-            outcome = read_canonical(value, self._rules)
+            outcome = read_canonical(value, rules)
             return Listed(kind, [answer(outcome, value, kind)])
         if kind == XML:
-            return (yield from xml_submission.opening(value, self._rules))
+            return (yield from xml_submission.opening(value, rules))
         if kind == JSON:
-            return (yield from json_submission.opening(value, self._rules))
+            return (yield from json_submission.opening(value, rules))
         message = f"{_look(value)}: read are EPCIS documents and events in XML (1.2, 2.0) and JSON-LD (2.0)"
         return _whole(Finding(errors.UNKNOWN_CONTENT, "", message), value, stated)
+
+    def _in_force(self, submission: Submission) -> Rules:
+        """The rules of the feed it comes from, else the pipeline's own."""
+        for match, rules in self._feeds:
+            if comes_from(match, submission.source, submission.site):
+                return rules
+        return self._rules
 
     def summarize(self, payloads: Sequence[bytes]) -> Mapping[str, Any]:
         """See `schemas.pack.Pack` and `summary.py`."""

@@ -11,6 +11,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 from schemas.gs1.characters import has_check_digit, is_digits
 from schemas.packs.epcis.official import Official
 from schemas.settings import Settings, Whole
+from schemas.wording import RulesBroken
 
 Profile = Literal["strict", "lenient", "schema", "stateful"]
 """`stateful` is `strict` for the pack: that its pipeline has state rules is the topology's affair."""
@@ -21,6 +22,13 @@ class Jurisdiction(Settings):
 
     match: str = Field(min_length=1, description="glob on the receiver: a GLN, or the identifier it was named by")
     name: str = Field(min_length=1, max_length=64, description="value of the field `jurisdiction`")
+
+
+class Feed(Settings):
+    """A partner's feed with a profile of its own."""
+
+    match: str = Field(min_length=1, description="glob on waybill-source (whole path or file name) or waybill-site")
+    profile: Literal["strict", "lenient", "schema"] = Field(description="how strict validation of it is")
 
 
 class OfficialSchemas(Settings):
@@ -56,6 +64,9 @@ class Options(Settings):
     partners: tuple[str, ...] = Field(
         (), description="GLNs of the known trading partners; none: every sender and receiver is taken"
     )
+    profiles: tuple[Feed, ...] = Field(
+        (), description="of partners' feeds; the first that matches is used, else the pipeline's `profile`"
+    )
     jurisdictions: tuple[Jurisdiction, ...] = Field((), description="the first that matches is used; else `none`")
     product_data: bool = Field(
         True,
@@ -89,6 +100,14 @@ class Options(Settings):
             if len(gln) != 13 or not is_digits(gln) or not has_check_digit(gln):
                 raise ValueError(f"{gln!r} is no GLN: 13 digits, the last one the check digit")
         return partners
+
+    @model_validator(mode="after")
+    def _business(self) -> Options:
+        wrong = [place for place, feed in enumerate(self.profiles) if self.dscsa and feed.profile == "schema"]
+        if wrong:
+            what = "must be strict or lenient with dscsa, which is a business rule: `schema` has none"
+            raise RulesBroken([(("profiles", place, "profile"), what) for place in wrong])
+        return self
 
     def jurisdiction_of(self, receiver: str) -> str:
         """The name of the receiver's jurisdiction; `none` where no rule matches."""

@@ -147,12 +147,6 @@ class Gradual(Protocol):
         ...
 
 
-def check_profile(profile: str, known: tuple[str, ...]) -> None:
-    """Raises ValueError for a profile that a pack does not know."""
-    if profile not in known:
-        raise ValueError(f"profile {profile!r} is unknown; allowed: {', '.join(known)}")
-
-
 class Listed:
     """An `Unpacked` whose records are at hand."""
 

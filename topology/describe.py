@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from topology.lanes import lanes_of
-from topology.model import EVENT_TOPICS, FEED_PROFILES, STANDARD, Pipeline
+from topology.model import EVENT_TOPICS, FEEDS, STANDARD, Pipeline
 from topology.partner import KafkaPartner, ObjectStorePartner, Partner, PostgresPartner, SftpPartner
 from topology.sections import Batching, PartnerRule
 
@@ -20,7 +20,7 @@ def describe(pipeline: Pipeline) -> str:
         f"pipeline {p.pipeline}, version {p.version}   (application {p.application}"
         + (f", region {p.region})" if p.region else ")"),
         f"pack {p.pack}, profile {p.profile}"
-        + (", or its feed's; " if p.options.get(FEED_PROFILES) else "; ")
+        + (", or its feed's; " if p.options.get(FEEDS) else "; ")
         + f"{_count(p.partitions, 'partition')}, {_copies(p.replication)}; "
         + ("deterministic" if p.deterministic else "not deterministic"),
         "",

@@ -6,17 +6,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from schemas.pack import Pack
 from schemas.packs import PACKS, documents, load_pack, options_model
+from schemas.profiles import PROFILES, STATEFUL
 from schemas.state import state_rules
 from schemas.wording import did_you_mean
 from topology.explain import PARTNER_KINDS, explain, mistake
 from topology.lanes import lane_named, lanes_of
-from topology.model import STATEFUL, Pipeline, Profile, items_of
+from topology.model import Pipeline, items_of
 from topology.partner import DOCUMENT_FORMS, Partner
 from topology.sections import is_name
 from topology.source import SOURCE_KINDS, Source
@@ -270,7 +271,7 @@ def _partner(declared: YamlFile, name: str) -> tuple[Partner | None, list[Mistak
 def _pack_mistakes(source: YamlFile, data: Mapping[str, Any]) -> list[Mistake]:
     """Builds the pack with its options and checks the names of record fields against it."""
     name, options, profile = data.get("pack"), data.get("options", {}), data.get("profile", "strict")
-    if not (isinstance(name, str) and isinstance(options, dict) and profile in get_args(Profile)):
+    if not (isinstance(name, str) and isinstance(options, dict) and profile in PROFILES):
         return []  # the model says so
     if name not in PACKS:
         return [mistake(source, ("pack",), f"no pack {name!r}{did_you_mean(name, sorted(PACKS))}")]

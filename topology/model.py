@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, get_args
 
 from pydantic import Field, model_validator
 
+from schemas.profiles import STATEFUL, Profile
 from schemas.settings import Number, Settings, Whole
 from schemas.wording import BrokenRule, RulesBroken
 from topology.partner import HttpPartner, Partner
@@ -30,10 +31,7 @@ from topology.sections import (
     with_preset,
 )
 
-Profile = Literal["strict", "lenient", "schema", "stateful"]
-STATEFUL: Final = "stateful"
-"""What packs take as `strict`, with state rules: `items` need not be named then."""
-FEED_PROFILES: Final = "profiles"
+FEEDS: Final = "profiles"
 """Option of packs that gives partners' feeds profiles of their own."""
 Lane = Literal["high", "standard", "low"]
 LANES: tuple[Lane, ...] = get_args(Lane)
@@ -222,7 +220,7 @@ class Pipeline(Settings):
 
     def with_profile(self, profile: Profile) -> Pipeline:
         """The same with one profile for whatever comes."""
-        options = {name: value for name, value in self.options.items() if name != FEED_PROFILES}
+        options = {name: value for name, value in self.options.items() if name != FEEDS}
         return self.model_copy(update={"profile": profile, "options": options})
 
     # Names. One place, so that no two parts of the program spell a topic differently.
@@ -303,10 +301,10 @@ class Pipeline(Settings):
 def _profiles_of_feeds(options: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
     """The profiles that a pack's options give feeds, each behind its place in the file. What is no such list is left to
     the pack."""
-    feeds = options.get(FEED_PROFILES)
+    feeds = options.get(FEEDS)
     for place, feed in enumerate(feeds if isinstance(feeds, list) else ()):
         if isinstance(feed, dict):
-            yield ("options", FEED_PROFILES, place, "profile"), feed.get("profile")
+            yield ("options", FEEDS, place, "profile"), feed.get("profile")
 
 
 def items_of(data: Mapping[str, Any]) -> Any:

@@ -18,8 +18,8 @@ from schemas.packs.cold_chain.judge import Rules
 from schemas.packs.cold_chain.options import NO_SOURCE, Options
 from schemas.packs.cold_chain.plain import PlainReader
 from schemas.packs.cold_chain.sample import sample
+from schemas.profiles import STATEFUL
 from topology.load import load_pipeline
-from topology.model import STATEFUL
 
 NOT_PLAIN = "NOT_PLAIN"
 """What a peer says of a reading that the pack takes only the thorough way."""

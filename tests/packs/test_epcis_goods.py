@@ -14,8 +14,8 @@ from schemas.packs.epcis import Options
 from schemas.packs.epcis.engine import EpcisPack
 from schemas.packs.epcis.goods import key_of, name_of
 from schemas.packs.epcis.known import item_name
-from schemas.packs.epcis.options import Profile
 from schemas.packs.epcis.state import item_key
+from schemas.profiles import Profile
 from schemas.state import Domain
 from tests.laws.test_packs import check_laws
 from tests.packs.epcis_dscsa_inputs import CASE, GTIN, ITEMS, Document, changed_by, dscsa, events, put, without

@@ -5,20 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schemas.profiles import PROFILES
 from waybill.context import Folder, Json, PipelineName, load, load_pack_of
 from waybill.inputs import STDIN, Input, find_inputs, read
 from waybill.output import Code, Fault, Ticker, count, emit, event_utc, finding_text, finish, key_text, line, safe, say
 
 if TYPE_CHECKING:
     from schemas.pack import Pack, Record, Refusal
-    from topology.model import Pipeline, Profile
-
-PROFILES = ("strict", "lenient", "schema", "stateful")
-"""Of which a pack may have some."""
+    from topology.model import Pipeline
 
 
 def register(app: typer.Typer) -> None:
@@ -55,7 +53,7 @@ def check(
         raise Fault(f"no profile {profile!r}; allowed: {', '.join(PROFILES)}")
     pipeline = load(name, folder)
     if profile is not None:
-        pipeline = pipeline.with_profile(cast("Profile", profile))  # which is one of PROFILES
+        pipeline = pipeline.with_profile(profile)
     try:
         pack = load_pack_of(pipeline)
     except ValueError as error:  # the pack has no such profile, or its options do not fit it

@@ -6,20 +6,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from types import MappingProxyType
-from typing import Any, Generic, NamedTuple, TypeVar, get_args
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from schemas import errors
 from schemas.canonical import canonical_json, sha256
 from schemas.errors import Finding
-from schemas.pack import CANONICAL_TYPE, Columns, Origin, Record, Refusal, Submission, Unpacked, check_profile
+from schemas.pack import CANONICAL_TYPE, Columns, Origin, Record, Refusal, Submission, Unpacked
 from schemas.packs.cold_chain import berlinger, codes, csvlog, sniff, summary, unknown
 from schemas.packs.cold_chain.canonical import read_canonical
 from schemas.packs.cold_chain.csvlog import Table, find_header
 from schemas.packs.cold_chain.judge import Rules
-from schemas.packs.cold_chain.options import Options, Profile, Source
+from schemas.packs.cold_chain.options import Options, Source
 from schemas.packs.cold_chain.plain import MAX_READING, PlainReader, Row, columns
 from schemas.packs.cold_chain.reading import Reading, read_thoroughly
 from schemas.packs.jsontext import BOM, split_array
+from schemas.profiles import RECORD_PROFILES, RecordProfile, check_profile
 
 Part = TypeVar("Part")
 HEADER_SHARE = 32
@@ -88,7 +89,7 @@ class ColdChainPack:
     parties: tuple[str, ...] = ()
     media_types = sniff.STATED
 
-    def __init__(self, options: Options, profile: Profile) -> None:
+    def __init__(self, options: Options, profile: RecordProfile) -> None:
         self._rules = Rules(options, profile)
         self._readers = {id(rule): Sourced(rule, PlainReader(self._rules, rule)) for rule in self._rules.sources}
         self._sources: dict[tuple[str | None, str | None], Sourced] = {}
@@ -249,5 +250,5 @@ def _berlinger(value: bytes, rules: Rules, source: Source) -> Unpacked:
 
 def build(options: Mapping[str, Any], profile: str) -> ColdChainPack:
     """The configured pack. Raises pydantic.ValidationError for wrong options, ValueError for an unknown profile."""
-    check_profile(profile, get_args(Profile))
+    check_profile(profile, RECORD_PROFILES)
     return ColdChainPack(Options.model_validate(options), profile)  # type: ignore[arg-type]  # checked above

@@ -14,7 +14,7 @@ from schemas.canonical import canonical_json_fast, sha256
 from schemas.errors import Finding
 from schemas.pack import Record, comes_from
 from schemas.packs.cold_chain import codes
-from schemas.packs.cold_chain.options import NO_SOURCE, UNSPECIFIED, Options, Product, Profile, Source
+from schemas.packs.cold_chain.options import NO_SOURCE, UNSPECIFIED, Options, Product, Source
 from schemas.packs.cold_chain.times import (
     LAST,
     MINUTE,
@@ -27,6 +27,7 @@ from schemas.packs.cold_chain.times import (
 )
 from schemas.packs.cold_chain.units import ABSOLUTE_ZERO, LARGEST, UNITS, parse_number, plain, to_celsius
 from schemas.packs.jsontext import shorten
+from schemas.profiles import RecordProfile
 
 CLAIMS = ("within_spec", "excursion", "unknown")
 ABSENT = "none"
@@ -61,7 +62,7 @@ class Observation(NamedTuple):
 class Rules:
     """The options in force, prepared for judging."""
 
-    def __init__(self, options: Options, profile: Profile) -> None:
+    def __init__(self, options: Options, profile: RecordProfile) -> None:
         self.options = options
         self.profile = profile
         self.strict = profile == "strict"

@@ -21,7 +21,6 @@ from schemas.settings import Settings, Whole
 from schemas.wording import RulesBroken, did_you_mean
 
 Celsius = Annotated[Decimal, Field(ge=-274, le=1000, allow_inf_nan=False)]
-Profile = Literal["strict", "lenient", "schema"]
 
 
 class Alarm(Settings):

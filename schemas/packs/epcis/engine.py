@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any
 
 from schemas import errors
 from schemas.errors import Finding
@@ -18,18 +18,18 @@ from schemas.pack import (
     Steps,
     Submission,
     Unpacked,
-    check_profile,
     comes_from,
     finish,
 )
 from schemas.packs.epcis import json_submission, xml_submission
 from schemas.packs.epcis.canonical import read_canonical
 from schemas.packs.epcis.judge import FIELDS, PARTIES, Rules, answer
-from schemas.packs.epcis.options import Options, Profile
+from schemas.packs.epcis.options import Options
 from schemas.packs.epcis.shipments import is_told_in
 from schemas.packs.epcis.state import ItemRules
 from schemas.packs.epcis.summary import summarize
 from schemas.packs.jsontext import BOM
+from schemas.profiles import PROFILES, Profile, check_profile
 
 XML, JSON = xml_submission.XML, json_submission.JSON
 ANY = "application/octet-stream"
@@ -144,7 +144,7 @@ def _whole(finding: Finding, value: bytes, content_type: str) -> Unpacked:
 def build(options: Mapping[str, Any], profile: str, state: bool = False) -> EpcisPack:
     """The configured pack. `state`: its state rules are asked, too, and what they may know is left to them. Raises
     pydantic.ValidationError for wrong options, ValueError for an unknown profile."""
-    check_profile(profile, get_args(Profile))
+    check_profile(profile, PROFILES)
     settings = Options.model_validate(options)
     if settings.dscsa and profile == "schema":
         raise ValueError("dscsa is a business rule; the profile `schema` has none: take strict or lenient")

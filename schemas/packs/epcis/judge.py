@@ -14,11 +14,12 @@ from schemas.packs.epcis.dscsa import FROM_ROWS, check_shipment
 from schemas.packs.epcis.event import Event, misshapen
 from schemas.packs.epcis.event_hash import event_hash
 from schemas.packs.epcis.official import Official
-from schemas.packs.epcis.options import Options, Profile
+from schemas.packs.epcis.options import Options
 from schemas.packs.epcis.party import NOBODY, of_event
 from schemas.packs.epcis.state import issuer
 from schemas.packs.epcis.times import milliseconds
 from schemas.packs.epcis.transaction import Transaction, is_shipment, owners_of
+from schemas.profiles import Profile
 
 KIND = "event"
 MOST_FINDINGS = 100

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from schemas.gs1.characters import has_check_digit, is_digits
 from schemas.packs.epcis.official import Official
+from schemas.profiles import RecordProfile
 from schemas.settings import Settings, Whole
 from schemas.wording import RulesBroken
-
-Profile = Literal["strict", "lenient", "schema", "stateful"]
-"""`stateful` is `strict` for the pack: that its pipeline has state rules is the topology's affair."""
 
 
 class Jurisdiction(Settings):
@@ -28,7 +25,7 @@ class Feed(Settings):
     """A partner's feed with a profile of its own."""
 
     match: str = Field(min_length=1, description="glob on waybill-source (whole path or file name) or waybill-site")
-    profile: Literal["strict", "lenient", "schema"] = Field(description="how strict validation of it is")
+    profile: RecordProfile = Field(description="how strict validation of it is")
 
 
 class OfficialSchemas(Settings):

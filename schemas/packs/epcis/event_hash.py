@@ -59,11 +59,7 @@ def event_hash(event: Event, ignored: Collection[str] = ()) -> str:
 
 def pre_hash(event: Event, ignored: Collection[str] = ()) -> str:
     """The string that is hashed."""
-    told = {
-        name: in_hash(name, item)
-        for name, item in event.items()
-        if name in _PLACED or (name not in _LEFT_OUT and name not in ignored)
-    }
+    told = {name: in_hash(name, item) for name, item in event.items() if name in _PLACED or name not in ignored}
     rules = "".join(sorted(map(_rules_of_reports, event.get("sensorElementList", ()))))
     return put_together(event["type"], told, ["sensorElementList" + rules] if rules else [])
 
@@ -77,7 +73,9 @@ def put_together(kind: str, told: dict[str, str], last: Iterable[str] = ()) -> s
 
 def in_hash(name: str, item: Any) -> str:
     """What a field of an event is in the string that is hashed; `eventID` and others are nothing in it."""
-    return _field(name, item) if name in _PLACED else _rest(name, item)
+    if name in _PLACED:
+        return _field(name, item)
+    return "" if name in _LEFT_OUT else _rest(name, item)
 
 
 def hash_of(text: str) -> str:

@@ -42,6 +42,11 @@ _ENDS = {"sourceList": "source", "destinationList": "destination"}
 _LONGEST_TEXT = 200
 
 
+def is_own(name: str) -> bool:
+    """Whether this is the full name of a field of one's own, `{namespace}local`, of a common length."""
+    return name[:1] == "{" and len(name) <= _LONGEST_TEXT
+
+
 class Part(NamedTuple):
     """A field whose content was judged."""
 
@@ -56,7 +61,7 @@ class Part(NamedTuple):
 
 def parts_of(kind: str, found: Event) -> tuple[Part, ...] | None:
     """Fields of an event as parts; None where one of them is not plain, or something is wrong with it."""
-    if not found or not KEPT.issuperset(found) or len(orjson.dumps(found)) > LONGEST:
+    if not found or not all(name in KEPT or is_own(name) for name in found) or len(orjson.dumps(found)) > LONGEST:
         return None
     event = {"type": kind, "eventTime": utc_text(0), "eventTimeZoneOffset": "+00:00", **found}
     if any(misshapen(event)) or any(rules.check_parts(event, ())):

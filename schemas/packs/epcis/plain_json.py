@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import orjson
 
+from schemas.errors import Finding
 from schemas.kept import Kept
 from schemas.pack import Record
-from schemas.packs.epcis import plain
-from schemas.packs.epcis.json_check import ENVELOPES, FIELDS, REQUIRED, offset, time
-from schemas.packs.epcis.json_event import STANDARD, Prefixes, prefixes, to_event
+from schemas.packs.epcis import codes, plain
+from schemas.packs.epcis.json_check import ENVELOPES, FIELDS, REQUIRED, is_uri, offset, time
+from schemas.packs.epcis.json_event import STANDARD, Prefixes, full_name, prefixes, to_event
 from schemas.packs.epcis.judge import LONGEST, Around, Rules
 from schemas.packs.epcis.pieces import AROUND
 from schemas.packs.jsontext import inspect
@@ -43,12 +44,19 @@ def _envelope(text: bytes) -> _Envelope | None:
 def _part(key: tuple[str, str, bytes], names: Prefixes) -> tuple[plain.Part, ...] | None:
     kind, name, text = key
     value = orjson.loads(text)
-    check = offset if name == "eventTimeZoneOffset" else FIELDS[kind].get(name)
-    if check is None or _odd(value, _DEEPEST) or any(check(value, name)):
+    check = offset if name == "eventTimeZoneOffset" else FIELDS[kind].get(name, _own)
+    if _odd(value, _DEEPEST) or any(check(value, name)):
         return None
     found = to_event({"type": kind, name: value}, names)
     del found["type"]
-    return plain.parts_of(kind, found) if found.keys() == {name} else None
+    expected = {full_name(name, names)} if check is _own else {name}
+    return plain.parts_of(kind, found) if found.keys() == expected else None
+
+
+def _own(value: Any, name: str) -> Iterator[Finding]:
+    """A field of one's own: it has a prefix, and any value."""
+    if not is_uri(name):
+        yield Finding(codes.UNNAMED_EXTENSION, name, "")
 
 
 def _odd(value: Any, deepest: int) -> bool:
@@ -95,9 +103,9 @@ def _event(item: Any, envelope: _Envelope, around: Around, in_force: Rules) -> R
         return None
     draft, parts = plain.Draft(kind), envelope.parts
     for name, value in item.items():
-        if name in plain.KEPT:
+        if name in plain.KEPT or ":" in name:
             text = orjson.dumps(value)
-            good = len(text) <= LONGEST and draft.parts(parts[kind, name, text])
+            good = len(name) + len(text) <= LONGEST and draft.parts(parts[kind, name, text])
         elif name in plain.TIMES:
             good = isinstance(value, str) and draft.time(name, value)
         elif name in plain.ITEMS:

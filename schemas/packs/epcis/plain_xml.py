@@ -135,12 +135,13 @@ def _event(element: ElementTree.Element, envelope: _Envelope, in_force: Rules) -
     if kind not in LISTED[version] or kind == "QuantityEvent" or element.attrib or _says_text(element):
         return None
     names = tuple([child.tag for child in element])
-    if len(names) > _MOST_NODES or not _KNOWN.issuperset(names) or not _orders[kind, version, names]:
+    own = [name for name in names if name not in _KNOWN]
+    if len(names) > _MOST_NODES or not all(map(plain.is_own, own)) or not _orders[kind, version, names]:
         return None
     draft = plain.Draft(kind)
     for child in element:
         name = child.tag
-        if name in plain.KEPT or name == "extension":
+        if name in plain.KEPT or name == "extension" or name in own:
             good = _is_small(child) and draft.parts(_parts[kind, version, _tree(child)])
         elif child.attrib:
             return None

@@ -111,7 +111,8 @@ def check_names(element: Element, kind: str, models: Mapping[str, Model]) -> Ite
 
 def check_child(child: Element, kind: str, models: Mapping[str, Model]) -> Iterator[Finding]:
     """What is wrong with an element's child in itself, where its name may stand."""
-    particle = next(one for one in models[kind].children if one.name == child.name)
+    particles = {one.name: one for one in models[kind].children}
+    particle = particles.get(child.name) or particles[OTHER if child.namespace else LOCAL]
     yield from _check_child(child, particle, models, child.local)
 
 

@@ -21,6 +21,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from streams.runtime.admin import PASSING as BUSY
+from streams.runtime.admin import offsets
 from streams.runtime.restore import PASSING, convert
 from streams.stage import Message
 from waybill.context import client_settings
@@ -92,9 +93,8 @@ class Reader:
 
         def ask(spec: Any, level: Any) -> Offsets:
             def once() -> Offsets:
-                wanted = dict.fromkeys(where, spec)
-                asked = self._admin.list_offsets(wanted, isolation_level=level, request_timeout=REQUEST_SECONDS)
-                return {tp.partition: int(future.result().offset) for tp, future in asked.items()}
+                found = offsets(self._admin, dict.fromkeys(where, spec), level, REQUEST_SECONDS)
+                return {tp.partition: offset for tp, offset in found.items()}
 
             return _patiently(once)
 

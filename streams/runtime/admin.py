@@ -41,11 +41,8 @@ class Cluster:
         where = TopicPartition(topic, partition)
 
         def ask(spec: Any) -> int:
-            asked = self._client.list_offsets(
-                {where: spec}, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=REQUEST_SECONDS
-            )
             try:
-                return _answered(asked[where].result().offset)
+                return offsets(self._client, {where: spec}, IsolationLevel.READ_UNCOMMITTED, REQUEST_SECONDS)[where]
             except KafkaException as failed:
                 if failed.args[0].code() == KafkaError._NOENT:  # no leader: for now, or because the topic is gone
                     self.topic_id(topic)
@@ -58,16 +55,12 @@ class Cluster:
 
     def ends(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int] | None:
         """High watermarks, in one request; None where the cluster does not answer it now."""
-        where = [TopicPartition(topic, partition) for topic, partition in partitions]
+        where = {TopicPartition(topic, partition): OffsetSpec.latest() for topic, partition in partitions}
         try:
-            asked = self._client.list_offsets(
-                dict.fromkeys(where, OffsetSpec.latest()),
-                isolation_level=IsolationLevel.READ_UNCOMMITTED,
-                request_timeout=REQUEST_SECONDS,
-            )
-            return {(tp.topic, tp.partition): _answered(future.result().offset) for tp, future in asked.items()}
+            found = offsets(self._client, where, IsolationLevel.READ_UNCOMMITTED, REQUEST_SECONDS)
         except KafkaException:
             return None
+        return {(tp.topic, tp.partition): offset for tp, offset in found.items()}
 
     def look(self, topics: Iterable[str]) -> dict[str, Seen] | None:
         """Those of the topics that exist, in one request; None where the cluster does not answer it now."""
@@ -176,12 +169,25 @@ PASSING = {
 """Errors of a cluster that is starting, moving leaders or out of reach for a moment."""
 
 
-def _answered(offset: int) -> int:
-    """An offset of a log. Raises KafkaException where the client gives none and no error either (-1001, seen with
-    2.16.1 when a request had come to nothing on a busy machine)."""
-    if offset < 0:
+LED_ON = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH}
+"""Errors of PASSING that do not pass for an admin client: it keeps what it knows of leaders for a quarter of an hour
+(metadata.max.age.ms), and these errors do not make it ask anew, as they do a consumer (librdkafka 2.16)."""
+
+
+def offsets(client: Any, wanted: Mapping[TopicPartition, Any], level: Any, seconds: float) -> dict[TopicPartition, int]:
+    """Offsets of logs, by an admin client. Raises KafkaException; when asked again, the client knows who leads now.
+    Also where it gives no offset and no error either (-1001, seen with 2.16.1 when a request had come to nothing on a
+    busy machine)."""
+    asked = client.list_offsets(dict(wanted), isolation_level=level, request_timeout=seconds)
+    try:
+        found = {where: int(future.result().offset) for where, future in asked.items()}
+    except KafkaException as failed:
+        if failed.args[0].code() in LED_ON:
+            client.list_topics(timeout=seconds)
+        raise
+    if min(found.values(), default=0) < 0:
         raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))
-    return offset
+    return found
 
 
 def create_topics(bootstrap: str, specs: Iterable[TopicSpec]) -> None:

@@ -45,8 +45,9 @@ class Stuck(NamedTuple):
 class Progress:
     """What was seen of each partition, and since when its input waits.
 
-    `empty` says whether nothing lies in a topic's partition from one offset to below another; it is asked once for each
-    place where a stage stands still. `clock`: monotonic seconds.
+    `empty` says whether nothing lies in a topic's partition from one offset to below another. To say so it reads what
+    lies there, so it is not asked where a stage stands in the middle of a submission, which may be a large one.
+    `clock`: monotonic seconds.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Progress:
         self._waiting: dict[tuple[str, int], tuple[int, float]] = {}
         """(stage, partition) -> how far it has come, and since when it has not come further, with input before it. What
         is done again and again, a chunk that is aborted or a window that is rebuilt, is no progress."""
+        self._looked = float("-inf")
         self.lags: dict[tuple[str, int], int] = {}
         """(stage, partition) -> messages before it at the last look, the markers between them counted."""
         self.stuck: list[Stuck] = []
@@ -68,7 +70,8 @@ class Progress:
             self._waiting.clear()
             self.stuck = []
             return
-        now = self._clock()
+        now, before = self._clock(), self._looked
+        self._looked = now
         waiting: dict[tuple[str, int], tuple[int, float]] = {}
         self.lags, stuck = {}, []
         for reading in readings:
@@ -82,7 +85,8 @@ class Progress:
                 since = now
             since = max(since, reading.moved_at)
             waiting[key] = max(furthest, reading.position), since
-            if now > since and not self._nothing_there(key, reading, end):
+            inside = reading.moved_at > before  # something was worked since, and the next offset is the same
+            if now > since and (inside or not self._nothing_there(key, reading, end)):
                 stuck.append(Stuck(reading, lag, now - since))
         self._waiting = waiting
         self.stuck = stuck

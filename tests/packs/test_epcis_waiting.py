@@ -147,3 +147,29 @@ def test_a_shipment_under_us_law_waits_behind_events_about_what_lies_inside(late
     d.run()
     codes = [finding["code"] for letter in d.letters() for finding in letter["findings"]]
     assert codes == ([] if late == "the packing of its case" else ["CONTENTS_UNKNOWN"])
+
+
+@pytest.mark.parametrize(
+    "late", ["its packing", "the packing of a case on it", "all of its goods", "its commissioning"]
+)
+def test_a_shipment_under_us_law_waits_for_no_packing(late: str) -> None:
+    """Not even where it waits for something else meanwhile. Sent again behind it, it passes."""
+    p = EpcisPack(Options(dscsa=True), "strict", state=True)
+    d = WaitingDesk(rules=p.state_rules)
+    shipment = alone(epcList=[PALLET])
+    here, case, goods = document(made(PALLET)), document(made(SHIPPED, *ITEMS)), document(packed(SHIPPED, *ITEMS))
+    on_it = document(packed(PALLET, SHIPPED))
+    told = {
+        "its packing": [here, case, goods, shipment, on_it],
+        "the packing of a case on it": [here, case, on_it, shipment, goods],
+        "all of its goods": [shipment, here, case, goods, on_it],
+        "its commissioning": [case, goods, shipment, on_it, here],
+    }[late]
+    for value in (*told, shipment):
+        (found,) = outcomes(value, by=p)
+        assert isinstance(found, Record), found
+        d.tell_of((p.state_rules.facts(found) or b"").decode())
+        d.run()
+    (letter,) = d.letters()
+    assert [finding["code"] for finding in letter["findings"]] == ["CONTENTS_UNKNOWN"]
+    assert (d.stage.waits, d.told()[-1]) == ({0: 0}, "ADMIT 5")

@@ -12,6 +12,7 @@ from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException
 from streams.runtime.admin import Cluster
 from streams.runtime.log import Fatal
 from tests.support import Names, make_topic
+from waybill import reader
 
 pytestmark = pytest.mark.kafka
 
@@ -32,6 +33,17 @@ class Moving:
 
     def describe_topics(self, *asked: Any, **more: Any) -> Any:
         return self._client.describe_topics(*asked, **more)
+
+    def list_topics(self, **more: Any) -> Any:
+        return self._client.list_topics(**more)
+
+
+class Behind(Moving):
+    """An admin client that knows former leaders, and takes them for the present ones until it asks who leads."""
+
+    def list_topics(self, **more: Any) -> Any:
+        self.left = 0
+        return super().list_topics(**more)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +66,30 @@ def test_a_partition_whose_leader_moves_is_asked_again(kafka: str, names: Names,
     cluster._client = moving
     assert cluster.bounds(topic, 0) == (0, 0)
     assert moving.left == 0
+
+
+@pytest.mark.parametrize(
+    "code",
+    [KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH],
+)
+def test_whoever_knows_former_leaders_asks_who_leads_now(
+    kafka: str, names: Names, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client does not by itself, for a quarter of an hour: seen when the broker's process stood still for a minute,
+    was fenced, and led on with another epoch."""
+    topic = names("t")
+    make_topic(kafka, topic)
+    cluster = Cluster({"bootstrap.servers": kafka}, seconds=1)
+    known = cluster._client
+    cluster._client = Behind(known, 10**9, KafkaError(code))
+    assert cluster.bounds(topic, 0) == (0, 0)
+    cluster._client = Behind(known, 10**9, KafkaError(code))
+    assert cluster.ends([(topic, 0)]) is None
+    assert cluster.ends([(topic, 0)]) == {(topic, 0): 0}
+    monkeypatch.setattr(reader, "PATIENCE", 1)
+    with reader.Reader(kafka) as commands:
+        commands._admin = Behind(commands._admin, 10**9, KafkaError(code))
+        assert commands.ends(topic) == ({0: 0}, {0: 0})
 
 
 class NoAnswer(Moving):
@@ -80,6 +116,9 @@ def test_an_offset_that_was_not_answered_is_no_end_of_the_log(kafka: str, names:
     silent.left = 1
     assert cluster.ends([(topic, 0)]) is None
     assert cluster.ends([(topic, 0)]) == {(topic, 0): 0}
+    with reader.Reader(kafka) as commands:
+        commands._admin = NoAnswer(commands._admin, 2, KafkaError(KafkaError._NOENT))
+        assert commands.ends(topic) == ({0: 0}, {0: 0})
 
 
 def test_a_topic_that_is_gone_is_said_at_once(kafka: str, names: Names) -> None:

@@ -97,10 +97,15 @@ def test_no_input_input_held_up_and_a_silent_cluster_blame_nobody(calm: dict[str
 
 
 def test_a_submission_that_spans_many_chunks_is_progress() -> None:
+    """And is not asked for: the whole of a large one would be read to learn that it is there."""
     look = Look()
     look(5, 9)
+    for _ in range(3):
+        look.now += 30
+        assert look(5, 9, moved=look.now - 2) == 2
+    assert look.asked == 0
     look.now += 30
-    assert look(5, 9, moved=look.now - 2) == 2
+    assert (look(5, 9, moved=look.now - 32), look.asked) == (32, 1), "it went on before the last look"
 
 
 def test_what_is_done_again_and_again_is_no_progress() -> None:

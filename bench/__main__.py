@@ -8,7 +8,6 @@ fast enough, stages, peers and delivery are then measured once more.
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -285,7 +284,6 @@ def main() -> None:
     if given.keys:
         extent = replace(extent, keys=given.keys)
     where = report.machine()
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # a broker must not stay behind
     with broker() as (bootstrap, folder):
         watch_broker(Broker(folder / "broker").status().pid)
         bench = Bench(bootstrap, folder, extent, parts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -53,7 +52,6 @@ def main() -> None:
     wanted = planned(given.axis or AXES, given.limit)
     if given.resume:
         wanted = points.missing(wanted, points.read(file))
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # a broker must not stay behind
     failed = False
     for axis, own in groupby(wanted, key=lambda point: point.axis):
         for point in own:

@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import statistics
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -138,6 +139,16 @@ def spread(rounds: Sequence[Measurement]) -> float:
     """How far the rounds' processor times lie apart, over their median."""
     spent = [measured.report.cpu for measured in rounds]
     return (max(spent) - min(spent)) / statistics.median(spent)
+
+
+def unwritable(folder: Path) -> str | None:
+    """Why results cannot be written to a folder, which is made; None: they can."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as wrong:
+        return wrong.strerror or str(wrong)
+    return None
 
 
 def write(

@@ -287,12 +287,13 @@ def main() -> None:
         extent = replace(extent, stages=sizes, peers=given.records)
     if given.keys:
         extent = replace(extent, keys=given.keys)
-    where = report.machine()
+    where, started = report.machine(), time.monotonic()
     try:
         with broker() as (bootstrap, folder):
             watch_broker(Broker(folder / "broker").status().pid)
             bench = Bench(bootstrap, folder, extent, parts)
             found = bench.run()
+        where["minutes it took"] = round((time.monotonic() - started) / 60, 1)
     except BrokerError as wrong:
         sys.exit(str(wrong))
     _tell(found)

@@ -335,6 +335,7 @@ def _settings(extent: Extent, parts: list[str], messages: list[tuple[str, bytes]
             f"{extent.outage_records:,}, {outage.BATCH}, {outage.MOST:,}"
         ),
         "restart: keys": extent.keys,
+        "epcis: events, of them for the generators of hashes, rounds": ", ".join(f"{n:,}" for n in extent.documents),
     }
 
 

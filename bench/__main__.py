@@ -8,7 +8,6 @@ fast enough, stages, peers and delivery are then measured once more.
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from bench.sink import Sink
 from bench.waits import percentile
 from bench.world import RAW, broker, readings
 from waybill.broker import Broker
+from waybill.kafka_jars import BrokerError
 
 PEERS_RAW = "bench.raw.peers"
 SECONDS = 900.0
@@ -271,28 +271,41 @@ def main() -> None:
     parser.add_argument(
         "--only", help=f"comma-separated parts of {', '.join(PARTS)}; default: all; quick: without the long ones"
     )
-    parser.add_argument("--records", type=int, help="readings of each contender, in place of what is usual")
-    parser.add_argument("--keys", type=int, help="idempotency keys of the restarts, in place of what is usual")
+    parser.add_argument("--records", type=_some, help="readings of each contender, in place of what is usual")
+    parser.add_argument("--keys", type=_some, help="idempotency keys of the restarts, in place of what is usual")
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results", help="folder of results")
     given = parser.parse_args()
     parts = given.only.split(",") if given.only else [part for part in PARTS if not given.quick or part not in LONG]
     if unknown := set(parts) - set(PARTS):
         parser.error(f"--only {', '.join(sorted(unknown))}: allowed are {', '.join(PARTS)}")
+    parts = list(dict.fromkeys(parts))
+    if wrong := report.unwritable(given.results):
+        parser.error(f"--results {given.results}: {wrong}; name a folder that can be written")
     extent = QUICK if given.quick else FULL
     if given.records:
         sizes = replace(extent.stages, records=given.records, faust=min(extent.stages.faust, given.records))
         extent = replace(extent, stages=sizes, peers=given.records)
     if given.keys:
         extent = replace(extent, keys=given.keys)
-    where = report.machine()
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # a broker must not stay behind
-    with broker() as (bootstrap, folder):
-        watch_broker(Broker(folder / "broker").status().pid)
-        bench = Bench(bootstrap, folder, extent, parts)
-        found = bench.run()
+    where, started = report.machine(), time.monotonic()
+    try:
+        with broker() as (bootstrap, folder):
+            watch_broker(Broker(folder / "broker").status().pid)
+            bench = Bench(bootstrap, folder, extent, parts)
+            found = bench.run()
+        where["minutes it took"] = round((time.monotonic() - started) / 60, 1)
+    except BrokerError as wrong:
+        sys.exit(str(wrong))
+    _tell(found)
     drawn = pictures.draw(given.results, found)
     report.write(given.results, found, _settings(extent, parts, bench.readings), where, drawn)
-    _tell(found)
+
+
+def _some(text: str) -> int:
+    """A number of an option. Raises ArgumentTypeError where it is none, or below 1."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is none; allowed: 1 or more")
+    return int(text)
 
 
 def _settings(extent: Extent, parts: list[str], messages: list[tuple[str, bytes]]) -> dict[str, object]:
@@ -322,6 +335,7 @@ def _settings(extent: Extent, parts: list[str], messages: list[tuple[str, bytes]
             f"{extent.outage_records:,}, {outage.BATCH}, {outage.MOST:,}"
         ),
         "restart: keys": extent.keys,
+        "epcis: events, of them for the generators of hashes, rounds": ", ".join(f"{n:,}" for n in extent.documents),
     }
 
 

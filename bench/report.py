@@ -8,8 +8,11 @@ import os
 import platform
 import re
 import statistics
+import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -17,10 +20,10 @@ from typing import NamedTuple
 from confluent_kafka import libversion
 
 from bench import waits
-from bench.process import Measurement
+from bench.process import ROOT, Measurement
 from bench.waits import Waits
 from streams.accelerated import compiled
-from waybill.kafka_jars import KAFKA_VERSION
+from waybill.kafka_jars import KAFKA_VERSION, BrokerUnavailable, find_java
 
 WHOLE, WARM = "cpu_per_million", "warm_cpu_per_million"
 OWN = ("validate", "epcis-batch")
@@ -115,19 +118,39 @@ def table(measured: Mapping[str, Sequence[Measurement]]) -> str:
 
 
 def machine() -> dict[str, str | int | float]:
-    """Where this was measured."""
+    """Where, when and of which sources this was measured."""
     cpu = re.search(r"model name\s*:\s*(.*)", _text("/proc/cpuinfo"))
     return {
+        "measured": f"{datetime.now(UTC):%Y-%m-%d}",
+        "commit": _said("git", "describe", "--always", "--dirty", "--abbrev=12"),
         "cpu": cpu[1] if cpu else platform.processor(),
         "cores": os.cpu_count() or 0,
+        "memory, GiB": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "load_before": round(os.getloadavg()[0], 2),
         "system": platform.platform(),
         "python": platform.python_version(),
+        "java": _java(),
         "Apache Kafka": KAFKA_VERSION,
         "librdkafka": libversion()[0],
         **{name: version(name) for name in PACKAGES},
         "compiled_modules": compiled(),
     }
+
+
+def _java() -> str:
+    try:
+        return _said(find_java(), "-version")
+    except BrokerUnavailable:
+        return "none"
+
+
+def _said(*command: str) -> str:
+    """The first line that a command says; `unknown` where it cannot be asked."""
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return (done.stdout or done.stderr).partition("\n")[0]
 
 
 def _text(path: str) -> str:
@@ -138,6 +161,16 @@ def spread(rounds: Sequence[Measurement]) -> float:
     """How far the rounds' processor times lie apart, over their median."""
     spent = [measured.report.cpu for measured in rounds]
     return (max(spent) - min(spent)) / statistics.median(spent)
+
+
+def unwritable(folder: Path) -> str | None:
+    """Why results cannot be written to a folder, which is made; None: they can."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as wrong:
+        return wrong.strerror or str(wrong)
+    return None
 
 
 def write(

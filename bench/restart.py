@@ -27,6 +27,7 @@ PROBES = 420
 INTERVAL = 60_000
 """Milliseconds between two readings of a probe."""
 REPEATS = 1_000
+"""At most."""
 STAGES = "validate,batch"
 SECONDS = 600.0
 
@@ -72,6 +73,11 @@ def readings(
         yield probe.name, value
 
 
+def repeats(keys: int) -> list[tuple[str, bytes]]:
+    """Readings from all over a table of so many keys."""
+    return list(readings(keys, -(-keys // REPEATS)))
+
+
 def _start(bootstrap: str, file: Path, made: Pipeline, name: str, keys: int) -> list[Figure]:
     """Starts a worker, looks at it when it is ready, and stops it."""
     with WorkerProcess(file, bootstrap, STAGES) as worker:
@@ -83,9 +89,10 @@ def _start(bootstrap: str, file: Path, made: Pipeline, name: str, keys: int) -> 
             Figure(f"restart {name} peak", worker.peak, "MiB"),
         ]
         if keys:
-            fill(bootstrap, RAW, readings(keys, max(1, keys // REPEATS)), made.partitions)
-            wait_for(lambda: _repeats(worker) >= REPEATS, SECONDS, "repeats are recognised")
-            found.append(Figure(f"restart {name} repeats recognised", _repeats(worker), f"of {REPEATS:,}"))
+            asked = repeats(keys)
+            fill(bootstrap, RAW, asked, made.partitions)
+            wait_for(lambda: _repeats(worker) >= len(asked), SECONDS, "repeats are recognised")
+            found.append(Figure(f"restart {name} repeats recognised", _repeats(worker), f"of {len(asked):,}"))
     return found
 
 

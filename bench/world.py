@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,13 +37,28 @@ Pair = tuple[bytes | None, bytes | None]
 
 @contextmanager
 def broker() -> Iterator[tuple[str, Path]]:
-    """A broker: where it is, and a folder for everything; both are gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="waybill-bench-") as scratch:
+    """A broker: where it is, and a folder for everything; both are gone afterwards, also where we are told to end or
+    our terminal goes away."""
+    with _ended_by(signal.SIGTERM, signal.SIGHUP), tempfile.TemporaryDirectory(prefix="waybill-bench-") as scratch:
         made = Broker(Path(scratch) / "broker")
         try:
             yield made.start(), Path(scratch)
         finally:
             made.stop()
+
+
+@contextmanager
+def _ended_by(*numbers: signal.Signals) -> Iterator[None]:
+    """These signals raise SystemExit, so that every `with` block around us is left; one that is ignored (nohup) stays
+    so."""
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in (number for number, handler in before.items() if handler is not signal.SIG_IGN):
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def pipeline(application: str, lake: str, raw: str = RAW, **more: Any) -> Pipeline:

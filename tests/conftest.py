@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import hypothesis
 import pytest
 
+from bench.cases import VARIABLE, cases_folder
 from chaos.brokers import free_ports
 from chaos.proxy import Proxy
 from tests.support import Names, unique_names
@@ -114,9 +115,9 @@ def names() -> Names:
 @pytest.fixture(scope="session")
 def cases() -> Path:
     """The folder of public cases: WAYBILL_CASES, else ../shared/data beside the repository."""
-    folder = Path(os.environ.get("WAYBILL_CASES") or ROOT.parent / "shared" / "data")
+    folder = cases_folder()
     if not folder.is_dir():
-        missing(f"no public cases at {folder}: set WAYBILL_CASES to their folder", IN_CI)
+        missing(f"no public cases at {folder}: set {VARIABLE} to their folder", IN_CI)
     return folder
 
 

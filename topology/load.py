@@ -17,7 +17,7 @@ from schemas.state import state_rules
 from schemas.wording import did_you_mean
 from topology.explain import PARTNER_KINDS, explain, mistake
 from topology.lanes import lane_named, lanes_of
-from topology.model import Pipeline, items_of
+from topology.model import Pipeline, has_one_partition, items_of
 from topology.partner import DOCUMENT_FORMS, Partner
 from topology.sections import is_name
 from topology.source import SOURCE_KINDS, Source
@@ -311,7 +311,7 @@ def _item_mistakes(source: YamlFile, data: Mapping[str, Any], pack: Pack) -> lis
         return []  # the model says so
     domain, allowed = items.get("domain"), sorted(rules.domains)
     if data.get("profile") == STATEFUL and "domain" not in (data.get("items") or ()):
-        if domain in rules.domains or data.get("partitions") == 1:
+        if domain in rules.domains or has_one_partition(data):
             return []
         fields = " or ".join(f"[{field}]" for field in allowed)
         what = f"must be {fields} with profile {STATEFUL}, or `partitions` 1: all records about an item lie in one"

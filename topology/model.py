@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from schemas.profiles import STATEFUL, Profile
 from schemas.settings import Number, Settings, Whole
@@ -31,6 +31,7 @@ from topology.sections import (
     with_preset,
 )
 
+_WHOLE: TypeAdapter[int] = TypeAdapter(Whole)
 FEEDS: Final = "profiles"
 """Option of packs that gives partners' feeds profiles of their own."""
 Lane = Literal["high", "standard", "low"]
@@ -313,9 +314,16 @@ def items_of(data: Mapping[str, Any]) -> Any:
     if data.get("profile") != STATEFUL or not isinstance(items, dict | None):
         return items
     by = data.get("partition_by")
-    several = data.get("partitions", Pipeline.model_fields["partitions"].default) != 1
-    domain = by[0] if several and isinstance(by, list) and len(by) == 1 and isinstance(by[0], str) else None
-    return {"domain": domain} | (items or {})
+    domain = by[0] if isinstance(by, list) and len(by) == 1 and isinstance(by[0], str) else None
+    return {"domain": None if has_one_partition(data) else domain} | (items or {})
+
+
+def has_one_partition(data: Mapping[str, Any]) -> bool:
+    """Whether a pipeline's file asks for one partition, be it by a variable."""
+    try:
+        return _WHOLE.validate_python(data.get("partitions")) == 1
+    except ValidationError:
+        return False  # the default, or what the model refuses
 
 
 EVENT_TOPICS = ("validated", "batched", "sent", "dead-letter", "review", "parked", "audit")

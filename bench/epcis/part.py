@@ -3,21 +3,20 @@ itself; what they answer must be the same. Beside them the batch stage with and 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench import process
+from bench.cases import VARIABLE, cases_folder
 from bench.contenders import Mismatch
 from bench.epcis.documents import Documents, write
 from bench.peers.epcis_hash import generators
 from bench.peers.job import PeerError, measure
 from bench.process import Measurement
 
-CASES = "WAYBILL_CASES"
-"""Variable that says where the public cases are; the official schemas lie there and are no part of the project."""
 _HOME = "epcis/gs1_epcis"
+"""In the folder of public cases."""
 SCHEMAS: dict[str, Any] = {
     "json": "EPCIS-JSON-Schema.json",
     "xml": {"1": "XSL/1.2/XSD/EPCglobal-epcis-1_2.xsd", "2": "XSD/EPCglobal-epcis-2_0.xsd"},
@@ -42,15 +41,18 @@ Say = Callable[[str], None]
 
 
 def contenders(folder: Path, sizes: Sizes, say: Say) -> Iterator[Measurement]:
-    """Each as often as there are rounds; what cannot be had is left out with a word. Raises contenders.Mismatch."""
+    """Each as often as there are rounds; what cannot be had is left out with a word, and ours without it: a figure
+    without its peer means nothing. Raises contenders.Mismatch."""
     json_ld, xml = write(folder, "json", sizes.events), write(folder, "xml", sizes.events)
     few = write(folder, "json", sizes.peers)
     roofs = _schemas(say)
     peers = _peers(say) if sizes.peers else ()
     for _ in range(sizes.rounds):
-        yield _run("epcis-json", "ours", json_ld)
-        yield _run("epcis-xml", "ours", xml)
-        yield _run("event-hash", "hash", json_ld)
+        if roofs is not None:
+            yield _run("epcis-json", "ours", json_ld)
+            yield _run("epcis-xml", "ours", xml)
+        if peers:
+            yield _run("event-hash", "hash", json_ld)
         for name, items in (("epcis-batch", False), ("epcis-batch-items", True)):
             yield process.run(name, "bench.epcis.histories", {"records": sizes.events, "items": items})
         for syntax, given in (("json", json_ld), ("xml", xml)):
@@ -82,9 +84,12 @@ def _compare(name: str, given: Documents, written: Path, agreed: float = 1.0) ->
 
 
 def _schemas(say: Say) -> dict[str, Any] | None:
-    home = Path(os.environ[CASES]) / _HOME if os.environ.get(CASES) else None
-    if home is None or not (home / SCHEMAS["json"]).is_file():
-        say(f"no roof of EPCIS: it is the official schemas, which lie with the public cases; set {CASES}")
+    home = cases_folder() / _HOME
+    if not (home / SCHEMAS["json"]).is_file():
+        say(
+            f"no figures of EPCIS documents: their roof is the official schemas, which are not in {home}; set "
+            f"{VARIABLE} to the folder of public cases"
+        )
         return None
     return {
         "json": str(home / SCHEMAS["json"]),

@@ -6,10 +6,7 @@ A figure means something only beside others of the same run; the report of `make
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from bench.peers import programs
@@ -17,8 +14,7 @@ from bench.peers.beside import PEERS
 from bench.peers.check import RAW
 from bench.peers.job import PARTITIONS, PeerError, PeerMeasurement, create_topics, make_job
 from bench.peers.programs import Peer
-from bench.world import fill, readings
-from waybill.broker import Broker
+from bench.world import broker, fill, readings
 
 RUNS: dict[str, tuple[Peer, dict[str, Any]]] = PEERS | {
     "streams-pipeline-rocksdb": ("streams", {"job": "pipeline", "store": "rocksdb"}),
@@ -51,21 +47,15 @@ def main() -> None:
     except PeerError as missing:
         sys.exit(str(missing))
     changes = {name: int(value) for name, _, value in (one.partition("=") for one in options.set)}
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # a broker must not stay behind
-    with tempfile.TemporaryDirectory(prefix="waybill-peers-") as scratch:
-        broker = Broker(Path(scratch) / "broker")
-        try:
-            bootstrap = broker.start()
-            create_topics(bootstrap, [RAW])
-            fill(bootstrap, RAW, readings(options.records), PARTITIONS)
-            print(f"{'':<24}{'records/s':>10}{'CPU/M':>8}{'warm':>10}{'CPU/M':>8}{'txs':>6}{'MiB':>8}  threads")
-            for turn in range(options.times):
-                for name in wanted:
-                    peer, more = RUNS[name]
-                    job = make_job(bootstrap, f"{name}-{turn}", RAW, options.records, **(more | changes))
-                    print(row(name, programs.run(name, peer, job, options.jvm)), flush=True)
-        finally:
-            broker.stop()
+    with broker() as (bootstrap, _):
+        create_topics(bootstrap, [RAW])
+        fill(bootstrap, RAW, readings(options.records), PARTITIONS)
+        print(f"{'':<24}{'records/s':>10}{'CPU/M':>8}{'warm':>10}{'CPU/M':>8}{'txs':>6}{'MiB':>8}  threads")
+        for turn in range(options.times):
+            for name in wanted:
+                peer, more = RUNS[name]
+                job = make_job(bootstrap, f"{name}-{turn}", RAW, options.records, **(more | changes))
+                print(row(name, programs.run(name, peer, job, options.jvm)), flush=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ started again must do so too. Exit 1 where one does not.
 from __future__ import annotations
 
 import argparse
-import signal
 import subprocess
 import sys
 import tempfile
@@ -28,8 +27,7 @@ from bench.peers.job import PARTITIONS, Job, PeerError, create_topics, make_job,
 from bench.peers.outputs import Wrong, check_batched, check_validated, read
 from bench.peers.programs import Peer
 from bench.process import ROOT
-from bench.world import SECONDS, fill
-from waybill.broker import Broker
+from bench.world import SECONDS, broker, fill
 
 RAW = "peers.raw"
 
@@ -139,42 +137,37 @@ def main() -> None:
     given.add_argument("--records", type=int, default=50_000, help="good readings (default: %(default)s)")
     given.add_argument("--only", default="", help="only runs whose name holds this")
     options = given.parse_args()
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # a broker must not stay behind
-    with tempfile.TemporaryDirectory(prefix="waybill-peers-") as scratch:
-        broker = Broker(Path(scratch) / "broker")
-        try:
-            check = Check(broker.start(), options.records)
-            runs: dict[str, tuple[Peer, Callable[[str, Peer], None]]] = {
-                "streams-memory": ("streams", check.run),
-                "streams-memory-2": ("streams", partial(check.run, threads=2)),
-                "streams-rocksdb": ("streams", partial(check.run, store="rocksdb")),
-                "streams-killed": ("streams", check.killed),
-                "pipeline-memory": ("streams", partial(check.run, job="pipeline", batch=500)),
-                "pipeline-rocksdb-2": (
-                    "streams", partial(check.run, job="pipeline", batch=500, store="rocksdb", threads=2)
-                ),
-                "pipeline-digests": ("streams", partial(check.run, job="pipeline", bodies=False)),
-                "pipeline-killed": ("streams", partial(check.killed, job="pipeline", batch=500)),
-                "pipeline-killed-rocksdb": (
-                    "streams", partial(check.killed, job="pipeline", batch=500, store="rocksdb")
-                ),
-                "flink": ("flink", check.run),
-                "flink-2": ("flink", partial(check.run, threads=2)),
-                "quix": ("quix", check.run),
-                "quix-killed": ("quix", check.killed),
-            }  # fmt: skip
-            failed = 0
-            for name, (peer, one) in runs.items():
-                if options.only in name:
-                    began = time.monotonic()
-                    try:
-                        one(name, peer)
-                        print(f"    {time.monotonic() - began:.1f} s", flush=True)
-                    except (Wrong, PeerError, RuntimeError) as wrong:
-                        failed += 1
-                        print(f"{name}: {wrong}")
-        finally:
-            broker.stop()
+    with broker() as (bootstrap, _):
+        check = Check(bootstrap, options.records)
+        runs: dict[str, tuple[Peer, Callable[[str, Peer], None]]] = {
+            "streams-memory": ("streams", check.run),
+            "streams-memory-2": ("streams", partial(check.run, threads=2)),
+            "streams-rocksdb": ("streams", partial(check.run, store="rocksdb")),
+            "streams-killed": ("streams", check.killed),
+            "pipeline-memory": ("streams", partial(check.run, job="pipeline", batch=500)),
+            "pipeline-rocksdb-2": (
+                "streams", partial(check.run, job="pipeline", batch=500, store="rocksdb", threads=2)
+            ),
+            "pipeline-digests": ("streams", partial(check.run, job="pipeline", bodies=False)),
+            "pipeline-killed": ("streams", partial(check.killed, job="pipeline", batch=500)),
+            "pipeline-killed-rocksdb": (
+                "streams", partial(check.killed, job="pipeline", batch=500, store="rocksdb")
+            ),
+            "flink": ("flink", check.run),
+            "flink-2": ("flink", partial(check.run, threads=2)),
+            "quix": ("quix", check.run),
+            "quix-killed": ("quix", check.killed),
+        }  # fmt: skip
+        failed = 0
+        for name, (peer, one) in runs.items():
+            if options.only in name:
+                began = time.monotonic()
+                try:
+                    one(name, peer)
+                    print(f"    {time.monotonic() - began:.1f} s", flush=True)
+                except (Wrong, PeerError, RuntimeError) as wrong:
+                    failed += 1
+                    print(f"{name}: {wrong}")
     sys.exit(1 if failed else 0)
 
 

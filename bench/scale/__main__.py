@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from bench import idle
 from bench.process import ROOT
-from bench.report import machine
+from bench.report import machine, unwritable
 from bench.scale import keys, load, points, report
 from bench.scale.axes import AXES, Point, planned
 from bench.world import broker
@@ -51,9 +50,13 @@ def main() -> None:
     given = parser.parse_args()
     file = given.results / "points.jsonl"
     wanted = planned(given.axis or AXES, given.limit)
+    if not wanted:
+        least = min(planned(given.axis or AXES, None), key=lambda point: point.x)
+        parser.error(f"--limit {given.limit}: the smallest point of {least.axis} is {least.x:,}")
+    if wrong := unwritable(given.results):
+        parser.error(f"--results {given.results}: {wrong}; name a folder that can be written")
     if given.resume:
         wanted = points.missing(wanted, points.read(file))
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # a broker must not stay behind
     failed = False
     for axis, own in groupby(wanted, key=lambda point: point.axis):
         for point in own:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from bench.deployed import WorkerProcess, deploy, http_partner, wait_for
-from bench.restart import REPEATS, STAGES, readings
+from bench.restart import STAGES, readings, repeats
 from bench.scale.axes import ROCKSDB, Point
 from bench.scale.load import LOOK_SECONDS, SECONDS
 from bench.world import fill
@@ -51,8 +51,8 @@ def _start(bootstrap: str, file: Path, made: Pipeline, keys: int) -> tuple[float
     with WorkerProcess(file, bootstrap, STAGES) as worker:
         worker.ready(SECONDS)
         restoring, peak = time.time() - worker.log_time("frame started"), worker.peak
-        fill(bootstrap, made.raw_topic, readings(keys, max(1, keys // REPEATS)), made.partitions)
-        wait_for(lambda: _sent(worker, "sent") >= REPEATS, SECONDS, "repeats are recognised")
+        fill(bootstrap, made.raw_topic, asked := repeats(keys), made.partitions)
+        wait_for(lambda: _sent(worker, "sent") >= len(asked), SECONDS, "repeats are recognised")
         return restoring, peak
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from bench.contenders import Mismatch
+from bench.epcis import part
 from bench.epcis.documents import Documents, write
-from bench.epcis.part import _compare
+from bench.epcis.part import Sizes, _compare
+from bench.process import Measurement, Report
 
 
 def test_the_documents_hold_so_many_events_in_one_syntax(tmp_path: Path) -> None:
@@ -33,3 +35,14 @@ def test_a_peer_may_differ_where_it_is_known_to(tmp_path: Path) -> None:
     _compare("peer", given, tmp_path / "hashes", 0.6)
     with pytest.raises(Mismatch):
         _compare("peer", given, tmp_path / "hashes")
+
+
+def test_what_would_stand_without_its_peer_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The official schemas lie with the public cases, and no generator of event hashes is asked for."""
+    monkeypatch.setenv("WAYBILL_CASES", str(tmp_path))
+    monkeypatch.setattr(part, "_run", lambda name, *given, **more: Measurement(name, Report(1, 1.0, 1.0), 1.0, 1.0))
+    monkeypatch.setattr("bench.process.run", lambda name, *given: Measurement(name, Report(1, 1.0, 1.0), 1.0, 1.0))
+    said: list[str] = []
+    found = [one.name for one in part.contenders(tmp_path, Sizes(20, 0, 1), said.append)]
+    assert found == ["epcis-batch", "epcis-batch-items"]
+    assert "set WAYBILL_CASES" in said[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.peers.job import PeerMeasurement, PeerReport
 from bench.pictures import PEERS, draw
 from bench.process import Measurement, Report
-from bench.report import RATES, RATIOS, Found, middle, ratios, table, write
+from bench.report import RATES, RATIOS, Found, machine, middle, ratios, table, write
 from bench.waits import OURS, SLOW, Waits
 
 
@@ -72,3 +72,11 @@ def test_the_second_half_that_a_ratio_takes_stands_in_the_table() -> None:
 def test_what_is_ours_is_drawn_as_ours_also_where_another_of_ours_stands_beside_it() -> None:
     ours = {name for name, _, _ in RATIOS.values()} | {name for name, _ in RATES.values()} | {"epcis-batch"}
     assert not ours & PEERS
+
+
+def test_a_run_says_on_what_machine_from_which_sources_and_when() -> None:
+    about = machine()
+    assert about.keys() >= {"measured", "commit", "cpu", "cores", "memory, GiB", "java", "python", "Apache Kafka"}
+    assert isinstance(about["memory, GiB"], float)
+    assert about["memory, GiB"] > 0
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", str(about["measured"]))

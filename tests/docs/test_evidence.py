@@ -228,7 +228,25 @@ def _mean_bytes(run: Run) -> str:
     return f"readings of {mean[1]} bytes on average"
 
 
-@pytest.mark.parametrize("due", [_p99_to_sent, _mean_bytes])
+def _keys_of_a_process(run: Run) -> str:
+    """At a million records a second."""
+    processes = ceil(1_000_000 / run.planned("batch"))
+    return f"a `keep` of an hour is 3.6 billion keys, some {3600 / processes:.0f} million for each batch process"
+
+
+def _half_the_roof(run: Run) -> str:
+    roof = _number(run.cost("roof-validate")[1])
+    return (
+        f"**Half the roof** would be {2 * roof:.0f} µs for a record in validate, of which the client takes {roof:.0f}."
+    )
+
+
+def _faust_records(run: Run) -> str:
+    validate, faust = (run.contenders[name][0] for name in ("validate", "faust-validate"))
+    return f"Readings of the cold-chain pack, {validate} (of stock Faust {faust}), one process for each line"
+
+
+@pytest.mark.parametrize("due", [_p99_to_sent, _mean_bytes, _keys_of_a_process, _half_the_roof, _faust_records])
 def test_the_figures_in_sentences_of_performance_are_those_of_the_run(due: Callable[[Run], str]) -> None:
     assert due(Run()) in PAGE.read_text("utf-8")
 

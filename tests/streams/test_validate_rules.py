@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
@@ -150,6 +151,24 @@ def test_va2_a_pack_whose_count_is_wrong_condemns_the_submission_and_no_other() 
     (finding,) = toy.dead()[0]["findings"]
     assert finding["code"] == "UNPROCESSABLE"
     assert "gave 2 records of a submission it counts 3 in" in finding["message"]
+
+
+def test_va2_what_spans_chunks_and_what_fills_them_take_turns() -> None:
+    """Others come first in a chunk, since what spans it may take all that is left. But they may fill each, for as long
+    as their backlog lasts."""
+    toy = Toy(line_pipeline(partitions=3, chunk=small_chunks(3).chunk))
+    toy.publish(SPAN)
+    toy.runner.step(timeout=0)
+    toy.runner.step(timeout=0)
+    assert 0 < toy.head()["next_index"] < 8
+    filling = "a g 1\nb g 1\nc g 1"
+    for partition in (1, 2):
+        toy.publish(*[filling] * 40, partition=partition)
+    for _ in range(9):
+        toy.runner.step(timeout=0)
+    worked = Counter(message["raw_partition"] for message in toy.validated())
+    assert worked[0] == 8, "the rest of it is in two of the nine chunks"
+    assert min(worked[1], worked[2]) >= 9
 
 
 # ---- VA4 -------------------------------------------------------------------------------------------

@@ -57,6 +57,8 @@ def test_what_does_not_keep_a_thing_in_one_partition_is_refused(
     [
         ([], "issuer", 0),
         ([("partitions: 4", "partitions: 1")], None, 0),
+        ([("partitions: 4", "partitions: ${ONE:-1}")], None, 0),
+        ([("partitions: 4", "partitions: ${ONE:-1}"), ("[issuer]", "[event_hash]")], None, 0),
         ([("partitions: 4", "partitions: 4\nitems: {wait: 600}")], "issuer", 600),
         ([("partitions: 4", "partitions: 1\nitems: {domain: issuer}")], "issuer", 0),
     ],

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256 as _sha256
 from itertools import accumulate, groupby, islice, repeat
-from math import inf
 from operator import attrgetter, itemgetter
 from typing import Any
 
@@ -36,6 +35,7 @@ from streams.validate.fitting import Fitting
 from streams.validate.headers import NO_HEADERS, read_headers, refuse_header
 from streams.validate.limits import Limits
 from streams.validate.spanning import Spanning, Unpack, broken
+from streams.validate.turns import Turns
 from topology.model import Pipeline, partition_for
 from topology.topics import LEAST_INLINE
 
@@ -82,9 +82,7 @@ class ValidateStage:
         self._claim, self._inline = claim, inline
         self._limits = Limits(pipeline, clock)
         self._progress: dict[int, Progress] = {}
-        self._chunks = 0
-        self._left_out: dict[int, int] = {}
-        """By partition: since which chunk none had room for it."""
+        self._turns = Turns()
         self._schema_version, self._raw_topic = pack.version, pipeline.raw_topic
         unpack = unpack or (lambda submission, *_: pack.unpack(submission))
         self._spanning = Spanning(self._raw_topic, unpack, pack.heavy, clock)
@@ -118,7 +116,7 @@ class ValidateStage:
 
     def forget(self, partition: int) -> None:
         self._progress.pop(partition, None)
-        self._left_out.pop(partition, None)
+        self._turns.forget(partition)
         self._spanning.forget(partition)
 
     def process(self, chunk: Chunk) -> Work:
@@ -128,14 +126,10 @@ class ValidateStage:
             self._listed = self._authorised()
         covered: dict[int, tuple[int, int]] = {}
         runs = [(partition, list(messages)) for partition, messages in groupby(chunk.messages, _partition)]
-        self._chunks += 1
-        for partition, run in sorted(runs, key=self._turn):
+        for partition, run in self._turns.sort(runs, self._spanning.spans):
             if partition in work.resume:
                 continue
-            if limits.full:
-                self._left_out.setdefault(partition, self._chunks)
-            else:
-                self._left_out.pop(partition, None)
+            self._turns.came(partition, limits.full)
             progress, at = self._progress[partition], 0
             while at < len(run) and not limits.full and run[at].offset <= progress.processed_through:
                 at += 1  # read again after a rebuild: its effects are committed
@@ -162,12 +156,6 @@ class ValidateStage:
             work.offsets[partition] = progress.processed_through + 1
             progress.close(work, self._codec, self._identity, chunk.observed_at, offsets)
         return work
-
-    def _turn(self, run: tuple[int, list[Message]]) -> tuple[float, bool]:
-        """Which comes first in a chunk: what was left out of one, the longest ago first; then what may take all that is
-        left of it last."""
-        partition, _ = run
-        return self._left_out.get(partition, inf), self._spanning.spans(partition)
 
     def _plain(self, work: Work, progress: Progress, run: Sequence[Message], at: int, chunk: Chunk) -> tuple[int, bool]:
         """Works the messages of one partition from place `at` on that hold one plain record each, up to the first that

@@ -78,7 +78,8 @@ def _words(
     kind, ctx = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         owner = _owner(model, at[len(prefix) : -1], _at(source.data, prefix))
-        names = [name for name in owner.model_fields if name != "partners"] if owner else []
+        # A pipeline's own `partners` is put together out of partners.yaml.
+        names = [name for name in owner.model_fields if at[:-1] or name != "partners"] if owner else []
         return "unknown key" + (did_you_mean(at[-1], names) if names else "; allowed: see the pack's options")
     field = _field(model, at[len(prefix) :], _at(source.data, prefix))
     about = f" ({field.description})" if field and field.description else ""

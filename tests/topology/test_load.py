@@ -301,6 +301,23 @@ def test_a_mistake_in_the_options_of_a_pack_says_what_is_allowed(write: Write, o
     assert any(line.startswith(f"demo.yaml:6: {expected}") for line in lines), lines
 
 
+EPCIS = """\
+pipeline: demo
+pack: epcis
+partition_by: [issuer]
+idempotency: [event_hash, issuer]
+partner: lake
+"""
+
+
+def test_an_option_of_a_pack_may_be_called_partners(write: Write) -> None:
+    """Only a pipeline itself has a field of that name which is no key of its file."""
+    path = write()
+    path.write_text(EPCIS + "options: {partner: ['0300011111116']}\n")
+    (line,) = mistakes(path)
+    assert line.startswith("demo.yaml:6: options.partner: unknown key; did you mean `partners`?; allowed: partners,")
+
+
 def test_without_a_partners_file_the_places_are_named(write: Write) -> None:
     path = write()
     (path.parent / "partners.yaml").unlink()

@@ -61,17 +61,30 @@ def test_each_line_is_a_submission_where_that_is_asked(running: Running) -> None
 def test_the_priority_header_chooses_the_lane_and_its_backlog(running: Running) -> None:
     behind = Backlog(10, lambda: running.clock)
     behind.measured(11, 0)
-    assert running.post(b"x", Waybill_Priority="high").status == 202, "a pipeline without lanes keeps the header"
     running.lanes |= {"high": LaneRoute("demo.high.raw", behind)}
     assert (answer := running.post(b"x", Waybill_Priority="high")).status == 429, answer
     behind.measured(0, 0)
     assert running.post(b"x", Waybill_Priority="high").status == 202
     assert running.post(b"x").status == 202
-    assert [topic for topic, *_ in running.kafka.taken] == ["demo.raw", "demo.high.raw", "demo.raw"]
-    assert [headers.get("waybill-priority") for *_, headers in running.kafka.taken] == [b"high", b"high", None]
-    answer = running.post(b"x", Waybill_Priority="urgent")
+    assert [topic for topic, *_ in running.kafka.taken] == ["demo.high.raw", "demo.raw"]
+    assert [headers.get("waybill-priority") for *_, headers in running.kafka.taken] == [b"high", None]
+
+
+@pytest.mark.parametrize("lanes", [["standard"], ["high", "standard"]])
+@pytest.mark.parametrize("name", ["urgent", "low", "HIGH"])
+def test_a_lane_that_the_pipeline_does_not_have_is_refused(running: Running, lanes: list[str], name: str) -> None:
+    """Taken under another lane, its publisher would wait for a haste that nobody promised."""
+    only = dict.fromkeys(lanes, running.lanes["standard"])
+    running.lanes.clear()
+    running.lanes.update(only)
+    answer = running.post(b"x", Waybill_Priority=name)
     assert (answer.status, answer.problem()) == (400, "unreadable-request")
-    assert "standard, high" in answer.json["detail"]
+    detail = answer.json["detail"]
+    assert detail.startswith(f"Waybill-Priority: pipeline demo has no lane {name!r}")
+    assert f"allowed: {', '.join(lanes)}" in detail
+    assert not running.kafka.taken
+    assert running.post(b"x", Waybill_Priority="standard").status == 202
+    assert running.post(b"x").status == 202
 
 
 def test_an_ack_without_a_position_is_an_ack(running: Running) -> None:

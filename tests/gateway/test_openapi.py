@@ -41,6 +41,9 @@ def test_the_document_is_served_and_names_what_there_is(running: Running) -> Non
         "application/json",
         "text/csv",
     ]
+    for place in ("records", "capture", "events"):
+        headers = {one["name"]: one["schema"] for one in found.json["paths"][f"/v1/demo/{place}"]["post"]["parameters"]}
+        assert headers["Waybill-Priority"] == {"type": "string", "enum": ["standard"]}
 
 
 def sent(case: Any) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 from aiohttp import web
 
+from schemas.wording import did_you_mean
 from topology.lanes import lanes_of
 from topology.model import STANDARD, Pipeline
 from waybill.gateway import capture, problems
@@ -306,14 +307,15 @@ def _only(request: web.BaseRequest, method: str, *others: str) -> None:
 
 
 def _lane(request: web.BaseRequest, route: Route) -> tuple[str, bytes | None]:
-    """The lane that a request names, and its name as it is kept; `standard` where it names none, or where the pipeline
-    has no lanes: then the header is only kept."""
+    """The lane that a request names, and its name as it is kept; `standard` where it names none. Raises Problem for one
+    that the pipeline does not have."""
     priority = read.text(request, PRIORITY)
-    if priority is None or len(route.lanes) == 1:
-        return STANDARD, priority
+    if priority is None:
+        return STANDARD, None
     name = priority.decode("utf-8", "replace")
     if name not in route.lanes:
-        words = f"{PRIORITY} {name!r}: {route.pipeline.pipeline} has the lanes {', '.join(route.lanes)}"
+        words = f"Waybill-Priority: pipeline {route.pipeline.pipeline} has no lane {name!r}"
+        words += f"{did_you_mean(name, route.lanes)}; nothing was published"
         raise Problem(problems.UNREADABLE, words)
     return name, priority
 

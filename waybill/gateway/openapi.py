@@ -128,7 +128,7 @@ def _post(name: str, route: Route, max_lines: int) -> Json:
     return {
         "operationId": f"publish-{name}",
         "summary": f"Publish a submission of one or many records to {name}",
-        "parameters": [query, *_headers(_message_headers(route))],
+        "parameters": [query, *_message_headers(route)],
         "requestBody": _body(route),
         "responses": {
             "202": _answer(
@@ -161,7 +161,7 @@ def _captures(name: str, route: Route) -> Json:
         return {
             "operationId": f"{operation}-{name}",
             "summary": summary,
-            "parameters": [*headers, *_headers(_message_headers(route))],
+            "parameters": [*headers, *_message_headers(route)],
             "requestBody": _body(route),
             "responses": {"202": accepted, **_problems()},
         }
@@ -185,19 +185,18 @@ def _captures(name: str, route: Route) -> Json:
     }
 
 
-def _message_headers(route: Route) -> dict[str, str]:
-    return {
+def _message_headers(route: Route) -> list[Json]:
+    text = {"type": "string", "maxLength": 100}
+    lane = {"type": "string", "enum": list(route.lanes)}
+    named = {
         "Waybill-Key": "key of the message on raw; none: any partition",
         "Waybill-Source": "a file name, device or feed, for the pack's `sources`",
         "Waybill-Site": "for the pack's `sources`",
-        **({"Waybill-Priority": f"the lane: {', '.join(route.lanes)}; none: standard"} if len(route.lanes) > 1 else {}),
         "Content-Digest": "RFC 9530, sha-256: the body is compared with it",
     }
-
-
-def _headers(named: Mapping[str, str]) -> list[Json]:
-    text = {"schema": {"type": "string", "maxLength": 100}}
-    return [{"name": key, "in": "header", "description": words, **text} for key, words in named.items()]
+    priority = "the lane; none: standard; one that the pipeline does not have is refused"
+    found = [{"name": key, "in": "header", "description": words, "schema": text} for key, words in named.items()]
+    return [*found, {"name": "Waybill-Priority", "in": "header", "description": priority, "schema": lane}]
 
 
 def _body(route: Route) -> Json:

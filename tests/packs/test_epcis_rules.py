@@ -40,6 +40,8 @@ def place(gln: str) -> dict[str, str]:
     return {"id": f"https://id.gs1.org/414/{gln}"}
 
 
+ANOTHERS = f"ni:///sha-256;{'0' * 64}?ver=CBV2.0"
+"""The hash of another event."""
 RULES: list[tuple[dict[str, Any], str, str]] = [
     # structure (EPCIS 2.0, 7.4)
     (ship(eventTime=None), "MISSING_FIELD", "eventTime"),
@@ -119,6 +121,25 @@ def test_a_rule(event: dict[str, Any], code: str, path: str) -> None:
     assert (code, path) in [(finding.code, finding.path) for finding in found.findings]
     others = {finding.code for finding in found.findings} - {code}
     assert others <= FOLLOWING
+
+
+@pytest.mark.parametrize("stated", ["2026-03-02T09:30:00", "2026-02-30T00:00:00Z", "1969-12-31T23:59:59Z", None])
+def test_a_wrong_event_time_hides_no_other_finding(stated: str | None) -> None:
+    """Only what is compared with it is not looked at: a declaration is neither before nor after it."""
+    declared = {"declarationTime": "1970-01-02T00:00:00Z", "reason": "incorrect_data"}
+    later = SENSED | {"sensorMetadata": {"time": "2999-01-01T00:00:00Z"}}
+    wrong_digit = ["https://id.gs1.org/01/00300010123456/21/1"]
+    lacking = ship(eventTime=stated, epcList=wrong_digit, sourceList=None, bizTransactionList=None)
+    compared = ship(eventTime=stated, errorDeclaration=declared, sensorElementList=[later], eventID=ANOTHERS)
+    for event, others in (
+        (lacking, {"CHECK_DIGIT_WRONG", "PARTY_MISSING", "TRANSACTION_MISSING"}),
+        (compared, set()),
+    ):
+        found = only(document(event))
+        assert isinstance(found, Refusal)
+        about_time = [one.code for one in found.findings if one.path == "eventTime"]
+        assert len(about_time) == 1
+        assert {one.code for one in found.findings} == others | set(about_time)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,8 @@ PARTIES = ("sender", "receiver", "owner", "new_owner")
 """Of these, those that name parties."""
 NONE = "none"
 """Value of a field that an event does not have."""
+UNTIMED = frozenset({errors.MISSING_FIELD, codes.BAD_TIME, codes.TIME_OUT_OF_RANGE, codes.TIME_WITHOUT_ZONE})
+"""What may be wrong with an `eventTime` while rules can still judge the rest of the event."""
 LONGEST = 1000
 """Characters of a value that may become a key, a group or a part of an object's name."""
 
@@ -82,17 +84,20 @@ def judge(event: Event, around: Around, rules_in_force: Rules, found: Sequence[F
     if shape := list(misshapen(event)):
         # What structure has named already is not named twice.
         told = {finding.path for finding in weighed}
-        fresh = [finding for finding in shape if not bad or finding.path not in told]
-        return few([*weighed, *fresh])
+        weighed += [finding for finding in shape if not bad or finding.path not in told]
+        if any(finding.path != "eventTime" or finding.code not in UNTIMED for finding in shape):
+            return few(weighed)  # no rule can judge parts of another shape
     named = {"sender": of_event(event, "source"), "receiver": of_event(event, "destination")}
     sender, receiver = around.sender or named["sender"], around.receiver or named["receiver"]
-    computed = event_hash(event, around.ignored)
+    computed = "" if shape else event_hash(event, around.ignored)
     if rules_in_force.profile != "schema":
         named_already = {(finding.code, finding.path) for finding in found}
         # What is missing has no form either.
         named_already |= {(errors.BAD_FORMAT, one.path) for one in found if one.code == errors.MISSING_FIELD}
         broken = rules.check(event, rules_in_force.options, sender, receiver, computed)
         weighed += rules_in_force.weigh(one for one in broken if (one.code, one.path) not in named_already)
+    if shape:
+        return few(weighed)
     moment = milliseconds(event["eventTime"])
     assert moment is not None  # misshapen asks for it
     owners = owners_of(event)

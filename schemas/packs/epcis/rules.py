@@ -44,7 +44,8 @@ _LOOKS_LIKE_LINK = re.compile(r"https?://[^/]+/(?:.*/)?(?:00|01|253|255|414|417|
 
 
 def check(event: Event, options: Options, sender: str, receiver: str, computed_hash: str) -> Iterator[Finding]:
-    """Everything wrong with an event whose parts have their right shape."""
+    """Everything wrong with an event whose parts have their right shape; its `eventTime` may be missing or no moment.
+    computed_hash: empty where there is none for that reason."""
     items = list(ev.identifiers(event))
     if len(items) > options.max_items:
         message = f"{len(items)} identifiers; {options.max_items} are allowed"
@@ -54,7 +55,7 @@ def check(event: Event, options: Options, sender: str, receiver: str, computed_h
     yield from check_parts(event, items)
     yield from check_parties(event, options, sender, receiver)
     stated = event.get("eventID", "")
-    if HASH.fullmatch(stated) and stated != computed_hash:
+    if computed_hash and HASH.fullmatch(stated) and stated != computed_hash:
         yield Finding(codes.EVENT_ID_DIFFERS, "eventID", f"is the hash of another event; this one's is {computed_hash}")
 
 
@@ -197,7 +198,8 @@ def _term(text: str, vocabulary: Vocabulary, path: str) -> Iterator[Finding]:
 
 def _times(event: Event) -> Iterator[Finding]:
     """EPCIS 2.0, 7.4.1; M122 for sensors. Times are UTC text of one length, so they compare as text."""
-    happened = event["eventTime"]
+    happened = event.get("eventTime", "")
+    timed = milliseconds(happened) is not None  # else nothing is before it, and nothing after
     if not OFFSET.fullmatch(event.get("eventTimeZoneOffset", "")):
         stated = shorten(event.get("eventTimeZoneOffset", ""))
         yield Finding(errors.BAD_FORMAT, "eventTimeZoneOffset", f"{stated} is no offset such as +01:00, at most 14:00")
@@ -207,14 +209,14 @@ def _times(event: Event) -> Iterator[Finding]:
             code = codes.TIME_WITHOUT_ZONE if zoneless else codes.BAD_TIME
             yield Finding(code, path, f"{shorten(text)} {'does not say its zone' if zoneless else 'is no time'}")
     declared = event.get("errorDeclaration", {}).get("declarationTime")
-    if declared is not None and declared < happened:
+    if timed and declared is not None and declared < happened:
         path = "errorDeclaration.declarationTime"
         yield Finding(codes.DECLARED_BEFORE_EVENT, path, f"{declared} is before the event, {happened}")
     for index, element in enumerate(event.get("sensorElementList", ())):
         path = f"sensorElementList[{index}].sensorMetadata"
         seen = element.get(ev.SENSOR_METADATA, {})
         for name in _SPAN:
-            if seen.get(name, "") > happened:
+            if timed and seen.get(name, "") > happened:
                 yield Finding(
                     codes.SENSOR_AFTER_EVENT, f"{path}.{name}", f"{seen[name]} is after the event, {happened}"
                 )

@@ -44,6 +44,45 @@ def test_what_is_alike_is_not_the_same() -> None:
     assert not any(search(ITEM).names(f'"{text}"'.encode()) for text in other)
 
 
+LOT = "urn:epc:class:lgtin:030001.0012345.L1"
+
+
+def test_a_lot_is_found_where_the_event_that_commissions_its_items_says_it() -> None:
+    """In ILMD, as most senders state it, of the GTIN that is asked for and of nothing else in the event."""
+    held = record(document(inputs.COMMISSIONING)).payload
+    assert b'lotNumber":"L1"' in held
+    for asked in (LOT, "https://id.gs1.org/01/00300010123455/10/L1"):
+        assert search(asked).mark in held
+        assert search(asked).names(held)
+    assert not search(LOT + "0").names(held)
+    assert not search(LOT.replace("0012345", "0012346")).names(held)
+    assert not search("urn:epc:idpat:sgtin:030001.0012345.*").names(held), "a product is not its lots"
+    assert not search(LOT).names(record(document(inputs.PACKING)).payload), "a packing says no lot"
+    named = {"cbvmda:lotNumber": "L/1", "cbvmda:itemExpirationDate": "2028-12-31"}
+    slashed = record(document(inputs.COMMISSIONING | {"ilmd": named})).payload
+    assert search(LOT.replace("L1", "L%2F1")).names(slashed)
+
+
+def test_of_a_transformation_the_lot_is_that_of_its_outputs() -> None:
+    made = {
+        "type": "TransformationEvent", "eventTime": "2026-03-01T08:00:00Z", "eventTimeZoneOffset": "+00:00",
+        "inputEPCList": ["urn:epc:id:sgtin:030001.0054321.1"], "outputEPCList": [ITEM],
+        "ilmd": {"cbvmda:lotNumber": "L1", "cbvmda:itemExpirationDate": "2028-12-31"},
+    }  # fmt: skip
+    held = record(document(made)).payload
+    assert search(LOT).names(held)
+    assert not search(LOT.replace("0012345", "0054321")).names(held)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"L1", b"[]", b"{}", b'{"event": 1}', b'{"event": {"ilmd": []}}', b'{"event": {"ilmd": {"a": "L1"}}}',
+             b'{"event": {"epcList": 1, "ilmd": {"{urn:epcglobal:cbv:mda}lotNumber": "L1"}}}']
+)  # fmt: skip
+def test_what_is_no_payload_names_no_lot(data: bytes) -> None:
+    """A publisher's refused bytes may be anything."""
+    assert not search(LOT).names(data)
+
+
 def test_records_and_refusals_of_an_item() -> None:
     held = record(document(inputs.PACKING)).payload
     assert search(ITEM).names(held)

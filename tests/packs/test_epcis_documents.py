@@ -160,6 +160,21 @@ def test_what_does_not_belong_to_an_event_does_not_change_it() -> None:
     assert record(document(again)).payload == record(document(SHIPPING)).payload
 
 
+def message(value: bytes) -> str:
+    """The words of the one finding for which a whole submission is refused."""
+    found = only(value)
+    assert isinstance(found, Refusal)
+    (finding,) = found.findings
+    return finding.message
+
+
+def test_a_bare_event_without_a_context_is_told_which_one_to_state() -> None:
+    found = only(json.dumps(COMMISSIONING).encode())
+    assert isinstance(found, Refusal)
+    [said] = [one.message for one in found.findings if one.path == "@context"]
+    assert f'"@context": ["{CONTEXT[0]}"]' in said
+
+
 def test_the_envelope_decides_for_all() -> None:
     assert refused(document(SHIPPING, schemaVersion=2.0)) == ["WRONG_TYPE"]
     assert refused(document(SHIPPING, creationDate="yesterday")) == ["BAD_TIME"]
@@ -173,6 +188,13 @@ def test_the_envelope_decides_for_all() -> None:
     assert refused(b'{"type": "Poll"}') == ["UNKNOWN_ROOT"]
     assert refused(b"<html/>") == ["UNKNOWN_ROOT"]
     assert refused(b"hello") == ["UNKNOWN_CONTENT"]
+    assert message(b'{"hello": 1}') == (
+        "the object has no `type` that is text; EPCIS in JSON-LD is one object whose `type` is `EPCISDocument`, "
+        "`EPCISQueryDocument` or an event's, such as `ObjectEvent`"
+    )
+    assert message(b"[1]").startswith("the text is an array; EPCIS in JSON-LD is one object whose `type` is ")
+    held = record(document(SHIPPING)).payload
+    assert message(held).endswith("; this looks like a record's payload: say content-type " + CANONICAL_TYPE)
     # 1.2 knows no 2.0 fields, whatever schemaVersion says: the namespace decides.
     lying = xml(SHIPPING_2_0).replace(b"urn:epcglobal:epcis:xsd:2", b"urn:epcglobal:epcis:xsd:1")
     assert set(refused(lying)) == {"UNEXPECTED_ELEMENT"}

@@ -39,6 +39,8 @@ _UOM = re.compile(r"[A-Z0-9]{2,3}")
 _HEX = re.compile(r"[A-Fa-f0-9]+")
 _VERSION = re.compile(r"\d+(?:\.\d+)*", re.ASCII)
 _CBV = re.compile(r"urn:epcglobal:cbv|https?://ns\.gs1\.org/cbv/")
+CONTEXT = "https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld"
+"""GS1's own; it declares the prefixes of `json_event.STANDARD`."""
 _VOC = re.compile(r"https?://(?:www\.)?gs1\.org/voc/")
 
 
@@ -297,7 +299,8 @@ def check_event(item: Any, bare: bool) -> Iterator[Finding]:
         return
     yield from _EVENTS[kind](item, "")
     if bare and "@context" not in item:
-        yield Finding(errors.MISSING_FIELD, "@context", "a bare event needs its @context")
+        words = f'an event outside of a document needs its own: "@context": ["{CONTEXT}"]'
+        yield Finding(errors.MISSING_FIELD, "@context", words)
     if kind == "ObjectEvent" and "ilmd" in item and item.get("action") != "ADD":
         yield Finding(codes.ILMD_WITHOUT_ADD, "ilmd", "ilmd stands only with action ADD")
     if (what := nothing_observed(item)) is not None:

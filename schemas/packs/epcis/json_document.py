@@ -13,13 +13,11 @@ import orjson
 from schemas.packs.epcis import event as ev
 from schemas.packs.epcis.event import Event, own_name
 from schemas.packs.epcis.header import NAMESPACE, PREFIX, STATEMENT, header_of
-from schemas.packs.epcis.json_check import FIELDS
+from schemas.packs.epcis.json_check import CONTEXT, FIELDS
 from schemas.packs.epcis.json_event import STANDARD
 from schemas.packs.epcis.party import of_event
 from schemas.packs.epcis.times import milliseconds
 
-CONTEXT = "https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld"
-"""GS1's own; it declares the prefixes of STANDARD."""
 _GS1US = f"{NAMESPACE}#"
 """A term is a prefix only if it ends in a delimiter (JSON-LD 1.1, 4.1.5)."""
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII)

@@ -6,11 +6,11 @@ from typing import Any
 
 from schemas import errors
 from schemas.errors import Finding
-from schemas.pack import Listed, Record, Steps, Unpacked, finish
+from schemas.pack import CANONICAL_TYPE, Listed, Record, Steps, Unpacked, finish
 from schemas.packs.epcis import codes, json_text, plain, plain_json
-from schemas.packs.epcis.json_check import ENVELOPES, check_event
+from schemas.packs.epcis.json_check import ENVELOPES, check_event, json_name
 from schemas.packs.epcis.json_event import STANDARD, Prefixes, prefixes, to_event
-from schemas.packs.epcis.judge import Around, Outcome, Rules, answer, judge
+from schemas.packs.epcis.judge import KIND, Around, Outcome, Rules, answer, judge
 from schemas.packs.epcis.known import TooMany
 from schemas.packs.epcis.party import party
 from schemas.packs.epcis.pieces import Pieces, Read, too_much_around, whole
@@ -38,8 +38,7 @@ def _thorough(value: bytes, rules: Rules, read: Read) -> Steps[Unpacked]:
     if document.findings:
         return whole(document.findings, value, JSON)
     if not isinstance(envelope, dict) or not isinstance(kind := envelope.get("type"), str):
-        message = "is no EPCIS document, query document or event: a JSON object with its type"
-        return whole([Finding(codes.UNKNOWN_ROOT, "", message)], value, JSON)
+        return whole([Finding(codes.UNKNOWN_ROOT, "", _no_epcis(envelope))], value, JSON)
     if kind not in ENVELOPES:
         return _bare(value, envelope, rules)
     broken = list(ENVELOPES[kind](envelope, ""))
@@ -73,6 +72,15 @@ def _thorough(value: bytes, rules: Rules, read: Read) -> Steps[Unpacked]:
             return whole([too_many(options)], value, JSON)
         around = around._replace(about=facts.about)
     return pieces(around)
+
+
+def _no_epcis(found: Any) -> str:
+    """What is wrong with JSON that is no EPCIS, and what it may be instead."""
+    what = "the object has no `type` that is text" if isinstance(found, dict) else f"the text is {json_name(found)}"
+    wanted = "EPCIS in JSON-LD is one object whose `type` is `EPCISDocument`, `EPCISQueryDocument` or an event's, such "
+    payload = isinstance(found, dict) and found.get("kind") == KIND and "event" in found
+    hint = f"; this looks like a record's payload: say content-type {CANONICAL_TYPE}" if payload else ""
+    return f"{what}; {wanted}as `ObjectEvent`{hint}"
 
 
 def _party(envelope: dict[str, Any], role: str) -> str:

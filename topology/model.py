@@ -67,7 +67,10 @@ class Pipeline(Settings):
     replication: Whole = Field(1, ge=1, le=9, description="replication factor of the topics")
     partition_by: list[str] = Field(min_length=1, description="fields that choose the partition of `validated`")
     idempotency: list[str] = Field(min_length=1, description="fields that make the idempotency key")
-    group_by: list[str] = Field(default_factory=list, description="fields that make a group; none: one group")
+    group_by: list[str] = Field(
+        default_factory=list,
+        description="fields that make a group; a batch holds one group and one event date (UTC); none: one group",
+    )
     on_conflict: Literal["conflict", "supersede"] = Field(
         "conflict", description="same key, other content: refuse it, or let it replace the older version"
     )

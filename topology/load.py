@@ -4,7 +4,9 @@ allowed; nothing is guessed and no key is ignored."""
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from schemas.state import state_rules
 from schemas.wording import did_you_mean
 from topology.explain import PARTNER_KINDS, explain, mistake
 from topology.lanes import lane_named, lanes_of
-from topology.model import Pipeline, has_one_partition, items_of
+from topology.model import Pipeline, has_one_partition, items_of, rules_broken
 from topology.partner import DOCUMENT_FORMS, Partner
 from topology.sections import is_name
 from topology.source import SOURCE_KINDS, Source
@@ -87,6 +89,7 @@ def find_pipeline(name_or_path: str, folder: Path | None = None) -> Path:
     `pipeline:`, or its file name without `.yaml`, which need not be the same. Raises TopologyError."""
     if "/" in name_or_path or name_or_path.endswith((".yaml", ".yml")):
         return Path(name_or_path)
+    named = " (the folder that WAYBILL_TOPOLOGY names)" if folder is None and os.environ.get("WAYBILL_TOPOLOGY") else ""
     folder = folder or topology_folder()
     declared = {name: _declared(folder / f"{name}.yaml") for name in pipeline_names(folder)}
     if declared.get(name_or_path) == name_or_path:
@@ -99,7 +102,7 @@ def find_pipeline(name_or_path: str, folder: Path | None = None) -> Path:
         what = f"{name_or_path!r} may mean {which}; allowed: the path of the file"
     else:
         names = sorted({name or file for file, name in declared.items()} | declared.keys())
-        what = f"no pipeline {name_or_path!r}{did_you_mean(name_or_path, names)}"
+        what = f"no pipeline {name_or_path!r}{did_you_mean(name_or_path, names)}{named}"
     raise TopologyError([Mistake(str(folder), 0, "", what)])
 
 
@@ -130,9 +133,19 @@ def load_pipeline(name_or_path: str, *, folder: Path | None = None) -> Pipeline:
         pipeline = Pipeline.model_validate(data)
     except ValidationError as error:
         mistakes += explain(error, source, Pipeline, ())
+        broken = rules_broken(data, _doubted(error, mistakes))
+        mistakes += [mistake(source, at, what) for at, what in broken]
     if mistakes:
         raise TopologyError(mistakes)
     return pipeline
+
+
+def _doubted(error: ValidationError, mistakes: list[Mistake]) -> frozenset[str]:
+    """The fields of a pipeline whose value is not known: those that are wrong or missing, and those that a key which
+    there is not may have been meant for."""
+    names = {str(detail["loc"][0]) for detail in error.errors(include_url=False) if detail["loc"]}
+    names |= {re.split(r"[.\[]", wrong.field)[0] for wrong in mistakes}
+    return frozenset(names.union(*(get_close_matches(name, Pipeline.model_fields, n=1) for name in names)))
 
 
 def load_partners(folder: Path | None = None) -> tuple[Path | None, dict[str, Partner]]:
@@ -275,17 +288,23 @@ def _pack_mistakes(source: YamlFile, data: Mapping[str, Any]) -> list[Mistake]:
         return []  # the model says so
     if name not in PACKS:
         return [mistake(source, ("pack",), f"no pack {name!r}{did_you_mean(name, sorted(PACKS))}")]
+    wrong: list[Mistake] = []
     try:
         pack = load_pack(name, options, profile)
     except ValidationError as error:
-        return explain(error, source, options_model(name), ("options",))
+        wrong = explain(error, source, options_model(name), ("options",))
+        faulty = {detail["loc"][0] for detail in error.errors(include_url=False) if detail["loc"]}
+        try:  # without them, so that the names of fields are looked at all the same
+            pack = load_pack(name, {key: value for key, value in options.items() if key not in faulty}, profile)
+        except ValidationError:
+            return wrong
     except ValueError as error:
         return [mistake(source, ("profile",), str(error))]
     raw = data.get("raw")
     if pack.parties and isinstance(raw, dict) and raw.get("timestamps", "log-append") != "log-append":
         why = "must be log-append: trading partners are judged by when a record was taken in, and not by its sender"
-        return [mistake(source, ("raw", "timestamps"), why)]
-    wrong = _item_mistakes(source, data, pack)
+        wrong.append(mistake(source, ("raw", "timestamps"), why))
+    wrong += _item_mistakes(source, data, pack)
     used: list[tuple[Location, Any]] = [(("ordering_by",), data.get("ordering_by"))]
     for field in ("partition_by", "idempotency", "group_by"):
         if isinstance(data.get(field), list):

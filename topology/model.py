@@ -7,10 +7,10 @@ Three words that must not be mixed: `product` is a set of temperature limits (an
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Literal, get_args
 
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, ValidationInfo, model_validator
 
 from schemas.profiles import STATEFUL, Profile
 from schemas.settings import Number, Settings, Whole
@@ -32,6 +32,7 @@ from topology.sections import (
 )
 
 _WHOLE: TypeAdapter[int] = TypeAdapter(Whole)
+DOUBTED: Final = "doubted"
 FEEDS: Final = "profiles"
 """Option of packs that gives partners' feeds profiles of their own."""
 Lane = Literal["high", "standard", "low"]
@@ -65,7 +66,9 @@ class Pipeline(Settings):
     )
     partitions: Whole = Field(4, ge=1, le=1024, description="partitions of every topic of the pipeline")
     replication: Whole = Field(1, ge=1, le=9, description="replication factor of the topics")
-    partition_by: list[str] = Field(min_length=1, description="fields that choose the partition of `validated`")
+    partition_by: list[str] = Field(
+        min_length=1, description="fields that choose the partition of `validated`; each among `idempotency`"
+    )
     idempotency: list[str] = Field(min_length=1, description="fields that make the idempotency key")
     group_by: list[str] = Field(
         default_factory=list,
@@ -122,24 +125,22 @@ class Pipeline(Settings):
         return {**data, "items": items_of(data)} if isinstance(data, dict) and data.get("profile") == STATEFUL else data
 
     @model_validator(mode="after")
-    def _rules(self) -> Pipeline:
-        """Rules between fields; each names the law or rule it keeps."""
-        wrong = [
-            *self._version_rules(),
-            *self._item_rules(),
-            *self._batch_rules(),
-            *self._time_rules(),
-            *self._partner_rules(),
-            *self._name_rules(),
-        ]
+    def _rules(self, info: ValidationInfo) -> Pipeline:
+        """Rules between fields; each names the law or rule it keeps. Those that read a field in the context's `doubted`
+        are left out (see `rules_broken`)."""
+        doubted = (info.context or {}).get(DOUBTED, frozenset())
+        wrong = [broken for rules, read in READ_BY.items() if not read & doubted for broken in rules(self)]
         if wrong:
             raise RulesBroken(wrong)
         return self
 
-    def _version_rules(self) -> Iterator[BrokenRule]:
-        """All versions of a key must be in one partition, and where they replace each other in one group."""
+    def _key_rules(self) -> Iterator[BrokenRule]:
+        """All versions of a key must be in one partition."""
         if stray := [f for f in self.partition_by if f not in self.idempotency]:
             yield ("partition_by",), f"{stray} must be among idempotency {self.idempotency}"
+
+    def _version_rules(self) -> Iterator[BrokenRule]:
+        """Versions that replace each other must be in one group."""
         if self.on_conflict == "supersede":
             if stray := [f for f in self.group_by if f not in self.idempotency]:
                 yield ("group_by",), f"{stray} must be among idempotency with on_conflict: supersede"
@@ -238,9 +239,12 @@ class Pipeline(Settings):
         return self.raw.topic or self._regional(f"{self.pipeline}.raw")
 
     def topic(self, short: str) -> str:
-        """Full name of a topic of this pipeline, from its short name (`validated`, `dead-letter`, ...)."""
+        """Full name of a topic of this pipeline, from its short name (`validated`, `dead-letter`, ...); of `control`
+        that of the one which all pipelines share."""
         if short == "raw":
             return self.raw_topic
+        if short == "control":
+            return CONTROL_TOPIC
         if short not in ANY_NAMES:
             raise KeyError(f"{short!r} is no topic of a pipeline; there are raw, {', '.join(ANY_NAMES)}")
         return self._regional(f"{self.application}.{self.pipeline}.{short}")
@@ -300,6 +304,34 @@ class Pipeline(Settings):
         if isinstance(self.partner, str):
             return [self.partner]
         return sorted({*self.partner.map.values(), self.partner.default})
+
+
+READ_BY: Final[Mapping[Callable[[Pipeline], Iterator[BrokenRule]], frozenset[str]]] = {
+    Pipeline._key_rules: frozenset({"partition_by", "idempotency"}),
+    Pipeline._version_rules: frozenset({"idempotency", "group_by", "on_conflict", "ordering", "ordering_by"}),
+    Pipeline._item_rules: frozenset(
+        {"items", "on_conflict", "profile", "options", "lanes", "deterministic", "keep", "partitions", "partition_by"}
+    ),
+    Pipeline._batch_rules: frozenset({"partner", "group_by", "deterministic", "raw", "batching", "partitions"}),
+    Pipeline._time_rules: frozenset({"keep", "batching", "chunk", "parser"}),
+    Pipeline._partner_rules: frozenset({"partners", "batching"}),
+    Pipeline._name_rules: frozenset({"lanes", "pipeline", "application", "region", "raw"}),
+}
+"""The rules between fields, and the fields that each of them reads."""
+
+
+def rules_broken(data: Mapping[str, Any], doubted: frozenset[str]) -> list[BrokenRule]:
+    """The rules that a pipeline breaks of which some fields are wrong in themselves, `doubted`: those between the
+    others."""
+    stand_ins = {"pipeline": "x", "pack": "x", "partition_by": ["x"], "idempotency": ["x"], "partner": "x"}
+    known = {name: value for name, value in data.items() if name in Pipeline.model_fields and name not in doubted}
+    filled = {**{name: stand_ins[name] for name in stand_ins if name in doubted}, **known}
+    try:
+        Pipeline.model_validate(filled, context={DOUBTED: doubted})
+    except ValidationError as error:
+        causes = [detail.get("ctx", {}).get("error") for detail in error.errors(include_url=False)]
+        return [broken for cause in causes if isinstance(cause, RulesBroken) for broken in cause.rules]
+    return []
 
 
 def _profiles_of_feeds(options: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Any]]:

@@ -395,3 +395,44 @@ def test_mistakes_of_all_files_are_gathered(write: Write) -> None:
     with pytest.raises(TopologyError) as caught:
         load_all(folder)
     assert [mistake.field for mistake in caught.value.mistakes] == ["partitions", "retry.attempts"]
+
+
+def test_every_mistake_is_told_in_one_pass(write: Write) -> None:
+    path = write(
+        ("partitions: 4", "partitions: none"),
+        ("partition_by: [sensor_id]", "partition_by: [product]\nkeep: 3"),
+        ("options: {limit: 7}", "options: {limit: much}"),
+        ("group_by: [product]", "group_by: [prodct]\nkep: 9"),
+    )
+    told = mistakes(path)
+    assert len(told) == 5
+    for said in (
+        "partitions: ",
+        "kep: unknown key; did you mean `keep`?",
+        "options.limit: ",
+        "pack fake has no field 'prodct'; did you mean `product`?",
+        "partition_by: ['product'] must be among idempotency",
+    ):
+        assert any(said in line for line in told), (said, told)
+
+
+def test_no_rule_is_held_against_a_value_that_is_wrong_in_itself(write: Write) -> None:
+    linger = mistakes(write(("batching: telemetry-run", "keep: 15\nbatching: {linger: soon}")))
+    assert len(linger) == 1, "how long keep must be is not known"
+    missing = mistakes(write(("idempotency: [sensor_id, event_time]\n", "")))
+    assert len(missing) == 1
+    misspelt = mistakes(
+        write(("idempotency:", "idempotncy:"), ("partition_by: [sensor_id]", "partition_by: [product]"))
+    )
+    assert len(misspelt) == 2
+
+
+def test_a_pipeline_that_is_not_there_is_told_with_the_variable_that_names_the_folder(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write().parent
+    with pytest.raises(TopologyError, match="no pipeline 'epcis'; allowed: demo$"):
+        load_pipeline("epcis", folder=folder)
+    monkeypatch.setenv("WAYBILL_TOPOLOGY", str(folder))
+    with pytest.raises(TopologyError, match="allowed: demo .the folder that WAYBILL_TOPOLOGY names.$"):
+        load_pipeline("epcis")

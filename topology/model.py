@@ -299,6 +299,11 @@ class Pipeline(Settings):
         return most if told is None else min(most, max(found.adaptive.min_records, told))
 
     @property
+    def idle_seconds(self) -> float | None:
+        """Seconds of wall clock after which an idle window closes; None: with `deterministic` none does."""
+        return None if self.deterministic else self.batching.idle or 2 * self.batching.linger
+
+    @property
     def partner_names(self) -> list[str]:
         """Every partner this pipeline may send to, sorted."""
         if isinstance(self.partner, str):

@@ -270,6 +270,10 @@ class KafkaPartner(Settings):
     deadline: Number | None = Field(None, gt=0, le=LONGEST, description=DEADLINE)
     _in_time = model_validator(mode="after")(in_time)
 
+    def producer_of(self, name: str) -> str:
+        """The transactional id in force; `name`: the partner's."""
+        return self.transactional_id or f"waybill.{name}.{self.topic}"
+
     @property
     def connections(self) -> int:
         """One transaction at a time."""

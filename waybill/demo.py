@@ -61,6 +61,8 @@ class Shown:
     tally: Tally
     seconds: float
     where: str
+    together: bool = False
+    """Whether the seconds are those of all pipelines, which ran at once."""
     codes: Counter[str] = field(default_factory=Counter)
     """Dead letters by their first code."""
     batches: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -112,7 +114,7 @@ def on_kafka(shows: Callable[[], Sequence[Show]], folder: Path) -> list[Shown]:
         shown = []
         for show in chosen:
             where = f"Apache Kafka at {around.bootstrap}"
-            shown.append(Shown(show, tally(around.bootstrap, show.pipeline), seconds, where))
+            shown.append(Shown(show, tally(around.bootstrap, show.pipeline), seconds, where, together=True))
             describe_topics(around.bootstrap, show.pipeline, shown[-1])
             shown[-1].at_partner = partners_have(show.pipeline, effects)
         return shown

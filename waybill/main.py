@@ -12,14 +12,14 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Protocol, cast
+from typing import Annotated, Protocol, cast
 
 import typer
 
 from streams.accelerated import Stale, compiled
 from streams.runtime.garbage import STARTING
 from waybill.listing import Listed
-from waybill.output import Code, Fault, safe, say
+from waybill.output import Code, Fault, line, safe, say
 
 NOUNS = (
     "broker", "publish", "gateway", "source", "check", "tail", "trace", "reconcile", "dlq", "table", "topology",
@@ -51,13 +51,28 @@ def build(only: str = "") -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    if only in MODULES:
-        app.callback()(lambda: None)  # else an only command would be the program itself, and have no name
+    app.callback()(_program)  # without one, an only command would be the program itself, and have no name
     for noun in [MODULES[only]] if only in MODULES else (*LATER, *NOUNS):
         name = f"waybill.commands.{noun}"
         if noun in NOUNS or find_spec(name) is not None:
             cast(Commands, import_module(name)).register(app)
     return app
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from waybill.commands.run import software
+
+        line(software().replace("/", " "))
+        raise typer.Exit
+
+
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options of the program itself; `_version` does what there is to do."""
 
 
 def run(arguments: Sequence[str]) -> int:

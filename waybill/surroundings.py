@@ -97,11 +97,15 @@ class Surroundings:
             if not isinstance(partner, HttpPartner):
                 say(f"batches for {name} go to {place_of(partner)}")
                 continue
-            url = urlsplit(partner.url)  # its path or query may hold a secret
+            if self.partner is not None and partner.url == self.partner.url:
+                say(f"batches for {name} go to the partner simulator")
+                continue
+            url = urlsplit(partner.url)
+            more = "/…" if url.path.strip("/") or url.query else ""  # may hold a secret
             port = url.port or (443 if url.scheme == "https" else 80)
             word = "" if listens(url.hostname or "", port) else ", where nobody listens now"
             hint = " (--partner-sim stands in for it)" if word and partner.url == SHIPPED_CLINIC else ""
-            say(f"batches for {name} go to {url.scheme}://{url.hostname}:{port}{word}{hint}")
+            say(f"batches for {name} go to {url.scheme}://{url.hostname}:{port}{more}{word}{hint}")
 
     def say_what_is_left(self, pipeline: Pipeline) -> None:
         """After a stop: what is still in flight, so that nobody has to guess."""

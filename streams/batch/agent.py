@@ -60,10 +60,10 @@ class BatchStage:
         fronts = partial(read_fronts, header) if header is not None else _none
         self._terms = Terms(pipeline, codec, identity, dead_letters, fronts, row_header or b"")
         self._new_versions = versions
-        idle = pipeline.batching.idle or 2 * pipeline.batching.linger
         self._most_open = math.inf if pipeline.deterministic else pipeline.batching.max_open_bytes
         """Bytes of all open windows; without a bound when deterministic, where `max_reread` is one."""
-        self._idle = None if pipeline.deterministic else int(idle * 1000)
+        idle = pipeline.idle_seconds
+        self._idle = None if idle is None else int(idle * 1000)
         self._lots: dict[int, Lot] = {}
         self.input_topic_id = ""
         self.table_topic_ids: Mapping[str, str] = {}

@@ -166,7 +166,7 @@ class _Topic:
         self.stored: dict[str, _Stored] = {}
         """By idempotency key, the oldest first."""
         self._partner, self._secrets, self._clock = partner, secrets, clock
-        self._who = partner.transactional_id or f"waybill.{name}.{partner.topic}"
+        self._who = partner.producer_of(name)
         self._common: dict[str, Any] = {}
         self._positions: dict[int, int] = {}
         """Read up to here, by partition."""

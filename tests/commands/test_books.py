@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from waybill.books import Books, Half, Progress, Tally
+from waybill.commands.reconcile import sums
 from waybill.moments import Window
 
 RAW, VALIDATED, BATCHED = "p.raw", "app.p.validated", "app.p.batched"
@@ -389,3 +390,13 @@ def test_an_ack_without_a_record_belongs_where_the_ack_says_it_was_taken_in() ->
     assert world.balance().holds
     world.window = Window(3000, None)
     assert "was never received" in problem(world.balance())
+
+
+def test_several_pipelines_have_a_line_each_before_the_sum() -> None:
+    one, other = Tally("one", received=3, acknowledged=2, dead=1), Tally("other", received=1, duplicate=1)
+    assert sums([one, other]) == [
+        "one: conservation: received=3 acknowledged=2 dead=1 duplicate=0 in-flight=0",
+        "other: conservation: received=1 acknowledged=0 dead=0 duplicate=1 in-flight=0",
+        "conservation: received=4 acknowledged=2 dead=1 duplicate=1 in-flight=0",
+    ]
+    assert sums([one]) == ["conservation: received=3 acknowledged=2 dead=1 duplicate=0 in-flight=0"]

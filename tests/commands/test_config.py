@@ -47,6 +47,9 @@ def test_every_setting_says_where_it_comes_from_and_no_secret_is_printed(cli: Cl
     assert found["partitions"] == (4, "default")
     assert found["options.stuck_readings"] == (7, f"{folder}/demo.yaml:7")
     assert found["options.max_depth"][1] == "pack"
+    assert found["batching.idle"] == (10.0, "default"), "twice linger"
+    assert found["raw.topic"] == ("demo.raw", "default")
+    assert found["retry.seed"] == (None, "default")
     place = f"{folder}/partners.yaml:4"
     assert found["partners.clinic.headers.Authorization"] == (
         "Bearer ${CLINIC_TOKEN}",
@@ -55,6 +58,18 @@ def test_every_setting_says_where_it_comes_from_and_no_secret_is_printed(cli: Cl
     text = cli("config", str(folder / "demo.yaml"))
     assert text.code == 0
     assert "hunter" not in ran.out + text.out
+
+
+def test_a_setting_that_is_written_is_shown_as_it_is_written(cli: Cli, folder: Path) -> None:
+    (folder / "demo.yaml").write_text(
+        FILE.replace("linger: 5", "linger: 5, idle: 7") + "raw: {topic: fridges}\ndeterministic: false\n"
+    )
+    (folder / "partners.yaml").write_text("clinic: {kind: kafka, brokers: 'k:9092', topic: batches}\n")
+    rows = cli("config", "demo", "--folder", folder, "--json").rows
+    found = {row["name"]: (row["value"], row["source"]) for row in rows if row["kind"] == "setting"}
+    assert found["batching.idle"] == (7.0, f"{folder}/demo.yaml:5")
+    assert found["raw.topic"] == ("fridges", f"{folder}/demo.yaml:8")
+    assert found["partners.clinic.transactional_id"] == ("waybill.clinic.batches", "default")
 
 
 def test_a_value_from_the_environment_is_shown_as_it_is_in_force(

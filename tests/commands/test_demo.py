@@ -11,7 +11,9 @@ import pytest
 from schemas.packs.epcis.sample import manifest
 from tests.commands.conftest import Cli
 from topology.load import PACKAGED, pipeline_names
-from waybill.commands.demo import PICTURES
+from waybill.books import Tally
+from waybill.commands.demo import PICTURES, report
+from waybill.demo import Shown, load_show
 from waybill.demo_views import journey
 from waybill.output import Meter
 
@@ -24,6 +26,9 @@ def test_the_demo_names_its_steps_on_stderr_and_the_books_last_on_stdout(cli: Cl
     assert last.startswith(f"conservation: received={300 + events.received} acknowledged=")
     assert last.endswith(" in-flight=0")
     assert "DIFFERS" not in ran.out
+    rows = [text.split() for text in ran.out.splitlines() if text.split()[:1] in (["clinic-api"], ["epcis-lake"])]
+    assert [row[0] for row in rows] == ["clinic-api", "epcis-lake"], "a partner stands on one row"
+    assert all(row[1] == row[2] for row in rows), "what it holds is what was cut for it"
     told = ran.err.splitlines()
     steps = ("publishing 300 readings", "running validate", "done in", "drawing the books", "publishing 60 documents")
     places = [next(place for place, text in enumerate(told) if step in text) for step in steps]
@@ -31,6 +36,16 @@ def test_the_demo_names_its_steps_on_stderr_and_the_books_last_on_stdout(cli: Cl
     assert "\r" not in ran.err
     assert "\x1b" not in ran.err
     assert "publishing" not in ran.out
+
+
+def test_pipelines_that_ran_at_once_share_their_time(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = Shown(load_show("epcis", 50, "documents", 1), Tally("epcis", received=50), 80.14, "a log", together=True)
+    shown.batches.update({("lake", "count"): 2, ("lake", "wall"): 1})
+    shown.at_partner["lake"] = 3
+    report(shown)
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "epcis on a log: 50 records; all pipelines together took 80.1 s"
+    assert "  lake                   3           3  count 2, wall 1" in told
 
 
 def test_the_demo_runs_every_shipped_pipeline() -> None:

@@ -15,6 +15,7 @@ from typer.main import get_command
 from tests.commands.conftest import Cli
 from topology.load import topology_folder
 from waybill.commands.dlq import print_letter
+from waybill.commands.run import software
 from waybill.context import who
 from waybill.main import MODULES, NOUNS, build
 from waybill.output import Fault
@@ -69,6 +70,12 @@ def test_a_source_is_for_a_lane_that_its_pipeline_has(cli: Cli, tmp_path: Path, 
     assert ran.code == 2
     assert said in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_the_version_is_told(cli: Cli) -> None:
+    ran = cli("--version")
+    assert (ran.code, ran.out, ran.err) == (0, f"{software().replace('/', ' ')}\n", "")
+    assert "--version" in cli("--help").out
 
 
 def test_the_console_script_answers_like_the_function_and_keeps_data_apart_from_talk(tmp_path: Path) -> None:

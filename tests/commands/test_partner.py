@@ -152,6 +152,14 @@ def test_a_pause_is_ordered_once_kept_with_its_reason_and_taken_back(ask: Ask, b
         order = read_orders(reader).newest(bench.pipeline, "lake")
     assert order is not None
     assert (order.subject, order.version) == (subject(bench.pipeline, "lake"), 2)
+    history = [
+        (row["value"]["actor"], row["value"]["body"], row["value"]["reason"])
+        for row in ask("tail", "demo", "control", "--until-end", "--json").rows
+        if row["value"]["subject"] == order.subject
+    ]
+    assert history == [("ann", '{"paused": true}', "they move house"), ("bob", '{"paused": false}', "moved")]
+    plain = ask("tail", "demo", "control", "--until-end").out
+    assert f'partner  {order.subject}  version 2  {{"paused": false}}  by bob: moved' in plain
     ran = ask("partner", "pause", "demo", "nobody", "--reason", "x")
     assert (ran.code, "there are lake" in ran.err) == (2, True)
 

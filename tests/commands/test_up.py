@@ -91,12 +91,23 @@ def test_up_says_where_batches_go_and_who_is_not_there(capsys: pytest.CaptureFix
         }
         Surroundings(None, partner_sim=False).say_partners([pipeline.model_copy(update={"partners": partners})])
     assert capsys.readouterr().err.splitlines() == [
-        "batches for away go to http://127.0.0.1:1, where nobody listens now",
+        "batches for away go to http://127.0.0.1:1/…, where nobody listens now",
         f"batches for here go to http://127.0.0.1:{port}",
         "batches for lake go to object store file:lake, prefix coldchain",
         "batches for table go to table waybill_batches of postgresql://…@db/base",
         "batches for topic go to topic batches at a:9092,b:9092",
     ]
+
+
+def test_up_says_which_partner_the_simulator_stands_in_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(CLINIC_VARIABLE, "x")  # so that it is taken back
+    with Surroundings("a:9092", partner_sim=True) as around:
+        around.say_partners([load_pipeline("cold-chain")])
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith("partner simulator at http://127.0.0.1:")
+    assert "batches for clinic-api go to the partner simulator" in told
 
 
 def test_the_place_that_partner_sim_stands_in_for_is_the_shipped_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.gateway.running import LIMIT, OPEN, Running, Said, gateway, said
 from tests.support import wait_for
@@ -376,3 +377,19 @@ def test_it_is_ready_once_the_broker_has_said_how_far_every_pipeline_is(running:
     assert backlog.now() is None
     assert watch.first(60)
     assert backlog.now() == 2 * running.pipeline.partitions
+
+
+def test_no_answer_tells_what_the_gateway_is_made_of(running: Running) -> None:
+    answers = [running.post(BODY), running.ask("GET", "/nowhere"), running.ask("GET", "/healthz")]
+    assert [answer.headers["Server"] for answer in answers] == ["waybill"] * 3
+    with socket.create_connection(("127.0.0.1", running.port), timeout=30) as client:
+        client.sendall(b"nonsense\r\n\r\n")
+        assert b"aiohttp" not in client.makefile("rb").read()
+
+
+def test_its_log_says_that_it_stops_and_has_stopped() -> None:
+    with structlog.testing.capture_logs() as logged, gateway() as one:
+        assert [line["event"] for line in logged] == []
+        one.stop()
+        one.thread.join(30)
+    assert [(line["event"], line["log_level"]) for line in logged] == [("stopping", "info"), ("stopped", "info")]

@@ -74,18 +74,28 @@ def as_text(value: Any) -> str:
 def settings(pipeline: Pipeline, path: Path) -> Iterator[Setting]:
     """Every setting of a pipeline and of its partners."""
     from topology.load import PARTNERS
+    from topology.partner import KafkaPartner
     from topology.yaml_file import read_yaml
 
     source = read_yaml(path)
     batching = source.data.get("batching")
     base = batching if isinstance(batching, str) else batching.get("base") if isinstance(batching, dict) else None
     for at, value in leaves(pipeline.model_dump(mode="json", exclude={"partners", "options"}), ()):
-        yield _setting(source, at, value, preset=base if at[0] == "batching" else None)
+        setting = _setting(source, at, value, preset=base if at[0] == "batching" else None)
+        yield _in_force(setting, pipeline) if value is None else setting
     beside = next((f for f in (path.parent / PARTNERS, path.parent.parent / PARTNERS) if f.is_file()), None)
     for partner, model in pipeline.partners.items():
         declared = read_yaml(beside) if beside else source
         for at, value in leaves(model.model_dump(mode="json"), (partner,)):
+            if at[1:] == ("transactional_id",) and isinstance(model, KafkaPartner):
+                value = model.producer_of(partner)
             yield _setting(declared, at, value)._replace(name="partners." + _name(at))
+
+
+def _in_force(setting: Setting, pipeline: Pipeline) -> Setting:
+    """A setting without a value, with the one that it comes to where that follows from others."""
+    follows = {"raw.topic": pipeline.raw_topic, "batching.idle": pipeline.idle_seconds}.get(setting.name)
+    return setting if follows is None else setting._replace(value=follows, source="default")
 
 
 def _setting(source: YamlFile, at: Location, value: Any, preset: str | None = None) -> Setting:

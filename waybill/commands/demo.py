@@ -71,7 +71,8 @@ def report(shown: Shown) -> None:
     """The figures, each beside what the sample's own manifest says it must be."""
     tally, expected = shown.tally, shown.show.expected
     name = shown.show.pipeline.pipeline
-    line(f"{name} on {shown.where}: {tally.received:,} records in {shown.seconds:.1f} s")
+    took = "; all pipelines together took" if shown.together else " in"
+    line(f"{name} on {shown.where}: {tally.received:,} records{took} {shown.seconds:.1f} s")
     line("")
     line(f"  {'':24}{'counted':>10}{'expected':>10}")
     rows = (
@@ -88,9 +89,11 @@ def report(shown: Shown) -> None:
     for code, number in shown.codes.most_common():
         line(f"    {code:28}{number:>8,}")
     line("")
-    line(f"  {'partner':16}{'closed by':12}{'batches':>8}{'held there':>12}")
-    for (partner, reason), number in sorted(shown.batches.items()):
-        line(f"  {partner:16}{reason:12}{number:>8,}{shown.at_partner.get(partner, 0):>12,}")
+    line(f"  {'partner':16}{'batches':>8}{'held there':>12}  closed by")
+    for partner in sorted({name for name, _ in shown.batches}):
+        reasons = {reason: number for (name, reason), number in sorted(shown.batches.items()) if name == partner}
+        closed_by = ", ".join(f"{reason} {number:,}" for reason, number in reasons.items())
+        line(f"  {partner:16}{sum(reasons.values()):>8,}{shown.at_partner.get(partner, 0):>12,}  {closed_by}")
     line("")
     for problem in tally.problems[:20]:
         line(f"  BROKEN {problem.id} {problem.what}")

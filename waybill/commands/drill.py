@@ -30,7 +30,7 @@ def drill(
     """Run a drill and say what was found. Exit 1 if a promise did not hold.
 
     backpressure: a partner falls to a tenth of its capacity under load. Its breaker must open within 30 s, no batch may
-    die of it, dead letters hold what was published, and nothing is dropped or delivered twice (DRL-02, RTY-08).
+    die of it, dead letters hold what was published, and nothing is dropped or delivered twice.
     """
     if name not in (*DRILLS, "all"):
         raise Fault(f"no drill {name!r}; there are {', '.join(DRILLS)}, all")

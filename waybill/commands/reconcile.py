@@ -51,8 +51,6 @@ def reconcile(
 
     Exit 1: a record is lost, has two answers, or has an answer and was never received; 3: records are in flight.
     """
-    from waybill.books import total
-
     within = None if window is None else parse_window(window, time.time_ns() // 1_000_000)
     cluster = find_brokers(brokers)
     pipelines = present(cluster, load_some(name, folder), named=name is not None)
@@ -64,12 +62,20 @@ def reconcile(
         report(result, json, within)
     held_up(cluster, [one for one, result in zip(pipelines, tallies, strict=True) if result.in_flight], json)
     if not json:
-        sum_ = total(tallies)
         if within is not None:
             bounds = " ".join(f"{name}={value or '-'}" for name, value in bounds_of(within).items())
-            line(f"window: {bounds} outside={sum_.outside}")
-        line(str(sum_))
+            line(f"window: {bounds} outside={sum(result.outside for result in tallies)}")
+        for text in sums(tallies):
+            line(text)
     finish(max((code_of(result) for result in tallies), key=[Code.FINE, Code.INCOMPLETE, Code.FOUND].index))
+
+
+def sums(tallies: list[Tally]) -> list[str]:
+    """The conservation of each pipeline, where there are several, and that of all."""
+    from waybill.books import total
+
+    each = [f"{result.pipeline}: {result}" for result in tallies] if len(tallies) > 1 else []
+    return [*each, str(total(tallies))]
 
 
 def code_of(result: Tally) -> Code:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from waybill.context import Brokers, Folder, Json, PipelineName, find_brokers, load_lane, require_topics
+from waybill.context import Brokers, Folder, Json, PipelineName, find_brokers, load, load_lane, require_topics
 from waybill.moments import age, instant
 from waybill.output import Code, Fault, emit, event_utc, finish, flush, key_text, line, safe, utc
 
@@ -39,15 +39,16 @@ def tail(
 ) -> None:
     """Read a topic, decoded, one message a line. Without --until-end it goes on until Ctrl-C.
 
-    Each partition in its order; between partitions there is none, as in Kafka.
+    Each partition in its order; between partitions there is none, as in Kafka. `control` is what operators ordered, and
+    the list of trading partners, of all pipelines of the cluster.
     --from is `start` with --until-end, else `end`.
     """
     from topology.model import ANY_NAMES
     from waybill.reader import Decoder, Reader
 
-    pipeline = load_lane(name, folder)
-    if topic not in ("raw", *ANY_NAMES):
-        raise Fault(f"no topic {topic!r}; allowed: raw, {', '.join(ANY_NAMES)}")
+    pipeline = load(name, folder) if topic == "control" else load_lane(name, folder)
+    if topic not in ("raw", *ANY_NAMES, "control"):
+        raise Fault(f"no topic {topic!r}; allowed: raw, {', '.join(ANY_NAMES)}, control")
     cluster = find_brokers(brokers)
     require_topics(cluster, pipeline, topic)
     full = pipeline.topic(topic)
@@ -163,6 +164,9 @@ def summary(kind: str, value: dict[str, Any]) -> str:
     parts: list[str] = []
     if kind == "review":
         return f"{summary('dead_letter', value['dead_letter'])}  {value['why']}"
+    if kind == "control":
+        parts += [value["kind"], value["subject"], f"version {value['version']}", value["body"]]
+        return "  ".join([*parts, f"by {value['actor']}: {value['reason']}"])
     if "raw_topic" in value:
         parts.append(f"{value['raw_topic']}/{value['raw_partition']}/{value['raw_offset']}/{value['raw_index']}")
     if kind == "batched":

@@ -61,6 +61,12 @@ class KafkaSender:
             self._producer.poll(POLL_SECONDS)
 
 
+def _unnamed(response: web.StreamResponse) -> web.StreamResponse:
+    """An answer that does not tell the versions of what the gateway is made of, as aiohttp's own header would."""
+    response.headers["Server"] = "waybill"
+    return response
+
+
 class _Connection(web.RequestHandler):
     """One client. What is no HTTP gets a problem document too, and what says nothing is hung up on."""
 
@@ -88,7 +94,7 @@ class _Connection(web.RequestHandler):
             problem = Problem(problems.UNREADABLE, f"this is no HTTP request: {message or 'malformed'}")
         response = problem.response(request.path)
         response.force_close()
-        return response
+        return _unnamed(response)
 
 
 class _TooMany(asyncio.Protocol):
@@ -118,7 +124,7 @@ class Server(web.Server):
         async def spoken(request: web.BaseRequest) -> web.StreamResponse:
             if isinstance(request.protocol, _Connection):
                 request.protocol.spoken = True
-            return await answer(request)
+            return _unnamed(await answer(request))
 
         self._most = connections
         # The bytes are kept as they come (ING-14): nothing is unpacked on the way.
@@ -158,5 +164,7 @@ async def serve(
             raise Fault(words) from taken
         started(int(runner.addresses[0][1]))
         await stop.wait()
+        LOG.info("stopping", drain_seconds=drain)
     finally:
         await runner.cleanup()
+    LOG.info("stopped")

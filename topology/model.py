@@ -300,7 +300,7 @@ class Pipeline(Settings):
 
     @property
     def idle_seconds(self) -> float | None:
-        """Seconds of wall clock after which an idle window closes; None: with `deterministic` none does."""
+        """Seconds by the worker's clock after which a window closes; None: with `deterministic` none does by it."""
         return None if self.deterministic else self.batching.idle or 2 * self.batching.linger
 
     @property

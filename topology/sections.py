@@ -48,7 +48,9 @@ class Batching(Settings):
         description="seconds of stream time from a window's first record to its sealing",
     )
     idle: Number | None = Field(
-        None, gt=0, description="seconds of wall clock after which an idle window closes; default 2 x linger"
+        None,
+        gt=0,
+        description="seconds by the worker's clock from a window's first record to its sealing; default 2 x linger",
     )
     max_open_bytes: Whole = Field(
         256 * 2**20,

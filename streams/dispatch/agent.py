@@ -276,6 +276,7 @@ class DispatchStage:
         for launch in changes.launches:
             body: Body = launch.prepared.body
             work.effects.append(body.envelope(launch.row))
+        work.unheard = frozenset(changes.unheard)
 
     def _encode(self, row: Row) -> bytes:
         header = self.codec.header("delivery")

@@ -89,3 +89,5 @@ class Changes:
     """Partner -> records that its batches may have from now on, and why (DI7)."""
     events: list[Event] = field(default_factory=list)
     launches: list[Launch] = field(default_factory=list)
+    unheard: set[bytes] = field(default_factory=set)
+    """Of these, the batches whose attempt before was found in flight."""

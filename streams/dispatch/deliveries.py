@@ -310,6 +310,8 @@ class Deliveries:
         if words := gate.terms.above(row, prepared.size):
             self._told(changes, gate, batch.partition, gate.found_too_large(batch, now))
             return self._apply(changes, batch, too_large(row, words))
+        if row.state == "in_flight":  # as it was found
+            changes.unheard.add(row.batch_id)
         batch.row = row = write_ahead(row, now, prepared.digest, prepared.version)
         batch.open = True
         gate.begin(batch)

@@ -32,8 +32,6 @@ ATTEMPT_BUCKETS = (0, 1, 2, 3, 4, 5, 10, 20, 50)
 PARTNER_STATES = ("closed", "open", "half-open", "paused", "stopped")
 NO_ANSWER = "not known: its partition was taken over before an answer came"
 """Why an attempt is repeated of which nobody heard: it was in flight when its worker ended, or lost the partition."""
-REMEMBERED = 100_000
-"""Batches of which it is remembered that the end of an attempt was logged; of an older one it may be logged twice."""
 MOST_OPENINGS = 3
 """Of one input that count as progress: a commit may fail now and then, but not whatever is done again and again."""
 DEAD_LETTERS_LOGGED = 20
@@ -175,8 +173,6 @@ class Observer:
         self._labels = (pipeline.pipeline, stage)
         self._log = log.bind(pipeline=pipeline.pipeline, stage=stage, schema_version=schema_version)
         self.last_turn = time.monotonic()
-        self._told: dict[bytes, int] = {}
-        """Batches that are not settled, and the attempt whose end was logged last."""
         self._again: dict[str, int] = {}
         """When partners that are left alone are asked again, ms since epoch."""
         self._caps: dict[str, int] = {}
@@ -292,12 +288,10 @@ class Observer:
             key, value = output.key or b"", output.value
             if key.startswith(PARTNER_KEY):
                 self._partner(key.removeprefix(PARTNER_KEY).decode(), value)
-            elif value is None:
-                self._told.pop(key, None)
-            else:
+            elif value is not None:
                 batches.append(self._codec.decode(value)[1])
         for row in batches:
-            self._batch(row)
+            self._batch(row, step.work is not None and row["batch_id"] in step.work.unheard)
 
     def _partner(self, name: str, value: bytes | None) -> None:
         row = None if value is None else self._codec.decode(value)[1]
@@ -315,20 +309,17 @@ class Observer:
             self._caps[name] = records
             self._log.info("batch cap", partner=name, records=records)
 
-    def _batch(self, row: dict[str, Any]) -> None:
+    def _batch(self, row: dict[str, Any], unheard: bool) -> None:
         """OBS-07: every attempt but the last has one warning, with its number, why it was not the last, and how long
         the next one waits."""
-        batch, state, attempt = row["batch_id"], row["state"], row["attempt"]
+        state, attempt = row["state"], row["attempt"]
         if state in ("sent", "dead"):
-            self._told.pop(batch, None)
             self._metrics.partner_used.labels(self._labels[0], row["partner"], state).observe(attempt)
             tell, what = (self._log.info, "delivered") if state == "sent" else (self._log.error, "batch is dead")
             tell(what, **self._known(row), records=row["count"])
         elif state == "split":
-            self._told.pop(batch, None)
             self._log.warning("batch goes on in halves", **self._known(row), records=row["count"])
         elif state == "pending" and attempt:
-            self._tell_of(batch, attempt)
             if row["spared"] and not row["not_before"]:
                 again = self._again.get(row["partner"])
                 delay, what = None if again is None else max(0, again - self._clock()), "waits for its partner"
@@ -336,15 +327,9 @@ class Observer:
                 delay, what = max(0, row["not_before"] - row["last_attempt_at"]), "retry"
             delay_s = None if delay is None else delay / 1000
             self._log.warning(what, **self._known(row), delay_s=delay_s, unknown=row["unknown"])
-        elif state == "in_flight" and attempt > 1 and self._told.get(batch) != attempt - 1:
-            self._tell_of(batch, attempt - 1)
+        elif state == "in_flight" and unheard:
             known = self._known(row) | {"attempt": attempt - 1, "answer": NO_ANSWER, "latency_ms": None}
             self._log.warning("retry", **known, delay_s=0.0, unknown=row["unknown"])
-
-    def _tell_of(self, batch: bytes, attempt: int) -> None:
-        self._told[batch] = attempt
-        if len(self._told) > REMEMBERED:
-            del self._told[next(iter(self._told))]
 
     def _left_alone(self, row: dict[str, Any]) -> None:
         """A partner that refuses us needs people (401, 403); the others may come back by themselves."""

@@ -147,6 +147,21 @@ def test_obs07_an_attempt_of_which_nobody_heard_is_warned_of_too(lines: Lines) -
     ]  # fmt: skip
 
 
+def test_obs07_an_answer_that_a_worker_took_before_its_end_is_told_once(lines: Lines) -> None:
+    desk = Desk()
+    old, new = [
+        Observer(Metrics(), desk.pipeline, "dispatch", SingleObjectCodec(), "1", lambda: desk.now) for _ in "ab"
+    ]
+    desk.batch("a")
+    old(Step(work=desk.answer("unknown", answer="TimeoutError"), result="commit"))
+    desk.start()
+    for work in (desk.wait(60), desk.answer("delivered")):
+        new(Step(work=work, result="commit"))
+    found = lines()
+    assert [(line["attempt"], line["answer"]) for line in named(found, "retry")] == [(1, "TimeoutError")]
+    assert [line["attempt"] for line in named(found, "delivered")] == [2]
+
+
 def test_a_partner_that_is_down_is_told_once_and_again_when_it_is_well(lines: Lines) -> None:
     world = driver(Answers(*[Outcome(OutcomeKind.FAILED, "refused")] * 3))
     world.publish("k", reading(0))

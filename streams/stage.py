@@ -67,8 +67,9 @@ class Work:
     """Next offset to commit, per input partition; sent with every transaction, even unchanged (DI1)."""
     effects: list[Any] = field(default_factory=list)
     """Dispatch only: envelopes to send, once and only if the transaction has committed (write-ahead)."""
-    unheard: frozenset[bytes] = frozenset()
-    """Dispatch only: batches attempted again whose attempt before was in flight when its worker ended."""
+    ended: Mapping[bytes, bool] = field(default_factory=dict)
+    """Dispatch only: batches that go on after an attempt that ended. False: it was in flight when its worker ended, and
+    nobody knows its answer."""
     resume: dict[int, int] = field(default_factory=dict)
     """Partitions to go back to: the stage was cut here (VA2) and wants this offset again in the next chunk."""
 

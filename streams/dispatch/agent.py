@@ -264,6 +264,8 @@ class DispatchStage:
         """Acks, dead letters, releases, retains, audit entries; the rows; and what may be sent after the commit."""
         for event in changes.events:
             work.outputs.extend(self._event(event))
+        for partition, passed in changes.passed:
+            work.outputs.append(Output("delivery", partition, passed.batch_id, self._encode(passed)))
         for (partition, batch_id), row in changes.rows.items():
             work.outputs.append(Output("delivery", partition, batch_id, None if row is None else self._encode(row)))
         for (partition, partner), standing in changes.partners.items():
@@ -276,7 +278,7 @@ class DispatchStage:
         for launch in changes.launches:
             body: Body = launch.prepared.body
             work.effects.append(body.envelope(launch.row))
-        work.unheard = frozenset(changes.unheard)
+        work.ended = changes.ended
 
     def _encode(self, row: Row) -> bytes:
         header = self.codec.header("delivery")

@@ -89,5 +89,8 @@ class Changes:
     """Partner -> records that its batches may have from now on, and why (DI7)."""
     events: list[Event] = field(default_factory=list)
     launches: list[Launch] = field(default_factory=list)
-    unheard: set[bytes] = field(default_factory=set)
-    """Of these, the batches whose attempt before was found in flight."""
+    ended: dict[bytes, bool] = field(default_factory=dict)
+    """Batches of which an attempt has ended and that go on: whether it was answered, or found in flight."""
+    passed: list[tuple[int, Row]] = field(default_factory=list)
+    """Rows, with their partitions, that say what an attempt was answered and are replaced in this round: the next one
+    need not wait."""

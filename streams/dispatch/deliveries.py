@@ -226,6 +226,7 @@ class Deliveries:
         if not row.settled:
             batch.row = changes.rows[partition, row.batch_id] = row
             changes.events.append(Event(What.WAIT, partition, row))
+            changes.ended[row.batch_id] = True
             self._offer(batch)
             return
         children = halves(row, self._name) if row.state == "split" else ()
@@ -311,7 +312,9 @@ class Deliveries:
             self._told(changes, gate, batch.partition, gate.found_too_large(batch, now))
             return self._apply(changes, batch, too_large(row, words))
         if row.state == "in_flight":  # as it was found
-            changes.unheard.add(row.batch_id)
+            changes.ended[row.batch_id] = False
+        elif row.batch_id in changes.ended:
+            changes.passed.append((batch.partition, row))
         batch.row = row = write_ahead(row, now, prepared.digest, prepared.version)
         batch.open = True
         gate.begin(batch)

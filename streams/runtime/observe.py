@@ -291,7 +291,7 @@ class Observer:
             elif value is not None:
                 batches.append(self._codec.decode(value)[1])
         for row in batches:
-            self._batch(row, step.work is not None and row["batch_id"] in step.work.unheard)
+            self._batch(row, step.work.ended.get(row["batch_id"]) if step.work else None)
 
     def _partner(self, name: str, value: bytes | None) -> None:
         row = None if value is None else self._codec.decode(value)[1]
@@ -309,7 +309,7 @@ class Observer:
             self._caps[name] = records
             self._log.info("batch cap", partner=name, records=records)
 
-    def _batch(self, row: dict[str, Any], unheard: bool) -> None:
+    def _batch(self, row: dict[str, Any], heard: bool | None) -> None:
         """OBS-07: every attempt but the last has one warning, with its number, why it was not the last, and how long
         the next one waits."""
         state, attempt = row["state"], row["attempt"]
@@ -319,7 +319,7 @@ class Observer:
             tell(what, **self._known(row), records=row["count"])
         elif state == "split":
             self._log.warning("batch goes on in halves", **self._known(row), records=row["count"])
-        elif state == "pending" and attempt:
+        elif state == "pending" and attempt and heard:  # else the row says anew what was told
             if row["spared"] and not row["not_before"]:
                 again = self._again.get(row["partner"])
                 delay, what = None if again is None else max(0, again - self._clock()), "waits for its partner"
@@ -327,7 +327,7 @@ class Observer:
                 delay, what = max(0, row["not_before"] - row["last_attempt_at"]), "retry"
             delay_s = None if delay is None else delay / 1000
             self._log.warning(what, **self._known(row), delay_s=delay_s, unknown=row["unknown"])
-        elif state == "in_flight" and unheard:
+        elif state == "in_flight" and heard is False:
             known = self._known(row) | {"attempt": attempt - 1, "answer": NO_ANSWER, "latency_ms": None}
             self._log.warning("retry", **known, delay_s=0.0, unknown=row["unknown"])
 

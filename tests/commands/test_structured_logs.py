@@ -15,7 +15,7 @@ from streams.driver import AcceptingPartner, TopologyDriver
 from streams.runtime.observe import DEAD_LETTERS_LOGGED, NO_ANSWER, Metrics, Observer
 from streams.runtime.runner import Step
 from streams.stage import Work
-from tests.commands.conftest import Lines, Setup, Terminal
+from tests.commands.conftest import Clock, Lines, Setup, Terminal
 from tests.delivery.worlds import canned_port, envelope, http, run
 from tests.streams.dispatch_desk import Desk, batch_id
 from tests.streams.test_dispatch_caps import desk as adaptive_desk
@@ -145,6 +145,20 @@ def test_obs07_an_attempt_of_which_nobody_heard_is_warned_of_too(lines: Lines) -
     assert [(line["attempt"], line["answer"], line["delay_s"]) for line in found] == [
         (1, "503 busy", 2.0), (2, NO_ANSWER, 0.0), (3, "503 busy", 4.0),
     ]  # fmt: skip
+
+
+def test_obs07_a_row_that_says_anew_what_was_told_is_no_other_attempt(lines: Lines, clock: Clock) -> None:
+    hour = 3600
+    desk = Desk(keep=4 * hour)
+    observer = Observer(Metrics(), desk.pipeline, "dispatch", SingleObjectCodec(), "1", lambda: desk.now)
+    desk.batch("a")
+    for work in (desk.answer("failed"), desk.wait(60), desk.answer("paused", answer="429", retry_after=3 * hour)):
+        observer(Step(work=work, result="commit"))
+    assert len(named(lines(), "retry")) == 2
+    clock.now += 60  # or it is held back as a repetition
+    observer(Step(work=desk.wait(2.1 * hour), result="commit"))
+    assert desk.row("a")["retained"]
+    assert named(lines(), "retry") == []
 
 
 def test_obs07_an_answer_that_a_worker_took_before_its_end_is_told_once(lines: Lines) -> None:

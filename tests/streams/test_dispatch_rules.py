@@ -168,6 +168,16 @@ def test_law4_an_unknown_outcome_is_retried_and_is_no_ack() -> None:
 # ---- DI2, BA8: known and unknown ends ------------------------------------------------------------------
 
 
+def test_an_answer_has_a_row_of_its_own_though_the_next_attempt_need_not_wait() -> None:
+    """`trace` and the log tell from the rows what each attempt was answered."""
+    desk = Desk()
+    desk.batch("a")
+    work = desk.answer("paused", answer="429 not now", retry_after=0)
+    rows = [(row["state"], row["answer"]) for row in said(work.outputs, "delivery", "delivery")]
+    assert rows == [("pending", "429 not now"), ("in_flight", "429 not now")]
+    assert len(desk.sent) == 2
+
+
 def test_di2_an_attempt_found_in_flight_is_unknown_and_the_next_write_ahead_says_so() -> None:
     desk = Desk()
     desk.batch("a")

@@ -21,12 +21,14 @@ from schemas.messages import position_of
 from streams.batch.items import WAITED
 from streams.pipeline import STAGES
 from waybill import condemned
+from waybill.retries import retries
 
 if TYPE_CHECKING:
     from streams.stage import Message
     from topology.model import Pipeline
     from waybill.reader import Decoder, Reader
 
+MAX_ATTEMPT = 2**31 - 1
 _FIELDS = ("string", "int", "int", "long")
 """Avro types of the first four fields of a raw position."""
 
@@ -62,8 +64,8 @@ class Step(NamedTuple):
     """One thing that happened to a record."""
 
     name: str
-    """INGESTED, VALIDATED, BATCHED, SENT, ACKNOWLEDGED, FAILED (FSM-01), SPLIT, RETURNED (it waited and was written to
-    `validated` again), or AUDIT."""
+    """INGESTED, VALIDATED, BATCHED, SENT, ACKNOWLEDGED, FAILED (FSM-01), SPLIT, RETRYING (what an attempt was answered
+    that was not the last), RETURNED (it waited and was written to `validated` again), or AUDIT."""
     at: int | None
     """ms since epoch, of the message that says so."""
     position: str
@@ -90,6 +92,8 @@ class Life:
     """Its place in the last batch it was in."""
     path: list[dict[str, Any]] = field(default_factory=list)
     """Rows of the delivery table: of that batch, and if it was split (DI4) of the parts of it that hold the record."""
+    history: list[tuple[Message, dict[str, Any]]] = field(default_factory=list)
+    """The same rows as they were written one after the other, as far as the table has not been compacted."""
 
     @property
     def delivery(self) -> dict[str, Any] | None:
@@ -244,6 +248,7 @@ class Finder:
         for found in lives.values():
             found.path = path_of(found.number, table.get(found.batch_id or b""), children)
         if audit:
+            self._history(list(lives.values()))
             self._audit(list(lives.values()), marks.values())
         for submission in marks:
             stored = self.submission(RawPosition(*submission, 0))
@@ -276,6 +281,17 @@ class Finder:
                     if owner := life(record):
                         shared = {key: value for key, value in fields.items() if key != "records"}
                         owner.sent.append((message, {**shared, **record, "outcome": "delivered"}))
+
+    def _history(self, lives: list[Life]) -> None:
+        by_batch: dict[bytes, list[Life]] = {}
+        for found in lives:
+            for row in found.path:
+                by_batch.setdefault(row["batch_id"], []).append(found)
+        for message in self._reader.all(self._pipeline.topic("delivery")) if by_batch else ():
+            if message.value is not None and (owners := by_batch.get(message.key or b"")):
+                _, row = self.codec.decode(message.value)
+                for found in owners:
+                    found.history.append((message, row))
 
     def _audit(self, lives: list[Life], marks: Iterable[Marks]) -> None:
         by_position = {found.raw: found for found in lives}
@@ -359,6 +375,8 @@ def steps(life: Life, pipeline: Pipeline) -> list[Step]:
             facts = {"batch_id": entry.digest, "answer": said, "part": row["batch_id"] if row else None}
             facts |= {"records": row["count"] if row else None}
             found.append(Step("SPLIT", message.timestamp, at(message, "audit"), facts))
+    for message, facts in retries(life.history):
+        found.append(Step("RETRYING", message.timestamp, at(message, "delivery"), facts))
     for message, fields in life.dead:
         names = ("stage", "error_class", "reason", "route", "findings", "digest", "batch_id", "attempts", "answer",
                  "outcome_unknown", "passport")  # fmt: skip
@@ -370,7 +388,13 @@ def steps(life: Life, pipeline: Pipeline) -> list[Step]:
             facts["duplicate_of"] = record_id(position_of(fields["duplicate_of"]))
         found.append(Step("ACKNOWLEDGED", message.timestamp, at(message, "sent"), facts))
     order = ("INGESTED", "VALIDATED", "RETURNED", "BATCHED")
-    found.sort(key=lambda step: (order.index(step.name) if step.name in order else len(order), step.at or 0))
+
+    def place(step: Step) -> tuple[int, int, int]:
+        # At one moment an attempt and what it was answered come before the next one, and all before the end.
+        stage = order.index(step.name) if step.name in order else len(order)
+        return stage, step.at or 0, step.facts.get("attempt", MAX_ATTEMPT)
+
+    found.sort(key=place)
     for message, block, entry in sorted(life.audit, key=_audit_order):
         facts = {"stage": block.chain.stage, "partition": block.chain.partition, "sequence": block.sequence}
         facts |= {"action": entry.action, "code": entry.code, "digest": entry.digest, "head": block.head}

@@ -54,6 +54,13 @@ def editable(name: str, payload: bytes, record: str) -> bytes | None:
     return None if write is None else cast(bytes | None, write(payload, record))
 
 
+def brief(name: str, data: bytes) -> Mapping[str, str]:
+    """What a record is in a few words of its field, by name, for a line that people read; `data`: its payload, or its
+    original. Empty where the pack says nothing of it. Pure; raises nothing."""
+    tell = getattr(import_module(PACKS[name]), "brief", None)
+    return {} if tell is None else cast(Mapping[str, str], tell(data))
+
+
 def load_sample(name: str) -> tuple[Sample, Callable[[int, int], Manifest]]:
     """A pack's shipped sample, and what it must come to, by the number of its messages and a seed."""
     module = import_module(PACKS[name] + ".sample")

@@ -37,6 +37,8 @@ from topology.sections import BackoffPreset
 
 STOP_WAIT = 60_000
 """Milliseconds before a partner that refused us (401, 403) is asked again: credentials take people to repair."""
+NO_ANSWER = "not known: its partition was taken over before an answer came"
+"""Why an attempt is repeated of which nobody heard: it was in flight when its worker ended, or lost the partition."""
 DEFAULT_PAUSE = 5_000
 """Milliseconds of a pause that does not say how long."""
 OBJECT_STORE_CONNECTIONS = 8

@@ -20,6 +20,7 @@ from schemas.codec import Codec
 from schemas.messages import position_of
 from streams.delivery.protocol import Envelope, Outcome
 from streams.dispatch.agent import PARTNER_KEY, PartnerView
+from streams.dispatch.attempts import NO_ANSWER
 from streams.runtime.runner import Step, steady_clock
 from topology.model import Pipeline
 
@@ -30,8 +31,6 @@ ATTEMPT_SECONDS = (*BUCKETS, 20, 30, 60)
 ATTEMPT_BUCKETS = (0, 1, 2, 3, 4, 5, 10, 20, 50)
 """Attempts of one life; 0: it died before the first."""
 PARTNER_STATES = ("closed", "open", "half-open", "paused", "stopped")
-NO_ANSWER = "not known: its partition was taken over before an answer came"
-"""Why an attempt is repeated of which nobody heard: it was in flight when its worker ended, or lost the partition."""
 MOST_OPENINGS = 3
 """Of one input that count as progress: a commit may fail now and then, but not whatever is done again and again."""
 DEAD_LETTERS_LOGGED = 20

@@ -11,8 +11,9 @@ from schemas.codec import SingleObjectCodec
 from streams.delivery.http import HttpSink
 from streams.delivery.protocol import Envelope, Outcome, OutcomeKind
 from streams.dispatch.agent import PartnerView
+from streams.dispatch.attempts import NO_ANSWER
 from streams.driver import AcceptingPartner, TopologyDriver
-from streams.runtime.observe import DEAD_LETTERS_LOGGED, NO_ANSWER, Metrics, Observer
+from streams.runtime.observe import DEAD_LETTERS_LOGGED, Metrics, Observer
 from streams.runtime.runner import Step
 from streams.stage import Work
 from tests.commands.conftest import Clock, Lines, Setup, Terminal

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
 from schemas.pack import ItemSearch
-from schemas.packs import item_search
+from schemas.packs import brief, item_search
 from tests.packs import epcis_inputs as inputs
 from tests.packs.epcis_inputs import document, record
 
@@ -121,3 +124,23 @@ def test_what_only_speaks_of_an_event_is_not_that_event() -> None:
         assert not search(EVENT).names(document(event))
         assert not search(EVENT).names(record(document(event)).payload)
     assert not search(EVENT).names(f"<correctiveEventID>{EVENT}</correctiveEventID>".encode())
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (inputs.COMMISSIONING, {"type": "ObjectEvent", "action": "ADD", "bizStep": "commissioning"}),
+        (inputs.PACKING, {"type": "AggregationEvent", "action": "ADD", "bizStep": "packing", "parentID": CASE}),
+    ],
+)
+def test_a_few_words_tell_a_commissioning_from_a_packing(event: dict[str, Any], words: dict[str, str]) -> None:
+    assert brief("epcis", record(document(event)).payload) == words
+    assert brief("epcis", json.dumps(event).encode()) == words
+    assert brief("cold_chain", json.dumps(event).encode()) == {}
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"<a/>", b"[1]", b'{"event": 7}', b'{"event": {"type": [1], "action": null}}', b"\xff"]
+)
+def test_what_is_no_event_gets_no_words(data: bytes) -> None:
+    assert brief("epcis", data) == {}

@@ -284,6 +284,8 @@ def facts(step: Step) -> dict[str, Any]:
     found = dict(step.facts)
     if "event_time" in found:
         found["event_time"] = event_utc(found["event_time"])
+    if "until" in found:
+        found["until"] = utc(found["until"])
     return found
 
 

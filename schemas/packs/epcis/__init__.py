@@ -1,5 +1,6 @@
 """The EPCIS pack: serialization events in XML (1.2, 2.0) and JSON-LD (2.0). Start reading at `engine.py`."""
 
+from schemas.packs.epcis.brief import brief
 from schemas.packs.epcis.engine import build
 from schemas.packs.epcis.items import item_search
 from schemas.packs.epcis.json_document import editable, json_document, json_document_of_events
@@ -23,4 +24,4 @@ DOCUMENTS = {
 }
 DOCUMENT_CHECKS = {"epcis-xml-1.2": check_1_2}
 
-__all__ = ["DOCUMENTS", "DOCUMENT_CHECKS", "Options", "build", "editable", "item_search"]
+__all__ = ["DOCUMENTS", "DOCUMENT_CHECKS", "Options", "brief", "build", "editable", "item_search"]

@@ -142,7 +142,7 @@ TOO_MANY_WAITING = register(
 )
 
 # Delivery.
-PARTNER_REFUSED = register("PARTNER_REFUSED", FATAL, "the partner refused the batch for good")
+PARTNER_REFUSED = register("PARTNER_REFUSED", FATAL, "the partner refused it for good")
 PARTNER_TOO_LARGE = register("PARTNER_TOO_LARGE", FATAL, "the partner takes no request as large as this record alone")
 RETRIES_EXHAUSTED = register(
     "RETRIES_EXHAUSTED", TIMEOUT, "every attempt failed, none took effect", Reason.TRANSIENT_FAILURE

@@ -145,9 +145,14 @@ def _per_record(
     return Outcome(OutcomeKind.PARTIAL, text, refused=said)
 
 
+_CLIENTS_TLS = re.compile(r" ssl:(?:<[^>]*>|\S+)(?= \[)")
+"""What aiohttp says of its own settings where it cannot connect, on plain HTTP, too."""
+
+
 def fault(error: BaseException, *, sent: bool, secrets: Collection[str] = ()) -> Outcome:
     """The outcome of an attempt that ended without an answer. `sent`: a byte of the request may have left us."""
-    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    words = _CLIENTS_TLS.sub("", str(error))
+    what = f"{type(error).__name__}: {words}" if words else type(error).__name__
     if sent:
         return Outcome(OutcomeKind.UNKNOWN, excerpt(f"no answer: {what}", secrets))
     return Outcome(OutcomeKind.FAILED, excerpt(f"not sent: {what}", secrets))

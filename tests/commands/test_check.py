@@ -45,6 +45,17 @@ def test_fail_makes_a_refused_record_count_and_valid_ones_do_not(cli: Cli, tmp_p
     assert cli("check", "cold-chain", tmp_path, "--fail").code == 1
 
 
+def test_the_summary_orders_codes_by_count_and_name_and_counts_what_was_let_pass(cli: Cli, tmp_path: Path) -> None:
+    bad = b'{"sensor_id":"","timestamp_utc":"x","temperature":4e9,"unit":"X","zone_id":[]}'
+    passed = READING.replace(b"00Z", b"00+01:00")
+    (tmp_path / "a.json").write_bytes(b"[" + b",".join([passed, bad, bad, passed, READING]) + b"]")
+    said = cli("check", "cold-chain", tmp_path / "a.json", "--profile", "lenient").err.splitlines()
+    assert said[0] == "5 records in 1 file: 3 valid, 2 refused"
+    codes = [line.split()[2].rstrip(",") for line in said[1:-1]]
+    assert (len(codes) > 1, codes) == (True, sorted(codes))
+    assert said[-1] == f"  2 warned of OFFSET_NORMALISED, first {tmp_path / 'a.json'} record 0"
+
+
 def test_nothing_to_check_is_not_fine(cli: Cli, tmp_path: Path) -> None:
     assert cli("check", "cold-chain", tmp_path).code == 3
 
@@ -216,4 +227,6 @@ def test_a_warning_beside_a_refusal_is_shown_as_one_and_not_summed_up_as_a_reaso
     ran = cli("check", "epcis", tmp_path)
     for line in ran.out.splitlines():
         assert re.search(r"refused  UNKNOWN_TERM [^()]* \(EVENT_ID_DIFFERS .*\)$", line), line
-    assert [line.split()[2].rstrip(",") for line in ran.err.splitlines()[1:]] == ["UNKNOWN_TERM"]
+    reason, warning = ran.err.splitlines()[1:]
+    assert reason.startswith("  2 with UNKNOWN_TERM, first ")
+    assert warning.startswith("  2 warned of EVENT_ID_DIFFERS, first ")

@@ -71,6 +71,7 @@ def test_a_partner_that_is_not_there_and_a_secret_that_is_missing_are_found(
         monkeypatch.setenv("CLINIC_TOKEN", TOKEN)
         ran = cli("partner", "test", "clinic", "--folder", made)
         assert (ran.code, "not sent" in ran.out) == (1, True)
+        assert f"Cannot connect to host 127.0.0.1:{port} [" in ran.out, "and no word of TLS, which it does not speak"
     ran = cli("partner", "test", "nobody", "--folder", made)
     assert ran.code == 2
     assert ran.err.startswith("waybill: no partner 'nobody'; there are clinic (an entry of partners.yaml is one where")

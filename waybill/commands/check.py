@@ -63,6 +63,7 @@ def check(
     inputs = [item if source is None else item._replace(source=source) for item in find_inputs(paths)]
     valid = refused = 0
     reasons: Counter[str] = Counter()
+    warned: Counter[str] = Counter()
     first: dict[str, str] = {}
     ticker = Ticker(lambda number: f"{number} records")
     for item in inputs:
@@ -72,20 +73,27 @@ def check(
                 valid += 1
             else:
                 refused += 1
-                for code in {found["code"] for found in row["codes"] if not _is_warning(found)}:
-                    reasons[code] += 1
-                    first.setdefault(code, f"{row['file']} record {row['index']}")
+            for code, is_warning in {(found["code"], _is_warning(found)) for found in row["codes"]}:
+                (warned if is_warning else reasons)[code] += 1
+                first.setdefault(code, f"{row['file']} record {row['index']}")
             if json:
                 emit(row)
             else:
                 line(text(row))
     ticker.close()
     say(f"{count(valid + refused, 'record')} in {count(len(inputs), 'file')}: {valid:,} valid, {refused:,} refused")
-    for code, times in reasons.most_common() if refused > 1 else ():
+    for code, times in _by_count(reasons) if refused > 1 else ():
         say(f"  {times:,} with {code}, first {safe(first[code])}")
+    for code, times in _by_count(warned) if valid + refused > 1 else ():
+        say(f"  {times:,} warned of {code}, first {safe(first[code])}")
     if not inputs:
         finish(Code.INCOMPLETE)
     finish(Code.FOUND if fail and refused else Code.FINE)
+
+
+def _by_count(codes: Counter[str]) -> list[tuple[str, int]]:
+    """Codes and how many records have them, the most first; of as many by name."""
+    return sorted(codes.items(), key=lambda item: (-item[1], item[0]))
 
 
 def rows(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from math import inf
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,11 +56,12 @@ def trace(
         ),
     ],
     pipeline: Annotated[str | None, typer.Option(help="look here only; as PIPELINE before the id")] = None,
+    audit: Annotated[bool, typer.Option("--audit/--no-audit", help="with the audit entries, at the end")] = True,
     brokers: Brokers = None,
     folder: Folder = None,
     json: Json = False,
 ) -> None:
-    """Show every stage, position, batch, attempt, answer, digest and audit entry of a record, and its state. Without
+    """Show what it is, every stage, position, batch, attempt, answer, digest and audit entry of a record, and its state. Without
     a pipeline it is looked for in every one that the cluster has.
 
     Exit 1: nothing is known of it; 3: it has no final answer yet.
@@ -77,7 +79,7 @@ def trace(
             finder = Finder(reader, Decoder(one), one)
             lives = find(finder, reader, one, id)
         if lives:
-            show(lives, one, json)
+            show(lives, one, json, audit)
             if HEX.fullmatch(id):
                 show_result(id, lives, one, json)
             finish(Code.INCOMPLETE if any(life.in_flight for life in lives) else Code.FINE)
@@ -113,8 +115,12 @@ def by_item(finder: Finder, search: ItemSearch) -> list[Life]:
             return True
         return search.names(fields.get("payload") or fields.get("original") or b"")
 
-    def when(life: Life) -> float:
-        return float(life.validated[0][1]["event_time"]) if life.validated else inf
+    def when(life: Life) -> tuple[float, bool, int]:
+        """At one time a duplicate stands behind what it repeats."""
+        if not life.validated:
+            return inf, False, 0
+        fields = life.validated[0][1]
+        return fields["event_time"], any(ack["outcome"] == "duplicate" for _, ack in life.sent), fields["recorded_at"]
 
     positions = finder.records(search.mark, matches)
     return sorted(finder.lives(positions, audit=len(positions) <= DETAILED), key=when) if positions else []
@@ -180,16 +186,20 @@ def _counted(finder: Finder, raw: RawPosition) -> bool:
     return bool(finder.lives([RawPosition(*raw[:4], -1)], audit=False))
 
 
-def show(lives: list[Life], pipeline: Pipeline, json: bool) -> None:
+def show(lives: list[Life], pipeline: Pipeline, json: bool, audit: bool = True) -> None:
     """Prints lives: step by step, or one line each where they are many."""
     from schemas.canonical import record_id
     from waybill.life import steps
 
+    def told(life: Life) -> list[Step]:
+        return [step for step in steps(life, pipeline) if audit or step.name != "AUDIT"]
+
     for life in lives:
         id = record_id(life.raw)
         detailed = len(lives) <= DETAILED
-        for step in steps(life, pipeline) if json or detailed else ():
-            if json:
+        what = brief_of(life, pipeline)
+        if json:
+            for step in told(life):
                 emit({"record": id, "step": step.name, "at": utc(step.at), "position": step.position, **facts(step)})
         answer = life.answer
         if json:
@@ -197,6 +207,7 @@ def show(lives: list[Life], pipeline: Pipeline, json: bool) -> None:
                 {
                     "record": id,
                     "step": "STATE",
+                    "what": what or None,
                     "state": life.state,
                     "transmission": life.transmission,
                     "in_flight": life.in_flight,
@@ -213,16 +224,28 @@ def show(lives: list[Life], pipeline: Pipeline, json: bool) -> None:
         batch = f", batch {life.transmission}" if life.transmission else ""
         ends = utc(_deadline(life, pipeline))
         flying = (f", in flight until {ends}" if ends else ", in flight") if life.in_flight else ""
-        line(f"{safe(id)}  {life.state}  ({_outcome(life) or 'no answer yet'}{batch}{flying})")
+        words = "  ".join([value if name == "type" else f"{name}={value}" for name, value in what.items()])
+        short = f"  {safe(words)}" if words else ""
+        line(f"{safe(id)}  {life.state}  ({_outcome(life) or 'no answer yet'}{batch}{flying})" + short * (not detailed))
+        if short and detailed:
+            line(short)
         if waits := waits_for(life, pipeline):
             line(f"  waiting for {safe(waits)}")
         if detailed:
-            for step in steps(life, pipeline):
+            for step in told(life):
                 line(f"  {utc(step.at) or '-':<24}  {step.name:<12}  {safe(step.position)}")
                 line(f"  {'':<24}  {'':<12}  {safe(as_words(step))}")
             if life.repeats:
                 line(f"  named by {count(len(life.repeats), 'duplicate')}: {', '.join(map(record_id, life.repeats))}")
     say(f"{count(len(lives), 'record')} of {pipeline.pipeline}")
+
+
+def brief_of(life: Life, pipeline: Pipeline) -> Mapping[str, str]:
+    """What the record is, in a few words of its field; empty where its pack says nothing of it."""
+    from schemas.packs import brief
+
+    held = life.validated[0][1]["payload"] if life.validated else life.dead[-1][1]["original"] if life.dead else None
+    return brief(pipeline.pack, held) if held else {}
 
 
 def waits_for(life: Life, pipeline: Pipeline) -> str:

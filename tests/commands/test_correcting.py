@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from schemas.pack import CANONICAL_TYPE, Submission
 from streams.driver import TopologyDriver
@@ -14,7 +18,7 @@ from tests.packs.epcis_inputs import document
 from tests.packs.test_epcis_items_whole import AUTUMN, STATEFUL, pipeline
 from tests.packs.test_epcis_state import A, B, made, seen
 from topology.load import load_pipeline
-from waybill.commands.dlq import to_correct
+from waybill.commands.dlq import to_correct, write
 
 ID = "epcis.raw/0/0/0"
 
@@ -72,3 +76,15 @@ def test_a_document_that_cannot_say_all_of_a_record_is_not_called_the_same(tmp_p
     assert "is another record" in to_correct(driver.pipeline, ID, letter)[1]
     letter["original"] = payload.replace(b'"shipping"', b'"moving"')
     assert "is refused: UNKNOWN_TERM" in to_correct(driver.pipeline, ID, letter)[1]
+
+
+@pytest.mark.parametrize("looks", [True, False])
+def test_the_prompt_of_a_terminal_begins_a_line_and_a_file_gets_the_bytes(
+    monkeypatch: pytest.MonkeyPatch, looks: bool
+) -> None:
+    out = io.TextIOWrapper(io.BytesIO())
+    monkeypatch.setattr(out, "isatty", lambda: looks)
+    monkeypatch.setattr(sys, "stdout", out)
+    letter = {"original": b'{"a": 7}', "content_type": "application/json"}
+    write(load_pipeline("cold-chain"), ID, letter, document=True)
+    assert out.buffer.getvalue() == b'{"a": 7}' + b"\n" * looks  # type: ignore[attr-defined]  # of BytesIO

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from unittest.mock import create_autospec
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from tests.commands.conftest import Clock
-from waybill.commands.reconcile import wait_for
+from topology.load import load_pipeline
+from waybill.commands.reconcile import busy, wait_for
 from waybill.output import Fault
+from waybill.reader import Decoder, Reader
 
 
 def answers(*given: str | Exception | None) -> Callable[[], str | None]:
@@ -53,3 +56,13 @@ def test_what_is_waited_for_is_said_now_and_then_and_at_the_end(capsys: pytest.C
 def test_a_cluster_that_stays_away_is_told_at_the_deadline(capsys: pytest.CaptureFixture[str]) -> None:
     assert not waited(answers(KafkaException(KafkaError(KafkaError._TRANSPORT))), 1)
     assert "demo: still without an answer of the cluster:" in capsys.readouterr().err
+
+
+def test_what_batch_has_not_committed_is_not_called_unread() -> None:
+    """Its offset stands at its oldest open window, and records behind that may have their answers (BA4)."""
+    reader = create_autospec(Reader, instance=True)
+    reader.waiting.side_effect = lambda topic, committed, cap: {0: 4 if topic.endswith(".validated") else 0}
+    pipeline = load_pipeline("cold-chain")
+    assert busy(reader, create_autospec(Decoder, instance=True), pipeline) == (
+        "4 messages of waybill.cold-chain.validated from batch's oldest open window on; some may have their answers"
+    )

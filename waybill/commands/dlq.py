@@ -61,7 +61,7 @@ def ls(
         table(columns, ([*map(values.get, columns[:4]), ", ".join(values["codes"]), *map(values.get, columns[5:])]
                         for values in rows),
               wrap=("codes",), less=("reason", "at", "class", "stage", "route"))  # fmt: skip
-    say(count(len(rows), "dead letter"))
+    say(f"{count(len(rows), 'dead letter')}{' by the position of their records' if len(rows) > 1 else ''}")
     finish(Code.FINE)
 
 
@@ -138,6 +138,8 @@ def write(pipeline: Pipeline, id: str, letter: dict[str, Any], document: bool) -
     if document:
         value, what = to_correct(pipeline, id, letter)
         say(safe(what))
+    if sys.stdout.isatty() and not value.endswith(b"\n"):
+        value += b"\n"  # for the prompt; a file gets the bytes as they are
     sys.stdout.buffer.write(value)
     sys.stdout.buffer.flush()
 

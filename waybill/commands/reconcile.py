@@ -299,9 +299,9 @@ def _busy(reader: Reader, decoder: Decoder, pipeline: Pipeline) -> str | None:
         topic = pipeline.topic(source)
         waiting = sum(reader.waiting(topic, reader.committed(pipeline.group_id(stage), topic), cap=1000).values())
         if waiting:
-            # Those in a window that is still open have been read; offsets commit when it is sealed (BA4).
-            word = "in open windows or still to be read" if stage == "batch" else "to be read"
-            return f"{count(waiting, 'message')} of {topic} {word} by {stage}"
+            # The offset commits when a window is sealed (BA4); behind the oldest others may have been, and delivered.
+            word = "from batch's oldest open window on; some may have their answers"
+            return f"{count(waiting, 'message')} of {topic} {word if stage == 'batch' else f'to be read by {stage}'}"
     if waits := len(waiting_rows(reader, decoder, pipeline)):
         return f"{count(waits, 'record')} waiting for what must come before"
     rows = decoder.batches(reader.table(pipeline.topic("delivery")).values())

@@ -87,4 +87,4 @@ def test_the_prompt_of_a_terminal_begins_a_line_and_a_file_gets_the_bytes(
     monkeypatch.setattr(sys, "stdout", out)
     letter = {"original": b'{"a": 7}', "content_type": "application/json"}
     write(load_pipeline("cold-chain"), ID, letter, document=True)
-    assert out.buffer.getvalue() == b'{"a": 7}' + b"\n" * looks  # type: ignore[attr-defined]  # of BytesIO
+    assert out.buffer.getvalue() == b'{"a": 7}' + b"\n" * looks

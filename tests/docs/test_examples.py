@@ -9,6 +9,7 @@ import re
 import shlex
 import sqlite3
 import subprocess
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import pytest
 from typer.main import get_command
 
 from schemas.canonical import canonical_json
+from schemas.delivery import STATES
+from schemas.errors import CODES, ROUTES, Reason
 from streams.delivery.protocol import OutcomeKind
 from streams.driver import AcceptingPartner, TopologyDriver
 from streams.runtime import watchdog, worker
@@ -23,6 +26,9 @@ from streams.runtime.observe import Metrics
 from tests.delivery.worlds import envelope
 from topology.load import load_pipeline
 from topology.reference import reference
+from waybill.batch_result import BatchResult
+from waybill.books import Tally
+from waybill.life import transmission
 from waybill.main import build
 from waybill.output import Code
 
@@ -194,6 +200,35 @@ def test_operating_names_every_metric_and_exit_code() -> None:
     exits = {value for name, value in vars(worker).items() if name.startswith("EXIT_")}
     assert codes_under(text, "Exit codes of a worker") == {0, Code.USAGE, watchdog.OVERRUN_EXIT} | exits
     assert codes_under(text, "Exit codes of the other commands") == {*Code, 130}
+
+
+def rows_under(text: str, heading: str) -> set[tuple[str, ...]]:
+    """The rows of a section's tables, without backticks."""
+    section = text.partition(f"## {heading}\n")[2].partition("\n#")[0]
+    rows = re.findall(r"^\| (?!-)(.*) \|$", section, re.MULTILINE)
+    return {tuple(cell.strip().strip("`") for cell in row.split(" | ")) for row in rows}
+
+
+def test_operating_explains_class_route_and_reason_and_every_code_of_dispatch() -> None:
+    rows = rows_under((ROOT / "docs" / "operating.md").read_text("utf-8"), "What a dead letter says")
+    assert {row[:2] for row in rows} >= {(str(one), route) for one, route in ROUTES.items()}
+    assert {row[0] for row in rows} >= set(Reason)
+    sources = [path.read_text("utf-8") for path in (ROOT / "streams" / "dispatch").glob("*.py")]
+    named = {name for text in sources for name in re.findall(r"(?<![.\w])[A-Z_]+\b", text) if name in CODES}
+    codes = {(one.name, str(one.error_class), str(one.reason), one.meaning) for one in map(CODES.__getitem__, named)}
+    assert {row for row in rows if row[0] in CODES} == codes
+
+
+def test_operating_explains_every_word_of_a_state() -> None:
+    rows = rows_under((ROOT / "docs" / "operating.md").read_text("utf-8"), "One state, several words")
+    batches = {(row[1], row[2]) for row in rows if len(row) == 4 and row[2] in STATES}
+    told = {(transmission({"state": state, "attempt": 0}), state) for state in STATES} | {("Retrying", "pending")}
+    assert batches == told
+    books = {row[2] for row in rows if len(row) == 5} - {"reconcile"}
+    assert {word.replace("-", "_") for word in books} == {
+        "in_flight", *({field.name for field in fields(Tally)} & {"acknowledged", "dead", "duplicate"}),
+    }  # fmt: skip
+    assert {"committed", "quarantined", "in_flight"} <= {row[3] for row in rows} & set(BatchResult._fields)
 
 
 def test_the_reference_of_pipelines_is_what_the_models_say() -> None:

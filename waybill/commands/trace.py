@@ -61,8 +61,8 @@ def trace(
     folder: Folder = None,
     json: Json = False,
 ) -> None:
-    """Show what it is, every stage, position, batch, attempt, answer, digest and audit entry of a record, and its state. Without
-    a pipeline it is looked for in every one that the cluster has.
+    """Show what a record is, its every stage, position, batch, attempt, answer, digest and audit entry, and its state.
+    Without a pipeline it is looked for in every one that the cluster has.
 
     Exit 1: nothing is known of it; 3: it has no final answer yet.
     """

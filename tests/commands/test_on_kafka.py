@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from streams.delivery.protocol import Outcome, OutcomeKind
+from streams.dispatch.attempts import NO_ANSWER
 from streams.stage import Output
 from tests.commands.bench_kafka import Bench
 from tests.commands.conftest import Ask, Cli, Ran
@@ -130,6 +131,14 @@ def test_records_are_followed_from_raw_to_their_answers(ask: Ask, bench: Bench, 
     state = ran.rows[-1]
     assert (ran.code, state["state"], state["transmission"]) == (3, "SENT", "InFlight")
     assert ask("reconcile", "demo").code == 3
+
+    bench.dispatch(Outcome(OutcomeKind.UNKNOWN, "503 busy"))  # another worker: the attempt before ended unheard
+    ran = ask("trace", record, "--json", "--no-audit")
+    told = [(row["step"], row["attempt"], row.get("answer")) for row in ran.rows if "attempt" in row]
+    assert told[:4] == [
+        ("SENT", 1, None), ("RETRYING", 1, NO_ANSWER), ("SENT", 2, None), ("RETRYING", 2, "503 busy"),
+    ]  # fmt: skip
+    assert "AUDIT" not in {row["step"] for row in ran.rows}
 
 
 def finished(ask: Ask, bench: Bench, tmp_path: Path) -> dict[str, str]:

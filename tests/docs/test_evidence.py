@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from functools import cache
 from math import ceil, floor, log10
 from pathlib import Path
 
@@ -75,15 +74,14 @@ def test_the_table_of_faults_is_that_of_the_rounds() -> None:
 
 
 class Run:
-    """The run of `make bench` that lies beside the page, as its results.md states it; `epcis` is a run of its own."""
+    """The run of `make bench` that lies beside the page, as its results.md states it."""
 
-    def __init__(self, folder: str = "bench") -> None:
-        self.text = (EVIDENCE / "speed" / folder / "results.md").read_text("utf-8")
+    def __init__(self) -> None:
+        self.text = (EVIDENCE / "speed" / "bench" / "results.md").read_text("utf-8")
         tables = _tables(self.text)
         self.contenders = {row[0]: row[1:] for row in tables["contender"]}
         self.ratios = {row[0]: row[1] for row in tables["ratio"]}
-        self.waits = {(row[0], row[2], row[3]): row for row in tables.get("load", [])}
-        """None in a run of another part alone."""
+        self.waits = {(row[0], row[2], row[3]): row for row in tables["load"]}
 
     def cost(self, name: str) -> Cells:
         """Records a second, and CPU-seconds of a million."""
@@ -105,12 +103,6 @@ class Run:
     def brokers(self) -> float:
         """CPU-seconds of the broker for a million records through all three stages."""
         return round(sum(map(self.broker, APART)), 1)
-
-
-@cache
-def epcis() -> Run:
-    """The run of that part alone, whose figures the page shows."""
-    return Run("epcis")
 
 
 def _costs(run: Run, row: Cells) -> Cells:
@@ -160,7 +152,7 @@ def _peers(run: Run, row: Cells) -> Cells:
 
 
 def _ratios(run: Run, row: Cells) -> Cells:
-    value = (run.ratios | epcis().ratios)[row[0].strip("`")]
+    value = run.ratios[row[0].strip("`")]
     return [row[0], f"{float(value):.1f}" if float(value) >= 10 else value, row[2]]
 
 
@@ -184,7 +176,7 @@ def _delivery(run: Run, row: Cells) -> Cells:
 
 
 def _epcis(run: Run, row: Cells) -> Cells:
-    return [row[0], *epcis().cost(EPCIS[row[0]])]
+    return [row[0], *run.cost(EPCIS[row[0]])]
 
 
 Renewed = Callable[[Run, Cells], Cells]

@@ -25,13 +25,15 @@ from chaos.checker.wire import shipped_schemas
 SECONDS = 120.0
 """For one topic to be read, and for one question: a broker that has just been restarted."""
 MOVING = {
+    KafkaError._NOENT,
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.OFFSET_NOT_AVAILABLE,
 }
-"""A partition whose leader is not settled: asked again, though the client does not call these retriable."""
+"""A partition whose leader is not settled, or that has none yet (_NOENT): asked again, though the client does not call
+these retriable."""
 
 
 def collect(brokers: str, ran: Round) -> tuple[dict[str, list[Message]], Admin]:

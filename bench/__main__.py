@@ -280,7 +280,7 @@ def main() -> None:
         parser.error(f"--only {', '.join(sorted(unknown))}: allowed are {', '.join(PARTS)}")
     parts = list(dict.fromkeys(parts))
     if wrong := report.unwritable(given.results):
-        parser.error(f"--results {given.results}: {wrong}; name a folder that can be written")
+        parser.error(wrong)
     extent = QUICK if given.quick else FULL
     if given.records:
         sizes = replace(extent.stages, records=given.records, faust=min(extent.stages.faust, given.records))

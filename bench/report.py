@@ -164,12 +164,12 @@ def spread(rounds: Sequence[Measurement]) -> float:
 
 
 def unwritable(folder: Path) -> str | None:
-    """Why results cannot be written to a folder, which is made; None: they can."""
+    """Why results cannot be written to the folder of `--results`, which is made, and what to do; None: they can."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as wrong:
-        return wrong.strerror or str(wrong)
+        return f"--results {folder}: {wrong.strerror or wrong}; name a folder that can be written"
     return None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fastavro
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from topology.model import Pipeline
     from waybill.reader import Decoder, Reader
 
-MAX_ATTEMPT = 2**31 - 1
 _FIELDS = ("string", "int", "int", "long")
 """Avro types of the first four fields of a raw position."""
 
@@ -389,10 +389,10 @@ def steps(life: Life, pipeline: Pipeline) -> list[Step]:
         found.append(Step("ACKNOWLEDGED", message.timestamp, at(message, "sent"), facts))
     order = ("INGESTED", "VALIDATED", "RETURNED", "BATCHED")
 
-    def place(step: Step) -> tuple[int, int, int]:
+    def place(step: Step) -> tuple[int, int, float]:
         # At one moment an attempt and what it was answered come before the next one, and all before the end.
         stage = order.index(step.name) if step.name in order else len(order)
-        return stage, step.at or 0, step.facts.get("attempt", MAX_ATTEMPT)
+        return stage, step.at or 0, step.facts.get("attempt", inf)
 
     found.sort(key=place)
     for message, block, entry in sorted(life.audit, key=_audit_order):

@@ -54,7 +54,7 @@ def main() -> None:
         least = min(planned(given.axis or AXES, None), key=lambda point: point.x)
         parser.error(f"--limit {given.limit}: the smallest point of {least.axis} is {least.x:,}")
     if wrong := unwritable(given.results):
-        parser.error(f"--results {given.results}: {wrong}; name a folder that can be written")
+        parser.error(wrong)
     if given.resume:
         wanted = points.missing(wanted, points.read(file))
     failed = False

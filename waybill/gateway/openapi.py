@@ -190,8 +190,8 @@ def _message_headers(route: Route) -> list[Json]:
     lane = {"type": "string", "enum": list(route.lanes)}
     named = {
         "Waybill-Key": "key of the message on raw; none: any partition",
-        "Waybill-Source": "a file name, device or feed, for the pack's `sources`",
-        "Waybill-Site": "for the pack's `sources`",
+        "Waybill-Source": "a file name, device or feed, for the pack's options",
+        "Waybill-Site": "for the pack's options",
         "Content-Digest": "RFC 9530, sha-256: the body is compared with it",
     }
     priority = "the lane; none: standard; one that the pipeline does not have is refused"

@@ -56,8 +56,8 @@ def _thorough(value: bytes, rules: Rules, read: Read) -> Steps[Unpacked]:
         return whole([Finding(codes.MALFORMED_DOCUMENT, "", message)], value, JSON)
     names = prefixes(envelope.get("@context"), STANDARD)
     around = Around(_party(envelope, "sender"), _party(envelope, "receiver"), (), tuple(findings))
-
-    together = None if findings else plain.together(value, rules, read, b",")
+    told = is_told_in(value, options)
+    together = None if findings else plain.together(len(value), told, read, b",")
 
     def pieces(around: Around) -> Pieces:
         def judge_one(piece: bytes) -> Outcome:
@@ -65,7 +65,7 @@ def _thorough(value: bytes, rules: Rules, read: Read) -> Steps[Unpacked]:
 
         return Pieces(JSON, value, document.places, judge_one, wrap, False, options.max_event_bytes, together)
 
-    if is_told_in(value, options):
+    if told:
         try:
             facts = yield from gather(of_json(envelope), pieces(around).records(), rules)
         except TooMany:

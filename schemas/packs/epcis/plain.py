@@ -260,10 +260,10 @@ def unpack(
     return Listed(content_type, list(_each(found, whole)))
 
 
-def together(data: bytes, in_force: Rules, read: Read, comma: bytes) -> Together | None:
-    """How the events of a document are read that is too large to be read at once, or judged as a whole."""
-    tried = len(data) <= LARGEST and not is_told_in(data, in_force.options)
-    return None if tried else Together(read, comma)
+def together(size: int, told: bool, read: Read, comma: bytes) -> Together | None:
+    """How the events of a document are read that is too large to be read at once, or judged as a whole (`told`: see
+    is_told_in)."""
+    return Together(read, comma) if told or size > LARGEST else None
 
 
 def _each(found: Iterable[Record | None], whole: Unpacked) -> Iterator[Record | Refusal]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import orjson
 
-from schemas.errors import Finding
 from schemas.kept import Kept
 from schemas.pack import Record
-from schemas.packs.epcis import codes, plain
+from schemas.packs.epcis import plain
 from schemas.packs.epcis.json_check import ENVELOPES, FIELDS, REQUIRED, is_uri, offset, time
 from schemas.packs.epcis.json_event import STANDARD, Prefixes, full_name, prefixes, to_event
 from schemas.packs.epcis.judge import LONGEST, Around, Rules
@@ -44,19 +43,14 @@ def _envelope(text: bytes) -> _Envelope | None:
 def _part(key: tuple[str, str, bytes], names: Prefixes) -> tuple[plain.Part, ...] | None:
     kind, name, text = key
     value = orjson.loads(text)
-    check = offset if name == "eventTimeZoneOffset" else FIELDS[kind].get(name, _own)
-    if _odd(value, _DEEPEST) or any(check(value, name)):
+    check = offset if name == "eventTimeZoneOffset" else FIELDS[kind].get(name)
+    # a field of one's own has a prefix, and any value
+    if _odd(value, _DEEPEST) or (not is_uri(name) if check is None else any(check(value, name))):
         return None
     found = to_event({"type": kind, name: value}, names)
     del found["type"]
-    expected = {full_name(name, names)} if check is _own else {name}
-    return plain.parts_of(kind, found) if found.keys() == expected else None
-
-
-def _own(value: Any, name: str) -> Iterator[Finding]:
-    """A field of one's own: it has a prefix, and any value."""
-    if not is_uri(name):
-        yield Finding(codes.UNNAMED_EXTENSION, name, "")
+    expected = full_name(name, names) if check is None else name
+    return plain.parts_of(kind, found) if found.keys() == {expected} else None
 
 
 def _odd(value: Any, deepest: int) -> bool:

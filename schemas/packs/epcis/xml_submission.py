@@ -64,7 +64,8 @@ def _thorough(value: bytes, rules: Rules, read: Read) -> Steps[Unpacked]:
         return whole([Finding(codes.MALFORMED_DOCUMENT, "", message)], value, XML)
 
     options, wrap = rules.options, (document.head, document.tail)
-    together = None if findings else plain.together(value, rules, read, b"")
+    told = is_told_in(data, options)
+    together = None if findings else plain.together(len(data), told, read, b"")
 
     def pieces(around: Around) -> Pieces:
         def judge_one(piece: bytes) -> Outcome:
@@ -78,7 +79,7 @@ def _thorough(value: bytes, rules: Rules, read: Read) -> Steps[Unpacked]:
 
         return Pieces(XML, data, document.places, judge_one, wrap, made, options.max_event_bytes, together)
 
-    if is_told_in(data, options):
+    if told:
         try:
             facts = yield from gather(of_xml(root), pieces(around).records(), rules)
         except TooMany:
